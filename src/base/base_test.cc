@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/layout.h"
+#include "base/mapped_file.h"
+#include "base/status.h"
+
+namespace unimax {
+namespace {
+
+TEST(Layout, EveryHalfBitPatternSurvivesTheRoundTrip) {
+  for (uint32_t bits = 0; bits < 65536; ++bits) {
+    const auto h = static_cast<uint16_t>(bits);
+    const float f = F16ToFloat(h);
+    if (std::isnan(f)) {
+      EXPECT_TRUE(std::isnan(F16ToFloat(FloatToF16(f))));
+    } else {
+      ASSERT_EQ(FloatToF16(f), h) << bits;
+    }
+    const float b = BF16ToFloat(h);
+    if (std::isnan(b)) continue;
+    ASSERT_EQ(FloatToBF16(b), h) << bits;
+  }
+}
+
+TEST(Layout, HalvesRoundToNearestEven) {
+  EXPECT_EQ(FloatToBF16(1.00390625f), 0x3f80);  // a tie goes to the even neighbour below
+  EXPECT_EQ(FloatToBF16(1.01171875f), 0x3f82);  // a tie goes to the even neighbour above
+  EXPECT_EQ(FloatToF16(2049.0f), FloatToF16(2048.0f));
+  EXPECT_EQ(FloatToF16(65520.0f), 0x7c00);
+  EXPECT_EQ(FloatToF16(0x1p-25f), 0x0000);
+  EXPECT_EQ(FloatToF16(0x1.8p-25f), 0x0001);
+}
+
+TEST(Status, CarriesKindAndSentence) {
+  const Status s = BadModel("tensor {} is cut", "a").At("m.gguf");
+  EXPECT_FALSE(s.ok());
+  EXPECT_EQ(s.exit_status(), 65);
+  EXPECT_EQ(s.text(), "m.gguf: tensor a is cut");
+}
+
+TEST(MappedFile, NamesWhatIsMissing) {
+  const auto file = MappedFile::Open("/nonexistent/file");
+  ASSERT_FALSE(file.ok());
+  EXPECT_EQ(file.status().kind(), ErrorKind::kIo);
+  EXPECT_NE(file.status().text().find("/nonexistent/file"), std::string_view::npos);
+}
+
+}  // namespace
+}  // namespace unimax
