@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// An executor runs a program: one forward pass over a step's tokens, against a paged KV cache that it owns.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "program/program.h"
+
+namespace unimax {
+
+// One forward pass. Rows of one sequence stand together, in the order of their positions.
+struct Step {
+  std::span<const int> ids;         // [T] token ids, each in [0, vocab)
+  std::span<const int> positions;   // [T] position of each token in its sequence, from 0
+  std::span<const int> sequences;   // [T] row of the page table
+  std::span<const int> page_table;  // [sequences, max_pages]: page number of each run of page_tokens positions
+  std::span<const int> outputs;     // [O] rows whose logits are wanted
+};
+
+struct ExecutorOptions {
+  int max_tokens = 512;  // largest T of a step
+  int max_outputs = 16;  // largest O
+  int max_sequences = 16;
+  int page_tokens = 32;  // positions a page
+  int pages = 0;         // pages of the pool
+  int max_pages = 0;     // pages of the longest sequence (width of the page table)
+};
+
+struct MemoryUse {
+  uint64_t weights = 0, kv = 0, workspace = 0;  // bytes
+};
+
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  // Runs the program's ops. Afterwards the values of the last step can be read until the next Run.
+  virtual Status Run(const Step& step) = 0;
+  // The sampled ids of the last step, one for each output row; -1 where a logit was not finite.
+  virtual Result<std::span<const int>> Ids() = 0;
+  // Logits of output row `row`, [vocab], valid until the next call.
+  virtual Result<std::span<const float>> Logits(int row) = 0;
+  // Any value of the program as f32, [rows, cols], for `eval --check`. Only the output of the last op is sure to hold.
+  virtual Result<std::vector<float>> Read(int value) = 0;
+  virtual MemoryUse memory() const = 0;
+  // One line for people: the executor, the device, the precision ("team avx2 2 threads", "graph NVIDIA H200 bf16").
+  virtual std::string Describe() const = 0;
+};
+
+}  // namespace unimax

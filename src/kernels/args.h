@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The arguments of every op, shared by CPU bodies, GPU bodies and the table's tests. Plain data: pointers are addresses
+// of the executor's device; `T` beside a pointer means the row's activation type (f32, bf16 or f16).
+// Strides count elements. Names: M rows of a step, N weight rows (outputs), K weight columns (inputs).
+#pragma once
+
+namespace unimax {
+
+struct EmbedArgs {
+  const int* ids;     // [M]
+  const void* table;  // [vocab, cols]: plain rows, or packed tiles where the head is tied (the row says which)
+  float* y;           // [M, cols]
+  int m, cols, vocab;
+};
+
+struct NormArgs {
+  const float* x;       // [M, cols]
+  const float* weight;  // [cols]
+  void* y;              // T [M, cols]
+  int m, cols;
+  float eps;
+};
+
+struct LinearArgs {
+  const void* x;          // T [M, K], row stride x_stride
+  const void* w;          // packed as the row's weight layout says, N x K
+  const float* bias;      // [N] or null
+  const float* residual;  // [M, N] or null, row stride y_stride; may be y
+  void* y;                // [M, N] T, or f32 where the row's output is wide; row stride y_stride
+  int m, n, k;
+  int x_stride, y_stride;
+};
+
+// Rotates q and k by their positions and writes k, v into the pages. Rows of q, k, v lie in one buffer of stride
+// `stride`.
+struct RopeStoreArgs {
+  void* q;                // T [M, heads, head_dim], rotated in place
+  const void* k;          // T [M, kv_heads, head_dim]
+  const void* v;          // T [M, kv_heads, head_dim]
+  void* k_cache;          // KV type [pages, kv_heads, page_tokens, head_dim]
+  void* v_cache;          // the same
+  const float* cos_sin;   // [context, head_dim / 2, 2]
+  const int* positions;   // [M]
+  const int* sequences;   // [M]: row of the page table
+  const int* page_table;  // [sequences, max_pages]
+  int m, heads, kv_heads, head_dim;
+  int stride, page_tokens, max_pages;
+  int interleaved;  // pairs (2i, 2i + 1) instead of (i, i + head_dim / 2)
+};
+
+// Causal attention over pages: row t sees positions 0 .. positions[t] of its sequence.
+struct AttentionArgs {
+  const void* q;        // T [M, heads, head_dim], row stride q_stride
+  const void* k_cache;  // KV type [pages, kv_heads, page_tokens, head_dim]
+  const void* v_cache;
+  void* y;                // T [M, heads, head_dim], contiguous
+  const int* positions;   // [M]
+  const int* sequences;   // [M]
+  const int* page_table;  // [sequences, max_pages]
+  float* partial;         // splits > 1: [M, heads, splits, head_dim + 2]: sum of p v, row maximum, sum of p
+  int* counters;          // splits > 1: [M, kv_heads], zero before and after
+  int m, heads, kv_heads, head_dim;
+  int q_stride, page_tokens, max_pages;
+  int splits;  // blocks that share one row's tokens
+  float scale;
+};
+
+struct ActMulArgs {
+  const void* gate;  // T [M, cols], row stride stride
+  const void* up;    // T [M, cols], row stride stride
+  void* y;           // T [M, cols], contiguous
+  int m, cols, stride;
+};
+
+struct AddArgs {
+  const float* a;  // [M, cols]
+  const void* b;   // T [M, cols]
+  float* y;        // [M, cols], may be a
+  int m, cols;
+};
+
+struct SelectArgs {
+  const float* x;   // [tokens, cols]
+  const int* rows;  // [M]
+  float* y;         // [M, cols]
+  int m, cols;
+};
+
+struct SampleArgs {
+  const float* logits;  // [M, vocab]
+  int* ids;             // [M]: the largest logit, the lowest index on ties; -1 where a logit is not finite
+  int m, vocab;
+};
+
+}  // namespace unimax

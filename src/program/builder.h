@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pen with which a model file writes its program. Each call appends one op and returns the value it makes.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "program/program.h"
+
+namespace unimax {
+
+class Builder {
+ public:
+  explicit Builder(std::string model) { program_.model = std::move(model); }
+  Program& program() { return program_; }
+
+  // Weights. `parts` are stacked along the rows.
+  int Matrix(std::string name, int cols, std::vector<Weight::Part> parts);
+  int Vector(std::string name, std::string tensor, int cols);
+
+  // Ops. Widths are taken from weights and inputs.
+  int Embed(int table);
+  int Norm(int x, int weight, float eps);
+  int Linear(int x, int weight, int bias = -1, Storage storage = Storage::kNarrow);
+  std::vector<int> LinearSplit(int x, int weight, int bias = -1);  // one view of the output for each part of the weight
+  void RopeAndStore(int q, int k, int v, int layer);
+  int Attention(int q, int layer);
+  int ActMul(Activation act, int gate, int up);
+  void AddTo(int x, int y);  // x += y
+  int Select(int x);
+  void Logits(int logits) { program_.logits = logits; }
+  int Sample(int logits);
+
+  Program Take() { return std::move(program_); }
+
+ private:
+  int NewValue(std::string name, int cols, Rows rows, Storage storage);
+  Op& Append(OpKind kind, int layer = -1);
+  Program program_;
+};
+
+}  // namespace unimax

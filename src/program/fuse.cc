@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "program/program.h"
+
+namespace unimax {
+namespace {
+
+int ReadersOf(const Program& program, int value) {
+  int readers = 0;
+  for (const Op& op : program.ops) {
+    for (int in : {op.in, op.in2, op.in3}) {
+      if (in >= 0 && (in == value || program.values[in].parent == value)) ++readers;
+    }
+  }
+  return readers;
+}
+
+// y = Linear(h); x = x + y  ->  x = Linear(h) + x.
+bool FuseResidual(const Program& program, const Op& linear, const Op& add, Op* fused) {
+  if (linear.kind != OpKind::kLinear || add.kind != OpKind::kAdd || linear.in2 >= 0) return false;
+  if (add.in2 != linear.out || add.out != add.in || ReadersOf(program, linear.out) != 1) return false;
+  *fused = linear;
+  fused->in2 = add.in;
+  fused->out = add.out;
+  return true;
+}
+
+// gate, up = Linear(h); y = act(gate) * up  ->  y = Linear(h) over strips of gate and up in turn.
+// Strips are 16 rows, so both parts must be equal multiples of 16.
+bool FuseActMul(Program* program, const Op& linear, const Op& act, Op* fused) {
+  if (linear.kind != OpKind::kLinear || act.kind != OpKind::kActMul || linear.bias >= 0) return false;
+  const Value& gate = program->values[act.in];
+  const Value& up = program->values[act.in2];
+  Weight& weight = program->weights[linear.weight];
+  if (gate.parent != linear.out || up.parent != linear.out || ReadersOf(*program, linear.out) != 2) return false;
+  if (weight.parts.size() != 2 || gate.offset != 0 || up.offset != gate.cols) return false;
+  if (weight.parts[0].rows != weight.parts[1].rows || weight.parts[0].rows % 16 != 0) return false;
+  weight.interleaved = true;
+  *fused = linear;
+  fused->act = act.act;
+  fused->out = act.out;
+  return true;
+}
+
+}  // namespace
+
+Program Fuse(const Program& program, const FuseOptions& options) {
+  Program result = program;
+  result.ops.clear();
+  for (size_t i = 0; i < program.ops.size(); ++i) {
+    Op fused;
+    const bool pair = i + 1 < program.ops.size();
+    if (pair && options.residual && FuseResidual(program, program.ops[i], program.ops[i + 1], &fused)) {
+      result.ops.push_back(fused);
+      ++i;
+    } else if (pair && options.act_mul && FuseActMul(&result, program.ops[i], program.ops[i + 1], &fused)) {
+      result.ops.push_back(fused);
+      ++i;
+    } else {
+      result.ops.push_back(program.ops[i]);
+    }
+  }
+  return result;
+}
+
+}  // namespace unimax

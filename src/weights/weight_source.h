@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where an executor takes the rows of a program's weights from: a checkpoint's tensors, or random numbers for benches.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/layout.h"
+#include "base/status.h"
+
+namespace unimax {
+
+struct SourceTensor {
+  DType type = DType::kF32;
+  const std::byte* data = nullptr;  // [rows, cols] of `type`; null: random (the executor makes it up)
+  int rows = 0, cols = 0;
+  const std::byte* Row(int row) const {
+    return data + static_cast<uint64_t>(row) * RowBytes(type, static_cast<uint64_t>(cols));
+  }
+};
+
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  // The tensor with this canonical (Hugging Face) name, checked to be [rows, cols]. Errors: kBadModel naming tensor,
+  // found and wanted shape.
+  virtual Result<SourceTensor> Find(const std::string& name, int rows, int cols) const = 0;
+  // The executor has its own copy now; the source may drop the pages of this tensor.
+  virtual void Done(const SourceTensor& tensor) const = 0;
+};
+
+}  // namespace unimax
