@@ -117,16 +117,4 @@ inline Buffer::~Buffer() {
   if (device_ != nullptr && address_ != nullptr) device_->Free(address_);
 }
 
-// Openers. `index` counts devices of that kind from 0. Errors: kNoDevice, naming the driver or the device and the
-// remedy.
-Result<std::unique_ptr<Device>> OpenCuda(int index);
-Result<std::unique_ptr<Device>> OpenHip(int index);
-
-struct EmulatorOptions {
-  int lanes = 32;            // 32 or 64
-  uint64_t seed = 0;         // order of blocks and groups; 0: in order
-  bool check_races = false;  // report races on shared memory as a fault of the launch
-};
-Result<std::unique_ptr<Device>> OpenEmulator(const EmulatorOptions& options);
-
 }  // namespace unimax

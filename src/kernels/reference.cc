@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/reference.h"
+
+#include <cmath>
+
+namespace unimax {
+
+void RefEmbed(const int* ids, const double* table, double* y, int m, int cols) {
+  for (int t = 0; t < m; ++t) {
+    for (int c = 0; c < cols; ++c) y[int64_t{t} * cols + c] = table[int64_t{ids[t]} * cols + c];
+  }
+}
+
+void RefNorm(const double* x, const double* weight, double* y, int m, int cols, double eps) {
+  for (int t = 0; t < m; ++t) {
+    const double* row = x + int64_t{t} * cols;
+    double sum = 0;
+    for (int c = 0; c < cols; ++c) sum += row[c] * row[c];
+    const double scale = 1.0 / std::sqrt(sum / cols + eps);
+    for (int c = 0; c < cols; ++c) y[int64_t{t} * cols + c] = row[c] * scale * weight[c];
+  }
+}
+
+void RefLinear(const double* x, const double* w, const double* bias, const double* residual, double* y, int m, int n,
+               int k) {
+  for (int t = 0; t < m; ++t) {
+    for (int i = 0; i < n; ++i) {
+      double sum = bias != nullptr ? bias[i] : 0.0;
+      if (residual != nullptr) sum += residual[int64_t{t} * n + i];
+      for (int j = 0; j < k; ++j) sum += x[int64_t{t} * k + j] * w[int64_t{i} * k + j];
+      y[int64_t{t} * n + i] = sum;
+    }
+  }
+}
+
+void RefActMul(const double* gate, const double* up, double* y, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) y[i] = gate[i] / (1.0 + std::exp(-gate[i])) * up[i];
+}
+
+void RefAdd(const double* a, const double* b, double* y, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) y[i] = a[i] + b[i];
+}
+
+void RefRope(double* x, const int* positions, const double* inv_freq, double magnitude, bool interleaved, int m,
+             int heads, int head_dim) {
+  const int half = head_dim / 2;
+  for (int t = 0; t < m; ++t) {
+    for (int h = 0; h < heads; ++h) {
+      double* v = x + (int64_t{t} * heads + h) * head_dim;
+      for (int i = 0; i < half; ++i) {
+        const double angle = positions[t] * inv_freq[i];
+        const double c = std::cos(angle) * magnitude, s = std::sin(angle) * magnitude;
+        double& a = v[interleaved ? 2 * i : i];
+        double& b = v[interleaved ? 2 * i + 1 : i + half];
+        const double first = a * c - b * s;
+        b = b * c + a * s;
+        a = first;
+      }
+    }
+  }
+}
+
+void RefAttentionRow(const double* q, const double* k, const double* v, double* y, int tokens, int heads, int kv_heads,
+                     int head_dim, double scale) {
+  std::vector<double> p(static_cast<size_t>(tokens));
+  for (int h = 0; h < heads; ++h) {
+    const int64_t kv = h / (heads / kv_heads);
+    double top = -INFINITY;
+    for (int t = 0; t < tokens; ++t) {
+      double dot = 0;
+      for (int d = 0; d < head_dim; ++d)
+        dot += q[int64_t{h} * head_dim + d] * k[(int64_t{t} * kv_heads + kv) * head_dim + d];
+      p[static_cast<size_t>(t)] = dot * scale;
+      top = std::fmax(top, dot * scale);
+    }
+    double sum = 0;
+    for (double& value : p) sum += value = std::exp(value - top);
+    for (int d = 0; d < head_dim; ++d) {
+      double mix = 0;
+      for (int t = 0; t < tokens; ++t)
+        mix += p[static_cast<size_t>(t)] * v[(int64_t{t} * kv_heads + kv) * head_dim + d];
+      y[int64_t{h} * head_dim + d] = mix / sum;
+    }
+  }
+}
+
+int RefSample(const double* logits, int vocab) {
+  int best = 0;
+  for (int i = 0; i < vocab; ++i) {
+    if (!std::isfinite(logits[i])) return -1;
+    if (logits[i] > logits[best]) best = i;
+  }
+  return best;
+}
+
+std::vector<float> CosSinTable(const std::vector<double>& inv_freq, double magnitude, int context) {
+  std::vector<float> table;
+  table.reserve(static_cast<size_t>(context) * inv_freq.size() * 2);
+  for (int position = 0; position < context; ++position) {
+    for (double f : inv_freq) {
+      table.push_back(static_cast<float>(std::cos(position * f) * magnitude));
+      table.push_back(static_cast<float>(std::sin(position * f) * magnitude));
+    }
+  }
+  return table;
+}
+
+}  // namespace unimax
