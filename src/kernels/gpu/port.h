@@ -3,6 +3,7 @@
 // Each target defines the words once: port_cuda.h, port_hip.h, port_emulator.h.
 //
 //   UM_DEVICE                       marks a function that runs on the device (inlined)
+//   UM_PORT_NAMESPACE               bodies stand in `namespace unimax::UM_PORT_NAMESPACE`, one for each target in a binary
 //   UM_ENTRY(name, Args, body, max_threads, min_blocks)
 //                                   makes the kernel `name`, whose single argument is an Args passed by value, from
 //                                   `body(const Args&)`; at most max_threads a block, at least min_blocks a multiprocessor
@@ -29,13 +30,14 @@
 // Types
 //   bf16 f16                        storage only; ToFloat(v), FromFloat<T>(f), rounding to nearest even
 // Arithmetic (f32, no fast-math; Exp within 2 ulp, flushes to 0 below -87.3)
-//   Exp(x) Rsqrt(x) Max(a, b) Min(a, b) IsFinite(x) kInfinity
+//   Exp(x) Rsqrt(x) Max(a, b) Min(a, b) IsFinite(x) Infinity()
 // Matrix: y[16 rows, kTileCols] += w[16 rows, 32 k] * x[kTileCols, 32 k]^T in f32, T = bf16 or f16
 //   kTileRows = 16, kTileK = 32, kTileCols (8 or 16), kTileBytes = 1024
 //   FragA<T> LoadTile<T>(tile)      weights: a packed tile in global memory, 16-byte loads, each byte once a group
-//   FragB<T> LoadX<T>(x, stride, columns)
+//   FragB<T> LoadX<T>(x, stride, columns, k_left)
 //                                   activations: x points at [0, k0] of rows with `stride` elements, 16-byte aligned;
-//                                   columns beyond `columns` count as zero and are not read
+//                                   columns beyond `columns` and elements beyond `k_left` (a multiple of 8) count as
+//                                   zero and are not read
 //   FragB<T> LoadXShared<T>(Shared<T> x, int base, int stride)   the same from shared memory, all kTileCols columns
 //   FragC                           kFragC floats a lane: v[i] belongs to weight row CRow(i) and batch column CCol(i)
 //   Mma<T>(FragC& c, const FragA<T>& a, const FragB<T>& b)
