@@ -96,4 +96,18 @@ struct SampleArgs {
   int m, vocab;
 };
 
+struct FillRandomArgs {
+  void* y;  // T [count]: offset + uniform in [-scale, scale)
+  long long count;
+  unsigned long long seed;
+  float scale, offset;
+};
+
+struct ReadRateArgs {
+  const void* x;  // [words] of 16 bytes
+  unsigned* sink;
+  long long words;
+  unsigned never;
+};
+
 }  // namespace unimax

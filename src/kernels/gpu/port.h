@@ -41,8 +41,7 @@
 //   FragB<T> LoadXShared<T>(Shared<T> x, int base, int stride)   the same from shared memory, all kTileCols columns
 //   FragC                           kFragC floats a lane: v[i] belongs to weight row CRow(i) and batch column CCol(i)
 //   Mma<T>(FragC& c, const FragA<T>& a, const FragB<T>& b)
-//   PackedIndex(row, k)             element index inside a packed tile of (row 0..15, k 0..31); constexpr, host too.
-//                                   A matrix [N, K] is packed as tiles [ceil(N/16)][ceil(K/32)], zero padded.
+//   PackedIndex(row, k)             element index inside a packed tile: the target's function of base/tile_order.h
 #pragma once
 
 #if defined(UM_PORT_CUDA)

@@ -3,6 +3,8 @@
 // "Matrix fragments for mma.m16n8k16", with the 32 k of a tile dealt so that every lane's share is contiguous.
 #pragma once
 
+#include "base/tile_order.h"
+
 #define UM_PORT_NAMESPACE gpu
 #define UM_DEVICE __device__ __forceinline__
 #define UM_ENTRY(name, Args, body, max_threads, min_blocks)                                             \
@@ -17,7 +19,7 @@ using uint32_t = unsigned int;
 using int64_t = long long;
 
 inline constexpr int kLanes = 32;
-inline constexpr int kTileRows = 16, kTileK = 32, kTileCols = 8, kTileBytes = 1024;
+inline constexpr int kTileRows = kPackRows, kTileK = kPackK, kTileCols = 8, kTileBytes = kPackElements * 2;
 inline constexpr uint32_t kAllLanes = 0xffffffffu;
 UM_DEVICE float Infinity() { return __int_as_float(0x7f800000); }
 
@@ -180,10 +182,7 @@ struct FragB {
   Vec16 k8;  // eight neighbouring k of one column
 };
 
-__host__ __device__ constexpr int PackedIndex(int row, int k) {
-  const int lane = row % 8 * 4 + k / 8, part = k % 8 / 4, e = k % 4;
-  return part * 256 + lane * 8 + e / 2 * 4 + row / 8 * 2 + e % 2;
-}
+UM_DEVICE int PackedIndex(int row, int k) { return MmaTileIndex(row, k); }
 template <class T>
 UM_DEVICE FragA<T> LoadTile(const void* tile) {
   const unsigned char* p = static_cast<const unsigned char*>(tile) + Lane() * 16;
