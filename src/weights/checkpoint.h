@@ -63,7 +63,7 @@ class Checkpoint {
   static Result<Checkpoint> OpenFolder(const std::string& folder);
   Status AddGguf(MappedFile file);
   Status AddSafetensors(MappedFile file);
-  Status AddShards(const std::string& folder, const std::string& index_path);
+  Status AddShards(const std::string& folder, const std::string& index_path, const SafetensorsIndex& index);
   Status AddTexts(const std::string& folder);
   Status Finish();  // sorts the names; refuses duplicates over shards
   std::string_view Text(TextFile which) const;

@@ -54,6 +54,7 @@ class GgufMetadata {
  public:
   GgufMetadata() = default;
 
+  const std::string& file() const { return file_; }              // for error texts
   std::span<const GgufValue> values() const { return values_; }  // in file order
   const GgufValue* Find(std::string_view key) const;             // nullptr: absent
   bool Has(std::string_view key) const { return Find(key) != nullptr; }

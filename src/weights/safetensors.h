@@ -46,8 +46,8 @@ class SafetensorsFile {
 };
 
 // What model.safetensors.index.json says: (tensor name, shard file name) in file order.
+using SafetensorsIndex = std::vector<std::pair<std::string, std::string>>;
 // Errors: kBadModel for wrong JSON, duplicates, and shard names that are not plain names of files in the same folder.
-Result<std::vector<std::pair<std::string, std::string>>> ParseSafetensorsIndex(std::string_view text,
-                                                                               const std::string& name);
+Result<SafetensorsIndex> ParseSafetensorsIndex(std::string_view text, const std::string& name);
 
 }  // namespace unimax
