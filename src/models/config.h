@@ -18,6 +18,7 @@ inline constexpr int kMaxLayers = 1000;
 inline constexpr int kMaxHidden = 1 << 20;
 inline constexpr int kMaxHeads = 1 << 16;
 inline constexpr int kMaxHeadDim = 1 << 12;
+inline constexpr int kMaxIntermediate = 1 << 24;
 inline constexpr int kMaxVocab = 1 << 24;
 inline constexpr int kMaxContext = 1 << 24;  // a larger context is not an error: it is taken as this
 

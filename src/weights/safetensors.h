@@ -28,6 +28,10 @@ struct SkippedTensor {
 // A parsed file: tensors are views into `bytes`, which must outlive it. Names live in the object and survive moving.
 class SafetensorsFile {
  public:
+  SafetensorsFile() = default;
+  SafetensorsFile(SafetensorsFile&&) = default;  // not copied: the views would point into the original
+  SafetensorsFile& operator=(SafetensorsFile&&) = default;
+
   // `name` stands in error texts. Errors: kBadModel with file, offset or tensor, and field.
   static Result<SafetensorsFile> Parse(std::span<const std::byte> bytes, const std::string& name);
   // Whether the bytes begin as a safetensors file does: a plausible header length, then '{'.
