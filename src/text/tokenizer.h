@@ -29,6 +29,8 @@ class Tokenizer {
   static Result<std::unique_ptr<Tokenizer>> FromVocab(const VocabData& vocab);
   // `json` is the content of a Hugging Face tokenizer.json (at most 64 MiB, nested at most 64 deep).
   static Result<std::unique_ptr<Tokenizer>> FromJson(std::string_view json);
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<const Impl> impl);  // use FromVocab or FromJson
   ~Tokenizer();
   Tokenizer(const Tokenizer&) = delete;
   Tokenizer& operator=(const Tokenizer&) = delete;
@@ -57,8 +59,6 @@ class Tokenizer {
 
  private:
   friend class StreamDecoder;
-  struct Impl;
-  explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<const Impl> impl_;
 };
 
@@ -77,6 +77,7 @@ class StreamDecoder {
   bool skip_special_;
   std::string pending_;      // byte-level vocabularies: bytes of an incomplete character
   std::vector<int> window_;  // other vocabularies: ids whose text is not settled, with those before that shape it
+  size_t fresh_ = 0;         // how many ids at the end of the window are not settled
   size_t window_given_ = 0;  // how many bytes of the window's text were returned
 };
 
