@@ -11,14 +11,17 @@ namespace {
 constexpr uint32_t kMatchLimit = 20'000'000;
 constexpr uint32_t kHeapLimitKib = 64 * 1024;
 
-// Members and non-members of White_Space; PCRE2's \s also holds U+180E.
+// Members and non-members of White_Space; PCRE2's \s also holds U+180E. Oniguruma's \w holds six digits of Latin-1
+// when it stands alone, and does not within a class.
 constexpr std::string_view kWhite =
     R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 constexpr std::string_view kNotWhite =
     R"(\x{0}-\x{8}\x{e}-\x{1f}\x{21}-\x{84}\x{86}-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff}\x{200b}-\x{2027})"
     R"(\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{10ffff})";
-constexpr std::string_view kWord =
-    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+constexpr std::string_view kWord = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9})"
+                                   R"(\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+
+constexpr std::string_view kLatinDigits = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 
 std::string Rewrite(std::string_view source) {
   std::string out;
@@ -35,6 +38,7 @@ std::string Rewrite(std::string_view source) {
       } else if (n == 'w' || (n == 'W' && !in_class)) {
         if (!in_class) out += n == 'w' ? "[" : "[^";
         out += kWord;
+        if (!in_class) out += kLatinDigits;
         if (!in_class) out += ']';
       } else {
         out += c;

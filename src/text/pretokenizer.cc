@@ -39,6 +39,9 @@ constexpr NameRow<Behavior> kBehaviors[] = {{"Isolated", Behavior::kIsolated},
 constexpr NameRow<Prepend> kPrepends[] = {
     {"always", Prepend::kAlways}, {"first", Prepend::kFirst}, {"never", Prepend::kNever}};
 
+// \w+|[^\w\s]+ with the sets of Rust, whose \w also holds the two joiners.
+constexpr std::string_view kWordsOrSigns = R"([\w\x{200c}\x{200d}]+|[^\w\s\x{200c}\x{200d}]+)";
+
 template <class T, size_t N>
 const T* FindName(const NameRow<T> (&rows)[N], std::string_view name) {
   for (const auto& row : rows) {
@@ -250,7 +253,7 @@ Status PreTokenizer::Append(const json& spec, int depth) {
   } else if (*kind == Kind::kSplit) {
     UM_ASSIGN_OR_RETURN(step.pattern, PatternAt(spec));
   } else if (*kind == Kind::kWhitespace) {
-    UM_ASSIGN_OR_RETURN(step.pattern, Pattern::Regex(R"(\w+|[^\w\s]+)"));
+    UM_ASSIGN_OR_RETURN(step.pattern, Pattern::Regex(kWordsOrSigns));
     step.behavior = Behavior::kRemoved;
     step.invert = true;
   } else if (*kind == Kind::kDelimiter) {

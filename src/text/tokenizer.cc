@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "text/tokenizer.h"
 
+#include <algorithm>
+
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
 
@@ -11,16 +13,23 @@ Tokenizer::~Tokenizer() = default;
 
 void Tokenizer::Impl::IndexAdded() {
   vocabulary = model_vocabulary;
+  int size = vocabulary.size();
+  for (const AddedToken& token : added) size = std::max(size, token.id + 1);
+  special.assign(static_cast<size_t>(size), false);
+  hidden = special;
   for (const AddedToken& token : added) {
     vocabulary.Add(token.content, token.id, true);
-    if (token.special) {
-      if (special.size() <= static_cast<size_t>(token.id)) special.resize(static_cast<size_t>(token.id) + 1);
-      special[static_cast<size_t>(token.id)] = true;
-    }
+    const auto at = static_cast<size_t>(token.id);
+    if (token.special) special[at] = true;
     if (!token.normalized) {
+      if (token.special) hidden[at] = true;
       raw_added.Add(token, token.content);
     } else {
-      normal_added.Add(token, normalizer.Apply(token.content));
+      const std::string normal = normalizer.Apply(token.content);
+      // The package decodes such a token to its normalized content, and then does not know it as special any more.
+      vocabulary.Respell(token.id, normal);
+      if (token.special && normal == token.content) hidden[at] = true;
+      normal_added.Add(token, normal);
       if (token.special) special_normal_added.Add(token, token.content);
     }
   }
@@ -105,7 +114,7 @@ std::string Tokenizer::Impl::DecodePieces(std::span<const int> ids, bool skip_sp
   std::vector<std::string> pieces;
   pieces.reserve(ids.size());
   for (int id : ids) {
-    if (vocabulary.Has(id) && !(skip_special && IsSpecial(id))) pieces.push_back(vocabulary.Piece(id));
+    if (vocabulary.Has(id) && !(skip_special && IsHidden(id))) pieces.push_back(vocabulary.Piece(id));
   }
   return decoder.Apply(std::move(pieces));
 }
@@ -130,7 +139,7 @@ StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special)
 
 std::string StreamDecoder::Add(int id) {
   const Tokenizer::Impl& impl = *tokenizer_->impl_;
-  if (!impl.vocabulary.Has(id) || (skip_special_ && impl.IsSpecial(id))) return "";
+  if (!impl.vocabulary.Has(id) || (skip_special_ && impl.IsHidden(id))) return "";
   if (impl.decoder.byte_level()) {
     Decoder::AppendBytes(impl.vocabulary.Piece(id), pending_);
     const size_t held = utf8::IncompleteTail(pending_);

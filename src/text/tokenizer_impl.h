@@ -19,6 +19,7 @@ struct Tokenizer::Impl {
   Vocabulary model_vocabulary;  // pieces that the model may give
   Vocabulary vocabulary;        // those and the added tokens
   std::vector<bool> special;    // by id
+  std::vector<bool> hidden;     // by id: what decoding with skip_special leaves out
   std::vector<AddedToken> added;
   AddedMatcher raw_added;             // matched in the text as it came
   AddedMatcher normal_added;          // matched in the normalized text
@@ -35,6 +36,9 @@ struct Tokenizer::Impl {
   void IndexAdded();
   bool IsSpecial(int id) const {
     return id >= 0 && static_cast<size_t>(id) < special.size() && special[static_cast<size_t>(id)];
+  }
+  bool IsHidden(int id) const {
+    return id >= 0 && static_cast<size_t>(id) < hidden.size() && hidden[static_cast<size_t>(id)];
   }
   void EncodeText(std::string_view text, const TrustRuns& trust, std::vector<int>& out) const;
   std::string DecodePieces(std::span<const int> ids, bool skip_special) const;

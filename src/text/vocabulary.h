@@ -26,6 +26,8 @@ class Vocabulary {
  public:
   // A piece that is already there keeps its first id for Find (`overwrite`: takes the new one).
   void Add(std::string piece, int id, bool overwrite = false);
+  // Changes what Piece gives for an id that is there; Find still knows the old spelling.
+  void Respell(int id, std::string piece) { pieces_[static_cast<size_t>(id)] = std::move(piece); }
   int Find(std::string_view piece) const;  // -1: not there
   const std::string& Piece(int id) const;  // "" when there is none
   bool Has(int id) const { return id >= 0 && id < size() && known_[static_cast<size_t>(id)]; }
