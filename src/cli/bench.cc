@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "base/log.h"
+#include "cli/command.h"
+#include "engine/measure.h"
+
+namespace unimax {
+namespace {
+
+struct BenchOptions {
+  ModelOptions model;
+  std::vector<int> batches = {1}, contexts = {128, 1024};
+  int steps = 64;
+  std::string name, commit, command;
+  bool json = false;
+};
+
+std::string Today() {
+  const std::time_t now = std::time(nullptr);
+  std::tm day{};
+  gmtime_r(&now, &day);
+  return fmt::format("{:04}-{:02}-{:02}", day.tm_year + 1900, day.tm_mon + 1, day.tm_mday);
+}
+
+std::string JsonLine(const BenchOptions& options, Model& model, const char* bench, const Measurement& m, double ms,
+                     double tokens, double bytes, double rate) {
+  const Limits* limits = model.device() != nullptr ? &model.device()->limits() : nullptr;
+  std::string line = fmt::format(
+      "{{\"bench\": \"{}\", \"model\": {}, \"device\": {}, \"driver\": {}, \"executor\": {}, \"batch\": {}, "
+      "\"context\": {}, "
+      "\"ms\": {:.4f}, \"tok_s\": {:.1f}",
+      bench, JsonString(options.name), JsonString(limits ? limits->name : "CPU"),
+      JsonString(limits ? limits->driver : ""), JsonString(model.executor().Describe()), m.batch, m.context, ms,
+      tokens / ms * 1e3);
+  if (bytes > 0) {
+    line += fmt::format(
+        ", \"ms_quartiles\": [{:.4f}, {:.4f}], \"gbps\": {:.1f}, \"read_gbps\": {:.1f}, \"roofline_share\": {:.4f}",
+        m.decode_low, m.decode_high, bytes / ms * 1e-6, rate * 1e-9, bytes / ms * 1e3 / rate);
+  }
+  return line + fmt::format(", \"commit\": {}, \"date\": \"{}\", \"command\": {}}}", JsonString(options.commit),
+                            Today(), JsonString(options.command));
+}
+
+Status Bench(BenchOptions options) {
+  if (options.model.model.empty() == options.model.config.empty()) {
+    return UsageError("give a model or --config config.json, one of them");
+  }
+  if (options.name.empty()) options.name = options.model.model.empty() ? options.model.config : options.model.model;
+  if (options.json) SetLogLevel(LogLevel::kWarning);
+  const int longest = *std::max_element(options.contexts.begin(), options.contexts.end());
+  options.model.sequences = *std::max_element(options.batches.begin(), options.batches.end());
+  options.model.context = longest + options.steps;
+  options.model.max_tokens = 2048;
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
+  UM_ASSIGN_OR_RETURN(const double rate, ReadRate(model->device(), options.model.threads));
+  if (!options.json) {
+    PrintLine(fmt::format("{}; read rate {:.1f} GB/s", model->executor().Describe(), rate * 1e-9));
+    PrintLine(fmt::format("{:>5} {:>8} {:>12} {:>12} {:>12} {:>10} {:>9}", "batch", "context", "prefill t/s",
+                          "decode ms", "decode t/s", "GB/s", "roofline"));
+  }
+  for (int batch : options.batches) {
+    for (int context : options.contexts) {
+      UM_RETURN_IF_ERROR(Measure(*model, batch, context, 4).status());  // warms up: kernels, graphs, clocks
+      UM_ASSIGN_OR_RETURN(const Measurement m, Measure(*model, batch, context, options.steps));
+      if (options.json) {
+        PrintLine(JsonLine(options, *model, "prefill", m, m.prefill_ms, 1.0 * batch * context, 0, rate));
+        PrintLine(JsonLine(options, *model, "decode", m, m.decode_ms, batch, m.bytes, rate));
+        continue;
+      }
+      PrintLine(fmt::format("{:>5} {:>8} {:>12.0f} {:>12.3f} {:>12.1f} {:>10.1f} {:>8.1f}%", batch, context,
+                            1e3 * batch * context / m.prefill_ms, m.decode_ms, 1e3 * batch / m.decode_ms,
+                            m.bytes / m.decode_ms * 1e-6, 100 * m.bytes / m.decode_ms * 1e3 / rate));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Command AddBench(CLI::App& app) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App* bench = app.add_subcommand("bench", "time prefill and decode, as a share of the machine's read rate");
+  bench->footer(
+      "Examples:\n  unimax bench demo --device cpu --context 128,512\n"
+      "  unimax bench --config llama-2-7b.json --device cuda --batch 1,8 --context 1024 --json\n"
+      "Decode times are wall-clock medians of whole steps, the host's part included; --config makes random weights on "
+      "the\n"
+      "device. GB/s counts the weights and the cached K and V that a step must read.");
+  AddModelOptions(*bench, options->model, false);
+  bench->remove_option(bench->get_option("--context"));
+  bench->add_option("--config", options->model.config, "a config.json: its shape with random weights");
+  bench->add_option("--batch", options->batches, "sequences at once, a list")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024));
+  bench->add_option("--context", options->contexts, "cached tokens of a sequence, a list")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 24));
+  bench->add_option("--steps", options->steps, "decode steps that are timed")
+      ->capture_default_str()
+      ->check(CLI::Range(4, 100000));
+  bench->add_flag("--json", options->json, "one JSON line a result");
+  bench->add_option("--name", options->name, "the model's name in the JSON lines");
+  bench->add_option("--commit", options->commit, "the commit's name in the JSON lines");
+  bench->callback([options, &app] { options->command = app.config_to_str(); });
+  return {bench, [options] { return Bench(*options); }};
+}
+
+}  // namespace unimax

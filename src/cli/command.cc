@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/command.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+namespace unimax {
+
+void AddModelOptions(CLI::App& app, ModelOptions& options, bool model_required) {
+  auto* model = app.add_option("model", options.model,
+                               "a GGUF or safetensors file, a folder, or a name in the model cache (demo)");
+  if (model_required) model->required();
+  app.add_option("--device", options.device, "auto, cpu, cuda[:N], hip[:N], emulator or emulator64")
+      ->capture_default_str();
+  app.add_option("--isa", options.isa, "CPU instructions: auto, generic, avx2 or avx512")->capture_default_str();
+  app.add_option("--threads", options.threads, "CPU threads; 0: every core this process may use")
+      ->capture_default_str();
+  app.add_option("--dtype", options.dtype, "activations: auto, f32, bf16 or f16 (CPU: auto or f32)")
+      ->capture_default_str();
+  app.add_option("--context", options.context, "tokens of prompt and answer; 0: the model's, at most 4096")
+      ->capture_default_str();
+  app.add_option("--executor", options.executor, "auto, or reference: every op in double, slowly")
+      ->capture_default_str();
+}
+
+std::string JsonString(const std::string& text) {
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+void PrintLine(const std::string& line) {
+  std::fwrite(line.data(), 1, line.size(), stdout);
+  std::fputc('\n', stdout);
+  std::fflush(stdout);
+}
+
+}  // namespace unimax

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "cli/command.h"
+#include "engine/compare.h"
+
+namespace unimax {
+namespace {
+
+struct EvalOptions {
+  ModelOptions model;
+  bool check = false, json = false;
+  int tokens = 9;
+  double tolerance = 0;  // 0: by the precision
+};
+
+// f32 rows differ by their sum orders; 16-bit and 8-bit activations by their rounding, which grows over the layers.
+double DefaultTolerance(const std::string& executor) {
+  return executor.find("F32") != std::string::npos || executor.find("f32") != std::string::npos ? 1e-4 : 5e-2;
+}
+
+Status Eval(const EvalOptions& options) {
+  if (!options.check)
+    return UsageError("say what to evaluate: --check compares this device with the reference, op by op");
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
+  const double tolerance = options.tolerance > 0 ? options.tolerance : DefaultTolerance(model->executor().Describe());
+  std::vector<int> ids;
+  for (int i = 0; i < options.tokens; ++i) ids.push_back((1 + 37 * i) % model->config().vocab);
+  const Program& program = model->program();
+  const bool terminal = ::isatty(STDERR_FILENO) != 0;
+  const auto progress = [&](int done) {
+    if (terminal)
+      std::fprintf(stderr, "\r%d of %zu ops%s", done, program.ops.size(),
+                   done == static_cast<int>(program.ops.size()) ? "\n" : "");
+  };
+  UM_ASSIGN_OR_RETURN(
+      const Comparison comparison,
+      ComparePrefixes(
+          program, model->limits(), ids, [&](const Program& p) { return model->MakeExecutor(p, "auto"); },
+          [&](const Program& p) { return model->MakeExecutor(p, "reference"); }, tolerance, progress));
+  double worst = 0;
+  for (const Difference& d : comparison.ops) worst = std::max(worst, d.error);
+  if (comparison.first_bad >= 0) {
+    const Op& op = program.ops[static_cast<size_t>(comparison.first_bad)];
+    return Internal(
+        "op {} ({}, layer {}, writes {}) differs from the reference by {:.3g} (tolerance {:.3g}, norm {:.3g}); {}",
+        comparison.first_bad, OpName(op.kind), op.layer, program.values[static_cast<size_t>(op.out)].name,
+        comparison.ops.back().error, tolerance, comparison.ops.back().norm, model->executor().Describe());
+  }
+  PrintLine(options.json
+                ? fmt::format("{{\"ops\": {}, \"worst_error\": {:.3g}, \"tolerance\": {:.3g}, \"executor\": {}}}",
+                              comparison.ops.size(), worst, tolerance, JsonString(model->executor().Describe()))
+                : fmt::format("{} ops agree with the reference: worst error {:.3g}, tolerance {:.3g}; {}",
+                              comparison.ops.size(), worst, tolerance, model->executor().Describe()));
+  return {};
+}
+
+}  // namespace
+
+Command AddEval(CLI::App& app) {
+  auto options = std::make_shared<EvalOptions>();
+  CLI::App* eval = app.add_subcommand("eval", "check a model's results");
+  eval->footer(
+      "Examples:\n  unimax eval tiny.gguf --check\n  unimax eval tiny.gguf --check --device emulator64 --dtype f32\n"
+      "Exit status: 0 every op agrees, 70 an op differs (it is named).");
+  AddModelOptions(*eval, options->model, true);
+  eval->add_flag("--check", options->check, "compare every op with the reference, prefix by prefix");
+  eval->add_option("--tokens", options->tokens, "tokens of the step")->capture_default_str()->check(CLI::Range(1, 512));
+  eval->add_option("--tolerance", options->tolerance, "largest ||a - b|| / ||b||; 0: by the precision")
+      ->capture_default_str();
+  eval->add_flag("--json", options->json, "one JSON object instead of text");
+  return {eval, [options] { return Eval(*options); }};
+}
+
+}  // namespace unimax

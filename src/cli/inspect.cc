@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include "cli/command.h"
+
+namespace unimax {
+namespace {
+
+struct InspectOptions {
+  ModelOptions model;
+  bool program = false, tensors = false, json = false;
+  int tokens = 1, context = 1024;
+};
+
+std::string ShapeText(const TensorView& tensor) { return fmt::format("[{}]", fmt::join(tensor.shape, ", ")); }
+
+// Bytes of a weight element: of the checkpoint's largest tensor, 2 for random weights.
+CostTypes TypesOf(const Model& model) {
+  CostTypes types;
+  const TensorView* largest = nullptr;
+  if (model.checkpoint() == nullptr) return types;
+  for (const TensorView& tensor : model.checkpoint()->tensors()) {
+    if (largest == nullptr || tensor.bytes.size() > largest->bytes.size()) largest = &tensor;
+  }
+  if (largest != nullptr) {
+    types.weight_element = static_cast<double>(Info(largest->type).block_bytes) / Info(largest->type).block_elements;
+  }
+  return types;
+}
+
+Status Inspect(const InspectOptions& options) {
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Open(options.model));
+  const ModelConfig& c = model->config();
+  uint64_t parameters = 0;
+  for (const Weight& w : model->program().weights)
+    parameters += static_cast<uint64_t>(w.rows) * static_cast<uint64_t>(w.cols);
+  if (options.json) {
+    PrintLine(
+        fmt::format("{{\"architecture\": {}, \"layers\": {}, \"hidden\": {}, \"heads\": {}, \"kv_heads\": {}, "
+                    "\"head_dim\": {}, \"intermediate\": {}, \"vocab\": {}, \"context\": {}, \"parameters\": {}, "
+                    "\"file_bytes\": {}}}",
+                    JsonString(c.architecture), c.layers, c.hidden, c.heads, c.kv_heads, c.head_dim, c.intermediate,
+                    c.vocab, c.context, parameters, model->checkpoint() ? model->checkpoint()->file_bytes() : 0));
+    return {};
+  }
+  PrintLine(fmt::format(
+      "architecture {}, {} parameters\nlayers {}, hidden {}, heads {} ({} for K and V) of {}, feed-forward {}\n"
+      "vocabulary {}, context {}, embeddings {}",
+      c.architecture, parameters, c.layers, c.hidden, c.heads, c.kv_heads, c.head_dim, c.intermediate, c.vocab,
+      c.context, c.tied_embeddings ? "tied" : "not tied"));
+  if (options.tensors && model->checkpoint() != nullptr) {
+    for (const TensorView& tensor : model->checkpoint()->tensors()) {
+      PrintLine(fmt::format("{:<48} {:<5} {:<16} {:>12}", tensor.name, Info(tensor.type).name, ShapeText(tensor),
+                            tensor.bytes.size()));
+    }
+  }
+  if (options.program) PrintLine(Print(model->program(), options.tokens, options.context, TypesOf(*model)));
+  return {};
+}
+
+}  // namespace
+
+Command AddInspect(CLI::App& app) {
+  auto options = std::make_shared<InspectOptions>();
+  CLI::App* inspect = app.add_subcommand("inspect", "say what a model file holds");
+  inspect->footer(
+      "Examples:\n  unimax inspect demo\n  unimax inspect model.gguf --tensors\n"
+      "  unimax inspect demo --program --context 1024\n  unimax inspect --config config.json --program");
+  inspect->add_option("model", options->model.model, "a file, a folder, or a name in the model cache");
+  inspect->add_option("--config", options->model.config, "a config.json instead of a model");
+  inspect->add_flag("--program", options->program, "the model's program: ops, shapes, bytes and FLOPs");
+  inspect->add_option("--tokens", options->tokens, "tokens of the step whose costs are shown")->capture_default_str();
+  inspect->add_option("--context", options->context, "cached tokens of that step")->capture_default_str();
+  inspect->add_flag("--tensors", options->tensors, "every tensor of the file");
+  inspect->add_flag("--json", options->json, "one JSON object instead of text");
+  return {inspect, [options] { return Inspect(*options); }};
+}
+
+}  // namespace unimax

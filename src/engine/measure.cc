@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/measure.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "base/team.h"
+#include "kernels/args.h"
+
+namespace unimax {
+namespace {
+
+double Now() {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// `batch` sequences; sequence s owns pages [s * max_pages, (s + 1) * max_pages), dealt in a fixed shuffled order.
+struct Batch {
+  Batch(const ExecutorOptions& limits, int batch) : table(static_cast<size_t>(batch * limits.max_pages)) {
+    const int count = static_cast<int>(table.size());
+    const int stride = count % 7 == 0 ? 11 : 7;  // coprime with the count, so that every page occurs once
+    for (int i = 0; i < count; ++i)
+      table[static_cast<size_t>(i)] = count % stride == 0 ? i : static_cast<int>(int64_t{i} * stride % count);
+  }
+  std::vector<int> table, ids, positions, sequences, outputs;
+  Step AsStep() const { return {ids, positions, sequences, table, outputs}; }
+};
+
+Status Prefill(Model& model, Batch& batch, int sequence, int context) {
+  const int chunk = model.limits().max_tokens;
+  for (int at = 0; at < context; at += chunk) {
+    const int count = std::min(chunk, context - at);
+    batch.ids.clear();
+    batch.positions.clear();
+    for (int i = 0; i < count; ++i) {
+      batch.ids.push_back((17 + 31 * (at + i) + sequence) % model.config().vocab);
+      batch.positions.push_back(at + i);
+    }
+    batch.sequences.assign(static_cast<size_t>(count), sequence);
+    batch.outputs.clear();
+    if (at + count == context) batch.outputs.push_back(count - 1);
+    UM_RETURN_IF_ERROR(model.executor().Run(batch.AsStep()));
+  }
+  return model.executor().Ids().status();  // waits
+}
+
+Result<double> DeviceReadRate(Device& device) {
+  const int64_t bytes = std::min<int64_t>(device.limits().free_bytes / 4, int64_t{8} << 30) / 16 * 16;
+  UM_ASSIGN_OR_RETURN(const Buffer buffer, device.Allocate(static_cast<size_t>(bytes), "read rate"));
+  UM_ASSIGN_OR_RETURN(const Buffer sink, device.Allocate(16, "read rate"));
+  UM_ASSIGN_OR_RETURN(const Kernel fill, device.FindKernel("fill_random_f32"));
+  Launch random = Launch::Of(fill, FillRandomArgs{buffer.data(), bytes / 4, 1, 1.0f, 0.0f});
+  random.grid_x = 1024;
+  random.threads = 256;
+  UM_RETURN_IF_ERROR(device.Run(random));
+  UM_ASSIGN_OR_RETURN(const Kernel read, device.FindKernel("read_rate"));
+  Launch launch =
+      Launch::Of(read, ReadRateArgs{buffer.data(), reinterpret_cast<unsigned*>(sink.data()), bytes / 16, 1});
+  launch.grid_x = device.limits().multiprocessors * 16;
+  launch.threads = 1024;
+  double best = 0;
+  for (int i = 0; i < 5; ++i) {
+    UM_RETURN_IF_ERROR(device.Mark(0));
+    UM_RETURN_IF_ERROR(device.Run(launch));
+    UM_RETURN_IF_ERROR(device.Mark(1));
+    UM_ASSIGN_OR_RETURN(const double ms, device.Milliseconds(0, 1));
+    best = std::max(best, static_cast<double>(bytes) / ms * 1e3);
+  }
+  return best;
+}
+
+Result<double> HostReadRate(int threads) {
+  constexpr size_t kWords = size_t{512} << 17;  // 512 MB
+  if (threads <= 0) threads = Team::DefaultThreads();
+  std::vector<uint64_t> words(kWords);
+  for (size_t i = 0; i < kWords; ++i) words[i] = i * 0x9e3779b97f4a7c15u;
+  std::vector<uint64_t> sums(static_cast<size_t>(threads) * 8);  // 64 bytes apart
+  double best = 0;
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    const double begin = Now();
+    std::vector<std::thread> team;
+    for (int t = 0; t < threads; ++t) {
+      team.emplace_back([&, t] {
+        const size_t from = kWords / static_cast<size_t>(threads) * static_cast<size_t>(t);
+        uint64_t sum[8] = {};
+        for (size_t i = from; i + 8 <= from + kWords / static_cast<size_t>(threads); i += 8) {
+          for (size_t j = 0; j < 8; ++j) sum[j] += words[i + j];
+        }
+        for (uint64_t s : sum) sums[static_cast<size_t>(t) * 8] ^= s;
+      });
+    }
+    for (std::thread& thread : team) thread.join();
+    best = std::max(best, static_cast<double>(kWords * 8) / (Now() - begin) * 1e3);
+  }
+  return best;
+}
+
+}  // namespace
+
+Result<double> ReadRate(Device* device, int threads) {
+  return device != nullptr ? DeviceReadRate(*device) : HostReadRate(threads);
+}
+
+Result<Measurement> Measure(Model& model, int batch, int context, int steps) {
+  const ExecutorOptions& limits = model.limits();
+  if (batch > limits.max_sequences || context + steps > limits.max_pages * limits.page_tokens) {
+    return Internal("the model was loaded for {} sequences of {} tokens", limits.max_sequences, model.context());
+  }
+  Measurement m;
+  m.batch = batch;
+  m.context = context;
+  Batch b(limits, batch);
+  const double begin = Now();
+  for (int s = 0; s < batch; ++s) UM_RETURN_IF_ERROR(Prefill(model, b, s, context));
+  m.prefill_ms = Now() - begin;
+
+  b.ids.assign(static_cast<size_t>(batch), 1);
+  b.positions.assign(static_cast<size_t>(batch), context);
+  b.sequences.clear();
+  b.outputs.clear();
+  for (int s = 0; s < batch; ++s) {
+    b.sequences.push_back(s);
+    b.outputs.push_back(s);
+  }
+  std::vector<double> times;
+  for (int step = 0; step < steps; ++step) {
+    const double start = Now();
+    UM_RETURN_IF_ERROR(model.executor().Run(b.AsStep()));
+    UM_ASSIGN_OR_RETURN(const std::span<const int> ids, model.executor().Ids());
+    times.push_back(Now() - start);
+    for (int s = 0; s < batch; ++s) {
+      if (ids[static_cast<size_t>(s)] < 0) return Internal("a logit is not finite");
+      b.ids[static_cast<size_t>(s)] = ids[static_cast<size_t>(s)];
+      ++b.positions[static_cast<size_t>(s)];
+    }
+  }
+  std::sort(times.begin(), times.end());
+  m.decode_ms = times[times.size() / 2];
+  m.decode_low = times[times.size() / 4];
+  m.decode_high = times[times.size() * 3 / 4];
+  // The weights are read once whatever the batch is; every sequence reads its own K and V.
+  const MemoryUse memory = model.executor().memory();
+  const double kv_token = static_cast<double>(memory.kv) / (limits.pages * limits.page_tokens);
+  double weights = static_cast<double>(memory.weights);
+  const Weight& table = model.program().weights[static_cast<size_t>(model.program().ops.front().weight)];
+  if (!model.config().tied_embeddings) {  // a lookup reads single rows of the table
+    double elements = 0;
+    for (const Weight& w : model.program().weights) elements += 1.0 * w.rows * w.cols;
+    weights *= 1.0 - 1.0 * table.rows * table.cols / elements;
+  }
+  m.bytes = weights + kv_token * batch * context;
+  return m;
+}
+
+}  // namespace unimax

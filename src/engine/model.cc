@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/flags.h"
+#include "base/log.h"
+#include "base/mapped_file.h"
+#include "device/open.h"
+#include "exec/graph.h"
+#include "exec/reference.h"
+#include "exec/team.h"
+#include "models/checkpoint_source.h"
+#include "models/config.h"
+#include "models/registry.h"
+#include "text/tokenizer_config.h"
+
+namespace unimax {
+namespace {
+
+constexpr int kPageTokens = 32;
+constexpr int kDefaultContext = 4096;
+
+Result<DType> ParseType(const std::string& name) {
+  if (name == "f32") return DType::kF32;
+  if (name == "bf16") return DType::kBF16;
+  if (name == "f16") return DType::kF16;
+  return UsageError("--dtype {}: give auto, f32, bf16 or f16", name);
+}
+
+Result<Isa> ParseIsa(const std::string& name) {
+  std::string usable;
+  for (Isa isa : kIsas) {
+    if (!Supported(isa)) continue;
+    if (name == IsaName(isa)) return isa;
+    usable += fmt::format("{}{}", usable.empty() ? "" : ", ", IsaName(isa));
+  }
+  return UsageError("--isa {}: this machine has {}", name, usable);
+}
+
+// The type of the largest tensor.
+DType MainType(const Checkpoint& checkpoint) {
+  const TensorView* largest = nullptr;
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    if (largest == nullptr || tensor.bytes.size() > largest->bytes.size()) largest = &tensor;
+  }
+  return largest == nullptr ? DType::kBF16 : largest->type;
+}
+
+}  // namespace
+
+Result<std::string> ResolveModel(const std::string& name) {
+  std::error_code error;
+  if (std::filesystem::exists(name, error)) return name;
+  const std::string cache = CacheFolder();
+  const bool plain = name.find('/') == std::string::npos && name != "." && name != ".." && !name.empty();
+  if (plain && !cache.empty()) {
+    for (const std::string& path : {cache + "/" + name + ".gguf", cache + "/" + name}) {
+      if (std::filesystem::exists(path, error)) return path;
+    }
+  }
+  return IoError("{}: no such file, folder or model in the cache{}; ./setup.sh fetches the model called demo", name,
+                 cache.empty() ? "" : " " + cache);
+}
+
+Result<std::unique_ptr<Model>> Model::Open(const ModelOptions& options) {
+  auto model = std::make_unique<Model>();
+  model->options_ = options;
+  if (!options.config.empty()) {
+    UM_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(options.config));
+    const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+    UM_ASSIGN_OR_RETURN(model->config_, ReadJsonConfig(text, "", options.config));
+    DType type = DType::kBF16;
+    if (options.dtype != "auto") {
+      UM_ASSIGN_OR_RETURN(type, ParseType(options.dtype));
+    }
+    model->source_ = std::make_unique<RandomSource>(type);
+  } else {
+    UM_ASSIGN_OR_RETURN(const std::string path, ResolveModel(options.model));
+    UM_ASSIGN_OR_RETURN(model->checkpoint_, Checkpoint::Open(path));
+    UM_ASSIGN_OR_RETURN(model->config_, ReadConfig(*model->checkpoint_));
+    model->source_ = std::make_unique<CheckpointSource>(*model->checkpoint_);
+    UM_RETURN_IF_ERROR(model->LoadText());
+  }
+  UM_ASSIGN_OR_RETURN(model->program_, BuildProgram(model->config_));
+  return model;
+}
+
+Status Model::LoadText() {
+  if (checkpoint_->kind() == Checkpoint::Kind::kGguf) {
+    UM_ASSIGN_OR_RETURN(const VocabData vocab, checkpoint_->Vocab());
+    UM_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromVocab(vocab));
+    if (!vocab.chat_template.empty()) {
+      UM_ASSIGN_OR_RETURN(chat_template_, ChatTemplate::Parse(vocab.chat_template));
+    }
+    return {};
+  }
+  if (checkpoint_->tokenizer_json().empty()) return {};
+  UM_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromJson(checkpoint_->tokenizer_json()));
+  UM_ASSIGN_OR_RETURN(const TokenizerConfig text, ReadTokenizerConfig(checkpoint_->tokenizer_config_json()));
+  if (!text.chat_template.empty()) {
+    UM_ASSIGN_OR_RETURN(chat_template_, ChatTemplate::Parse(text.chat_template));
+  }
+  return {};
+}
+
+// The activation type on a device: what was asked for, or what the checkpoint holds; integers are expanded to bf16.
+DType Model::DeviceType() const {
+  if (options_.dtype != "auto") return ParseType(options_.dtype).value();
+  const DType main = checkpoint_ ? MainType(*checkpoint_) : DType::kBF16;
+  return IsInteger(main) ? DType::kBF16 : main;
+}
+
+Result<std::unique_ptr<Executor>> Model::MakeExecutor(const Program& program, const std::string& executor) {
+  if (executor == "reference") return MakeReferenceExecutor(program, *source_, limits_);
+  if (executor != "auto") return UsageError("--executor {}: give auto or reference", executor);
+  if (device_ != nullptr) return MakeGraphExecutor(program, *source_, *device_, limits_, {.act = DeviceType()});
+  TeamOptions team;
+  if (options_.threads > 0) team.threads = options_.threads;
+  if (options_.isa != "auto") {
+    UM_ASSIGN_OR_RETURN(team.isa, ParseIsa(options_.isa));
+  }
+  team.plain = options_.dtype == "f32";
+  return MakeTeamExecutor(program, *source_, limits_, team);
+}
+
+Result<std::unique_ptr<Model>> Model::Load(const ModelOptions& options) {
+  if (options.dtype != "auto") UM_RETURN_IF_ERROR(ParseType(options.dtype).status());
+  UM_ASSIGN_OR_RETURN(const DeviceChoice choice, ParseDevice(options.device));
+  UM_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Open(options));
+  UM_ASSIGN_OR_RETURN(OpenedDevice opened, unimax::Open(choice));
+  model->device_ = std::move(opened.device);
+  model->device_note_ = opened.why;
+  LogInfo("{}", opened.why);
+  if (model->device_ != nullptr && model->checkpoint_ && IsInteger(MainType(*model->checkpoint_)) &&
+      options.dtype == "auto") {
+    LogInfo("weights of type {} are expanded to bf16 on this device", Info(MainType(*model->checkpoint_)).name);
+  }
+
+  const int own = std::max(model->config_.context, 1);
+  model->context_ = options.context > 0 ? options.context : std::min(own, kDefaultContext);
+  if (model->context_ > own) {
+    return UsageError("--context {} is more than the model's {}", model->context_, own);
+  }
+  ExecutorOptions& limits = model->limits_;
+  limits.page_tokens = kPageTokens;
+  limits.max_sequences = options.sequences;
+  limits.max_pages = (model->context_ + kPageTokens - 1) / kPageTokens;
+  limits.pages = limits.max_pages * options.sequences;
+  limits.max_tokens = std::max(std::min(options.max_tokens, model->context_ * options.sequences), options.sequences);
+  limits.max_outputs = options.sequences;
+  UM_ASSIGN_OR_RETURN(model->executor_, model->MakeExecutor(model->program_, options.executor));
+  return model;
+}
+
+Result<std::vector<int>> Model::EncodePrompt(const std::string& prompt, bool raw) const {
+  if (tokenizer_ == nullptr) return BadModel("{} has no tokenizer", options_.model);
+  std::vector<int> ids;
+  if (raw || !chat_template_) {
+    ids = tokenizer_->Encode(prompt, true);
+  } else {
+    const auto token = [&](int id) { return std::string(id < 0 ? "" : tokenizer_->PieceOf(id)); };
+    UM_ASSIGN_OR_RETURN(const Rendered rendered,
+                        chat_template_->Render({{"user", prompt, ""}}, true, token(config_.bos_id),
+                                               token(config_.eos_ids.empty() ? -1 : config_.eos_ids[0])));
+    const std::vector<TextPiece> pieces = rendered.Pieces();
+    ids = tokenizer_->EncodeParts(pieces, false);
+  }
+  for (int id : ids) {
+    if (id >= config_.vocab) return BadModel("the tokenizer gives id {} but the model has {} ids", id, config_.vocab);
+  }
+  return ids;
+}
+
+bool Model::EndsAt(int id) const {
+  return std::find(config_.eos_ids.begin(), config_.eos_ids.end(), id) != config_.eos_ids.end();
+}
+
+}  // namespace unimax

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model made ready to run: its file, text tools, program, device and executor.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/model_config.h"
+#include "device/device.h"
+#include "exec/executor.h"
+#include "program/program.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+#include "weights/checkpoint.h"
+#include "weights/weight_source.h"
+
+namespace unimax {
+
+struct ModelOptions {
+  std::string model;              // a file, a folder, or a name in the model cache ("demo")
+  std::string config;             // instead of a model: a config.json whose weights are made of random numbers
+  std::string device = "auto";    // as ParseDevice
+  std::string executor = "auto";  // "auto": the device's own; "reference": every op in double
+  std::string isa = "auto";       // CPU: "generic", "avx2", "avx512"
+  std::string dtype = "auto";     // "f32", "bf16", "f16"; auto: as the checkpoint
+  int threads = 0;                // CPU: 0 means all cores this process may use
+  int context = 0;                // tokens of a sequence: prompt and answer; 0 means min(the model's, 4096)
+  int sequences = 1;              // sequences at once
+  int max_tokens = 512;           // tokens of one step
+};
+
+class Model {
+ public:
+  // Errors: kUsage for options, kIo and kBadModel for files, kNoDevice for devices.
+  static Result<std::unique_ptr<Model>> Load(const ModelOptions& options);
+  // Only what the file says: no device, no executor.
+  static Result<std::unique_ptr<Model>> Open(const ModelOptions& options);
+
+  // An executor for another program over the same weights (eval --check runs prefixes).
+  Result<std::unique_ptr<Executor>> MakeExecutor(const Program& program, const std::string& executor);
+
+  const ModelConfig& config() const { return config_; }
+  const Program& program() const { return program_; }
+  const Checkpoint* checkpoint() const { return checkpoint_ ? &*checkpoint_ : nullptr; }  // null: random weights
+  Executor& executor() { return *executor_; }
+  Device* device() { return device_.get(); }                       // null: the CPU
+  const Tokenizer* tokenizer() const { return tokenizer_.get(); }  // null: the model has none
+  const ExecutorOptions& limits() const { return limits_; }
+  int context() const { return context_; }
+  const std::string& device_note() const { return device_note_; }
+
+  // The prompt's ids: as a user message through the model's chat template, or raw text. Errors: kBadModel.
+  Result<std::vector<int>> EncodePrompt(const std::string& prompt, bool raw) const;
+  bool EndsAt(int id) const;
+
+ private:
+  Status LoadText();
+  DType DeviceType() const;
+  ModelOptions options_;
+  ModelConfig config_;
+  Program program_;
+  std::optional<Checkpoint> checkpoint_;
+  std::unique_ptr<WeightSource> source_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::optional<ChatTemplate> chat_template_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Executor> executor_;
+  ExecutorOptions limits_;
+  int context_ = 0;
+  std::string device_note_;
+};
+
+// The path of `name`: itself if it exists, else the file of that name in the model cache. Errors: kIo.
+Result<std::string> ResolveModel(const std::string& name);
+
+}  // namespace unimax

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <vector>
+
+#include "cli/command.h"
+
+namespace {
+
+int Main(int argc, char** argv) {
+  CLI::App app("unimax: runs large language models on CPUs and GPUs", "unimax");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string(UM_VERSION));
+  const std::vector<unimax::Command> commands = {unimax::AddRun(app), unimax::AddInspect(app), unimax::AddEval(app),
+                                                 unimax::AddBench(app), unimax::AddSelftest(app)};
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const bool asked = error.get_exit_code() == 0;  // --help, --version
+    app.exit(error);
+    return asked ? 0 : static_cast<int>(unimax::ErrorKind::kUsage);
+  }
+  for (const unimax::Command& command : commands) {
+    if (!command.app->parsed()) continue;
+    const unimax::Status status = command.act();
+    if (status.ok()) return 0;
+    std::fprintf(stderr, "unimax: %.*s\n", static_cast<int>(status.text().size()), status.text().data());
+    return status.exit_status();
+  }
+  return static_cast<int>(unimax::ErrorKind::kUsage);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return Main(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "unimax: out of memory\n");
+    return static_cast<int>(unimax::ErrorKind::kIo);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "unimax: internal error: %s\n", error.what());
+    return static_cast<int>(unimax::ErrorKind::kInternal);
+  }
+}
