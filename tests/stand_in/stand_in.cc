@@ -26,7 +26,9 @@ struct Object {
   virtual ~Object() = default;
 };
 struct Memory : Object {
-  std::vector<std::byte> bytes;
+  explicit Memory(size_t n) : bytes(std::make_unique_for_overwrite<std::byte[]>(n)), size(n) {}
+  std::unique_ptr<std::byte[]> bytes;  // never cleared: drivers do not either
+  size_t size;
   bool on_host = false;
 };
 struct Function {
@@ -117,9 +119,9 @@ Memory* Holder(const void* address, size_t bytes) {
   const auto* at = static_cast<const std::byte*>(address);
   for (auto& [key, object] : Driver().objects) {
     auto* memory = dynamic_cast<Memory*>(object.get());
-    if (memory == nullptr || memory->bytes.empty()) continue;
-    const std::byte* begin = memory->bytes.data();
-    if (at >= begin && at + bytes <= begin + memory->bytes.size()) return memory;
+    if (memory == nullptr) continue;
+    const std::byte* begin = memory->bytes.get();
+    if (at >= begin && at + bytes <= begin + memory->size) return memory;
   }
   return nullptr;
 }
@@ -342,9 +344,8 @@ int cuMemAlloc_v2(void** address, size_t bytes) {
   StandInControl& c = Driver().control;
   if (bytes == 0) return kInvalidValue;
   if (bytes > c.memory_bytes - c.used_bytes) return kDriverOutOfMemory;
-  auto memory = std::make_unique<Memory>();
-  memory->bytes.resize(bytes);
-  void* at = memory->bytes.data();
+  auto memory = std::make_unique<Memory>(bytes);
+  void* at = memory->bytes.get();
   c.used_bytes += bytes;
   Memory* kept = nullptr;
   Keep(std::move(memory), &kept);
@@ -356,16 +357,15 @@ int cuMemFree_v2(void* address) {
     if (auto* stream = dynamic_cast<Stream*>(object.get()); stream != nullptr) Drain(stream);
   }
   Memory* memory = Holder(address, 1);
-  if (memory == nullptr || memory->bytes.data() != address) return Wrong("free", kInvalidValue);
-  if (!memory->on_host) Driver().control.used_bytes -= memory->bytes.size();
+  if (memory == nullptr || memory->bytes.get() != address) return Wrong("free", kInvalidValue);
+  if (!memory->on_host) Driver().control.used_bytes -= memory->size;
   return Release("cuMemFree_v2", memory);
 }
 int cuMemHostAlloc(void** address, size_t bytes, unsigned) {
   if (const int code = Enter("cuMemHostAlloc"); code != 0) return code;
-  auto memory = std::make_unique<Memory>();
-  memory->bytes.resize(bytes);
+  auto memory = std::make_unique<Memory>(bytes);
   memory->on_host = true;
-  *address = memory->bytes.data();
+  *address = memory->bytes.get();
   Memory* kept = nullptr;
   Keep(std::move(memory), &kept);
   return 0;
