@@ -2,22 +2,20 @@
 // The GPU device over a stand-in driver (tests/stand_in), and the choice of a device.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <stand_in/stand_in.h>
 
 #include <numeric>
 #include <thread>
 
-#include "../tests/stand_in/stand_in.h"
 #include "device/cuda_driver.h"
 #include "device/driver_library.h"
-#include "device/emulator.h"
 #include "device/hip_driver.h"
 #include "device/open.h"
 
 namespace unimax {
 
-// This test brings its own code objects and openers; these two satisfy the linker for the ones of the product.
+// This test brings its own code objects; this one satisfies the linker for those of the product.
 std::span<const EmbeddedCode> EmbeddedCodeObjects() { return {}; }
-Result<std::unique_ptr<Device>> OpenEmulator(const EmulatorOptions& /*options*/) { return UsageError("not here"); }
 
 namespace {
 
@@ -194,11 +192,11 @@ TEST_F(DeviceTest, Limits) {
     EXPECT_EQ(limits.free_bytes, 64'000'000);
   }
   Choose(Vendor::kHip);
-  const auto hip = OpenAs(Vendor::kHip);
-  ASSERT_TRUE(hip.ok()) << hip.status().text();
-  EXPECT_EQ((*hip)->limits().target, "gfx942");  // gfx940 was refused by the driver
-  EXPECT_EQ((*hip)->limits().lanes, 64);
-  EXPECT_EQ((*hip)->limits().driver, "HIP 0.0.13000");
+  const auto amd = OpenAs(Vendor::kHip);
+  ASSERT_TRUE(amd.ok()) << amd.status().text();
+  EXPECT_EQ((*amd)->limits().target, "gfx942");  // gfx940 was refused by the driver
+  EXPECT_EQ((*amd)->limits().lanes, 64);
+  EXPECT_EQ((*amd)->limits().driver, "HIP 0.0.13000");
 }
 
 TEST_F(DeviceTest, OutOfMemorySaysWhatIsFree) {
@@ -512,19 +510,23 @@ TEST_F(DeviceTest, ChoiceOfADevice) {
   ASSERT_TRUE(nothing.ok());
   EXPECT_EQ(nothing->device, nullptr);
   EXPECT_EQ(nothing->why, "no NVIDIA driver (libcuda.so.1 not found); no AMD driver (x not found): using the CPU");
+  const auto emulator = Open({DeviceChoice::kEmulator, 0, 64});
+  ASSERT_TRUE(emulator.ok()) << emulator.status().text();
+  EXPECT_EQ(emulator->device->limits().lanes, 64);
+  EXPECT_TRUE(Open({}).ok());  // whatever this machine has
   EXPECT_EQ(OpenWith({DeviceChoice::kCuda}, openers).status().kind(), ErrorKind::kNoDevice);
   EXPECT_EQ(OpenWith({DeviceChoice::kHip}, openers).status().kind(), ErrorKind::kNoDevice);
   EXPECT_EQ(OpenWith({DeviceChoice::kCpu}, openers)->why, "using the CPU, as asked");
 
   Choose(Vendor::kHip);
-  openers.hip = [&](int index) { return OpenAs(Vendor::kHip, index); };
+  openers.amd = [&](int index) { return OpenAs(Vendor::kHip, index); };
   EXPECT_EQ(
       OpenWith({}, openers)->why,
       "no NVIDIA driver (libcuda.so.1 not found); found Stand-in GPU (gfx942, driver HIP 0.0.13000): using hip:0");
   EXPECT_EQ(OpenWith({DeviceChoice::kHip, 1}, openers).status().text(),
             "there is no device hip:1; the last one is hip:0");
   Choose(Vendor::kCuda);
-  openers.cuda = [&](int index) { return OpenAs(Vendor::kCuda, index); };
+  openers.nvidia = [&](int index) { return OpenAs(Vendor::kCuda, index); };
   const auto found = OpenWith({}, openers);
   ASSERT_TRUE(found.ok() && found->device != nullptr);
   EXPECT_TRUE(found->why.starts_with("found Stand-in GPU (sm_90a, driver ")) << found->why;

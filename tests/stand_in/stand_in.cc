@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stand_in.h"
 
-#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -10,6 +9,7 @@
 #include <memory>
 #include <sstream>
 
+#include "base/flags.h"
 #include "device/cuda_driver.h"
 #include "device/hip_driver.h"
 
@@ -183,8 +183,7 @@ int LaunchAs(const char* call, DriverFunction* handle, const unsigned (&grid)[3]
 }
 
 void ReadEnvironment() {
-  const char* text = std::getenv("UNIMAX_STAND_IN");
-  std::istringstream settings(text == nullptr ? "" : text);
+  std::istringstream settings(Environment("UNIMAX_STAND_IN"));
   StandInControl& c = Driver().control;
   const std::map<std::string, int*> names = {{"devices", &c.devices}, {"driver_version", &c.driver_version},
                                              {"major", &c.major},     {"minor", &c.minor},
@@ -339,7 +338,7 @@ int cuLaunchKernelEx(const CudaLaunchConfig* c, DriverFunction* function, void**
                   c->stream, params, "early ");
 }
 
-int cuMemAlloc_v2(void** address, size_t bytes) {
+int StandInAllocate(void** address, size_t bytes) {
   if (const int code = Enter("cuMemAlloc_v2"); code != 0) return code;
   StandInControl& c = Driver().control;
   if (bytes == 0) return kInvalidValue;
@@ -361,7 +360,7 @@ int cuMemFree_v2(void* address) {
   if (!memory->on_host) Driver().control.used_bytes -= memory->size;
   return Release("cuMemFree_v2", memory);
 }
-int cuMemHostAlloc(void** address, size_t bytes, unsigned) {
+int StandInHostAllocate(void** address, size_t bytes, unsigned) {
   if (const int code = Enter("cuMemHostAlloc"); code != 0) return code;
   auto memory = std::make_unique<Memory>(bytes);
   memory->on_host = true;
@@ -514,7 +513,7 @@ int cuGetErrorString(int code, const char** text) {
   return 0;
 }
 
-// The other driver's names for the same functions.
+// The same functions under the names of the drivers.
 decltype(cuInit) hipInit __attribute__((alias("cuInit")));
 decltype(cuDriverGetVersion) hipDriverGetVersion __attribute__((alias("cuDriverGetVersion")));
 decltype(cuDeviceGetCount) hipGetDeviceCount __attribute__((alias("cuDeviceGetCount")));
@@ -525,9 +524,11 @@ decltype(cuModuleLoadData) hipModuleLoadData __attribute__((alias("cuModuleLoadD
 decltype(cuModuleUnload) hipModuleUnload __attribute__((alias("cuModuleUnload")));
 decltype(cuModuleGetFunction) hipModuleGetFunction __attribute__((alias("cuModuleGetFunction")));
 decltype(cuLaunchKernel) hipModuleLaunchKernel __attribute__((alias("cuLaunchKernel")));
-decltype(cuMemAlloc_v2) hipMalloc __attribute__((alias("cuMemAlloc_v2")));
+decltype(StandInAllocate) cuMemAlloc_v2 __attribute__((alias("StandInAllocate")));
+decltype(StandInAllocate) hipMalloc __attribute__((alias("StandInAllocate")));
 decltype(cuMemFree_v2) hipFree __attribute__((alias("cuMemFree_v2")));
-decltype(cuMemHostAlloc) hipHostMalloc __attribute__((alias("cuMemHostAlloc")));
+decltype(StandInHostAllocate) cuMemHostAlloc __attribute__((alias("StandInHostAllocate")));
+decltype(StandInHostAllocate) hipHostMalloc __attribute__((alias("StandInHostAllocate")));
 decltype(cuMemFreeHost) hipHostFree __attribute__((alias("cuMemFreeHost")));
 decltype(cuMemGetInfo_v2) hipMemGetInfo __attribute__((alias("cuMemGetInfo_v2")));
 decltype(cuMemcpyHtoDAsync_v2) hipMemcpyHtoDAsync __attribute__((alias("cuMemcpyHtoDAsync_v2")));
