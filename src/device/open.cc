@@ -23,7 +23,7 @@ constexpr Form kForms[] = {
     {"emulator64", DeviceChoice::kEmulator, 64, false}};
 constexpr int kMaxIndex = 1023;  // far above any machine; keeps a typing error readable
 
-// Chosen names the device as --device does.
+// `chosen` names the device as --device does.
 OpenedDevice Use(std::unique_ptr<Device> device, std::string_view before, std::string_view chosen) {
   const Limits& limits = device->limits();
   std::string driver = limits.driver.empty() ? "" : fmt::format(", driver {}", limits.driver);
@@ -54,11 +54,11 @@ Result<OpenedDevice> OpenWith(const DeviceChoice& choice, const DeviceOpeners& o
     case DeviceChoice::kCpu:
       return OpenedDevice{nullptr, "using the CPU, as asked"};
     case DeviceChoice::kCuda: {
-      UM_ASSIGN_OR_RETURN(auto device, openers.cuda(choice.index));
+      UM_ASSIGN_OR_RETURN(auto device, openers.nvidia(choice.index));
       return Use(std::move(device), "", fmt::format("cuda:{}, as asked", choice.index));
     }
     case DeviceChoice::kHip: {
-      UM_ASSIGN_OR_RETURN(auto device, openers.hip(choice.index));
+      UM_ASSIGN_OR_RETURN(auto device, openers.amd(choice.index));
       return Use(std::move(device), "", fmt::format("hip:{}, as asked", choice.index));
     }
     case DeviceChoice::kEmulator: {
@@ -68,11 +68,11 @@ Result<OpenedDevice> OpenWith(const DeviceChoice& choice, const DeviceOpeners& o
     case DeviceChoice::kAuto:
       break;
   }
-  auto cuda = openers.cuda(0);
-  if (cuda.ok()) return Use(std::move(cuda).value(), "found ", "cuda:0");
-  auto hip = openers.hip(0);
-  if (hip.ok()) return Use(std::move(hip).value(), fmt::format("{}; found ", cuda.status().text()), "hip:0");
-  return OpenedDevice{nullptr, fmt::format("{}; {}: using the CPU", cuda.status().text(), hip.status().text())};
+  auto nvidia = openers.nvidia(0);
+  if (nvidia.ok()) return Use(std::move(nvidia).value(), "found ", "cuda:0");
+  auto amd = openers.amd(0);
+  if (amd.ok()) return Use(std::move(amd).value(), fmt::format("{}; found ", nvidia.status().text()), "hip:0");
+  return OpenedDevice{nullptr, fmt::format("{}; {}: using the CPU", nvidia.status().text(), amd.status().text())};
 }
 
 Result<OpenedDevice> Open(const DeviceChoice& choice) {

@@ -33,7 +33,7 @@ Result<OpenedDevice> Open(const DeviceChoice& choice);
 
 // How each kind is opened; Open uses the ones of this build.
 struct DeviceOpeners {
-  std::function<Result<std::unique_ptr<Device>>(int index)> cuda, hip;
+  std::function<Result<std::unique_ptr<Device>>(int index)> nvidia, amd;
   std::function<Result<std::unique_ptr<Device>>(int lanes)> emulator;
 };
 Result<OpenedDevice> OpenWith(const DeviceChoice& choice, const DeviceOpeners& openers);
