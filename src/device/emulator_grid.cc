@@ -237,7 +237,7 @@ std::string Grid::Where(const BlockState& block) const {
 
 void Grid::Fault(const ThreadState& self, std::string what) {
   fault_ = fmt::format("{}: {}", Where(*self.block), what);
-  what = std::string();  // the fiber's frames are never left, so nothing on them may own memory
+  std::string().swap(what);  // the fiber's frames are never left, so nothing on them may own memory
   Fiber::Leave(running_thread->fiber, main_);
 }
 
