@@ -15,8 +15,13 @@
 
 #if defined(__gfx90a__) || defined(__gfx942__) || defined(__gfx950__)
 #define UM_HIP_MFMA 1
-#elif defined(__gfx1200__) || defined(__gfx1201__)
+#else
+#define UM_HIP_MFMA 0
+#endif
+#if defined(__gfx1200__) || defined(__gfx1201__)
 #define UM_HIP_GFX12 1
+#else
+#define UM_HIP_GFX12 0
 #endif
 
 namespace unimax::gpu {
@@ -25,18 +30,14 @@ using uint16_t = unsigned short;
 using uint32_t = unsigned int;
 using int64_t = long long;
 
-#if UM_HIP_MFMA
-inline constexpr int kLanes = 64;
-#else
-inline constexpr int kLanes = 32;
-#endif
+inline constexpr int kLanes = UM_HIP_MFMA ? 64 : 32;
 inline constexpr int kTileRows = kPackRows, kTileK = kPackK, kTileCols = 16, kTileBytes = kPackElements * 2;
 UM_DEVICE float Infinity() { return __builtin_inff(); }
 
 UM_DEVICE int BlockX() { return static_cast<int>(__builtin_amdgcn_workgroup_id_x()); }
 UM_DEVICE int BlockY() { return static_cast<int>(__builtin_amdgcn_workgroup_id_y()); }
 UM_DEVICE int BlockZ() { return static_cast<int>(__builtin_amdgcn_workgroup_id_z()); }
-// The dispatch packet counts threads; code object 5 puts counts of blocks at the start of the implicit arguments.
+// Code object 5 puts the counts of blocks at the start of the implicit arguments.
 UM_DEVICE int HiddenArg(int i) {
   return ((const __attribute__((address_space(4))) int*)__builtin_amdgcn_implicitarg_ptr())[i];
 }
@@ -184,30 +185,22 @@ UM_DEVICE float Rsqrt(float x) {
 UM_DEVICE bool IsFinite(float x) { return (BitCopy<uint32_t>(x) & 0x7f800000u) != 0x7f800000u; }
 
 // ---- Matrix: two instructions of 16 k a tile ----
-// kWords 16-byte words a lane and tile: one for MFMA, four for gfx11 (its lanes 16..31 repeat 0..15), two for gfx12,
-// which takes gfx11's packed order without the repetition.
+// A lane loads kWords words of 16 bytes of its row or column, at TileWord (bytes) of a tile or WordK (elements) of x.
 #if UM_HIP_MFMA
 inline constexpr int kWords = 1, kFragC = 4;
 UM_DEVICE constexpr int PackedIndex(int row, int k) { return MfmaTileIndex(row, k); }
 UM_DEVICE int TileWord(int) { return Lane() * 16; }
 UM_DEVICE int WordK(int) { return Lane() / 16 * 8; }
 UM_DEVICE int CRow(int i) { return Lane() / 16 * 4 + i; }
-#elif UM_HIP_GFX12
+#else
 inline constexpr int kWords = 2, kFragC = 8;
 UM_DEVICE constexpr int PackedIndex(int row, int k) { return WmmaTileIndex(row, k); }
 UM_DEVICE int TileWord(int word) { return word * 512 + Lane() % 16 * 32 + Lane() / 16 * 16; }
 UM_DEVICE int WordK(int word) { return word * 16 + Lane() / 16 * 8; }
-UM_DEVICE int CRow(int i) { return Lane() / 16 * 8 + i; }
-#else
-inline constexpr int kWords = 4, kFragC = 8;
-UM_DEVICE constexpr int PackedIndex(int row, int k) { return WmmaTileIndex(row, k); }
-UM_DEVICE int TileWord(int word) { return word / 2 * 512 + Lane() % 16 * 32 + word % 2 * 16; }
-UM_DEVICE int WordK(int word) { return word * 8; }
-UM_DEVICE int CRow(int i) { return 2 * i + Lane() / 16; }
+UM_DEVICE int CRow(int i) { return UM_HIP_GFX12 ? Lane() / 16 * 8 + i : 2 * i + Lane() / 16; }
 #endif
 UM_DEVICE int CCol(int) { return Lane() % 16; }
 
-// The 32 k of a tile that a lane holds of one row or column; where they lie: TileWord in bytes, WordK in elements.
 struct Words {
   Vec16 v[kWords];
 };
@@ -243,65 +236,62 @@ UM_DEVICE FragB<T> LoadXShared(const Shared<T>& x, int base, int stride) {
   return b;
 }
 
-// One instruction; Operand is the vector of registers it takes.
-template <class T>
-struct Instruction;
 template <class Element, int kCount>
 using Vector = Element __attribute__((ext_vector_type(kCount)));
 using Sums = Vector<float, kFragC>;
+
+// One instruction on the part `i` of the words.
 #if UM_HIP_MFMA
-template <>
-struct Instruction<bf16> {
+template <class Operand>
+UM_DEVICE Operand Part(const Words& words, int i) {
+  return BitCopy<Operand>(Vector<uint32_t, 2>{words.v[0].w[2 * i], words.v[0].w[2 * i + 1]});
+}
+UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
   using Operand = Vector<short, 4>;
-  UM_DEVICE static Sums Do(Operand a, Operand b, Sums c) {
-    return __builtin_amdgcn_mfma_f32_16x16x16bf16_1k(a, b, c, 0, 0, 0);
-  }
-};
-template <>
-struct Instruction<f16> {
+  return __builtin_amdgcn_mfma_f32_16x16x16bf16_1k(Part<Operand>(a, i), Part<Operand>(b, i), c, 0, 0, 0);
+}
+UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
   using Operand = Vector<_Float16, 4>;
-  UM_DEVICE static Sums Do(Operand a, Operand b, Sums c) {
-    return __builtin_amdgcn_mfma_f32_16x16x16f16(a, b, c, 0, 0, 0);
-  }
-};
+  return __builtin_amdgcn_mfma_f32_16x16x16f16(Part<Operand>(a, i), Part<Operand>(b, i), c, 0, 0, 0);
+}
 #elif UM_HIP_GFX12
-template <>
-struct Instruction<bf16> {
+UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
   using Operand = Vector<__bf16, 8>;
-  UM_DEVICE static Sums Do(Operand a, Operand b, Sums c) {
-    return __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32_gfx12(a, b, c);
-  }
-};
-template <>
-struct Instruction<f16> {
+  return __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32_gfx12(BitCopy<Operand>(a.v[i]), BitCopy<Operand>(b.v[i]), c);
+}
+UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
   using Operand = Vector<_Float16, 8>;
-  UM_DEVICE static Sums Do(Operand a, Operand b, Sums c) {
-    return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12(a, b, c);
-  }
-};
+  return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12(BitCopy<Operand>(a.v[i]), BitCopy<Operand>(b.v[i]), c);
+}
 #else
-template <>
-struct Instruction<bf16> {
-  using Operand = Vector<short, 16>;
-  UM_DEVICE static Sums Do(Operand a, Operand b, Sums c) {
-    return __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32(a, b, c);
+// Every lane needs all 16 k, lanes 16..31 the same as 0..15. Fetching the other half from the partner at the last
+// moment keeps tiles that are loaded ahead at half the registers.
+template <class Operand>
+UM_DEVICE Operand Part(const Words& words, int i) {
+  Vector<uint32_t, 8> all;
+#pragma unroll
+  for (int w = 0; w < 4; ++w) {
+    const uint32_t own = words.v[i].w[w];
+    const uint32_t other = __builtin_amdgcn_permlanex16(own, own, 0x76543210u, 0xfedcba98u, false, false);
+    all[w] = Lane() < 16 ? own : other;
+    all[w + 4] = Lane() < 16 ? other : own;
   }
-};
-template <>
-struct Instruction<f16> {
+  return BitCopy<Operand>(all);
+}
+UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
+  using Operand = Vector<short, 16>;
+  return __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32(Part<Operand>(a, i), Part<Operand>(b, i), c);
+}
+UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
   using Operand = Vector<_Float16, 16>;
-  UM_DEVICE static Sums Do(Operand a, Operand b, Sums c) { return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(a, b, c); }
-};
+  return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(Part<Operand>(a, i), Part<Operand>(b, i), c);
+}
 #endif
 
 template <class T>
 UM_DEVICE void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
-  struct Pair {
-    typename Instruction<T>::Operand half[2];
-  };
-  const Pair w = BitCopy<Pair>(static_cast<const Words&>(a)), x = BitCopy<Pair>(static_cast<const Words&>(b));
-  const Sums first = Instruction<T>::Do(w.half[0], x.half[0], BitCopy<Sums>(c));
-  c = BitCopy<FragC>(Instruction<T>::Do(w.half[1], x.half[1], first));
+  const Sums first = Multiply(T(), a, b, BitCopy<Sums>(c), 0);
+  c = BitCopy<FragC>(Multiply(T(), a, b, first, 1));
 }
 
 }  // namespace unimax::gpu
