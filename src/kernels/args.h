@@ -29,11 +29,10 @@ struct LinearArgs {
   void* y;                // [M, N] T, or f32 where the row's output is wide; row stride y_stride
   int m, n, k;
   int x_stride, y_stride;
-  int flags = 0;          // kLinearWide, kLinearActMul
+  int flags = 0;  // kLinearWide, kLinearActMul
 };
 inline constexpr int kLinearWide = 1;    // y is f32
 inline constexpr int kLinearActMul = 2;  // strips of w alternate gate, up: y[M, N / 2] = silu(gate) * up
-
 
 // Rotates q and k by their positions and writes k, v into the pages. Rows of q, k, v lie in one buffer of stride
 // `stride`.

@@ -34,7 +34,8 @@ LaunchShape PerSlice(const Case& c, const Limits&) {
 }
 LaunchShape RopeSlices(const Case& c, const Limits&) {
   const AttentionShape& a = c.attention;
-  return {.grid_x = c.m, .grid_y = std::clamp(CeilDiv((a.heads + 2 * a.kv_heads) * a.head_dim / 2, 512), 1, 64),
+  return {.grid_x = c.m,
+          .grid_y = std::clamp(CeilDiv((a.heads + 2 * a.kv_heads) * a.head_dim / 2, 512), 1, 64),
           .threads = 256};
 }
 LaunchShape Plain(const Case& c, const Limits& l) {
@@ -46,7 +47,9 @@ LaunchShape Flat(const Case& c, const Limits& l) {
   return {.grid_x = CeilDiv(c.n, 32), .threads = 256, .shared_bytes = groups * 2 * kTiles * 16 * l.tile_cols * 4};
 }
 LaunchShape Tiled(const Case& c, const Limits& l) {
-  return {.grid_x = CeilDiv(c.m, 64), .grid_y = CeilDiv(c.n, 32 * (128 / l.lanes)), .threads = 128,
+  return {.grid_x = CeilDiv(c.m, 64),
+          .grid_y = CeilDiv(c.n, 32 * (128 / l.lanes)),
+          .threads = 128,
           .shared_bytes = 2 * 64 * (64 + 8) * 2};
 }
 int TeamLanes(int head_dim) {
@@ -60,7 +63,10 @@ int StateBytes(const Case& c, int queries) {
 LaunchShape Decode(const Case& c, const Limits& l) {
   const int queries = AttentionQueries(c);
   const int chunks = CeilDiv(c.attention.heads / c.attention.kv_heads, queries);
-  return {.grid_x = AttentionSplits(c, l), .grid_y = c.attention.kv_heads * chunks, .grid_z = c.m, .threads = 128,
+  return {.grid_x = AttentionSplits(c, l),
+          .grid_y = c.attention.kv_heads * chunks,
+          .grid_z = c.m,
+          .threads = 128,
           .shared_bytes = StateBytes(c, queries)};
 }
 LaunchShape Prefill(const Case& c, const Limits&) {
@@ -85,29 +91,36 @@ double AttentionBytes(const Case& c) {
 // ---- the shapes of the test ----
 constexpr Case kRowCases[] = {{.m = 1, .n = 64}, {.m = 3, .n = 576}, {.m = 9, .n = 4096}, {.m = 2, .n = 8}};
 constexpr Case kSampleCases[] = {{.m = 1, .n = 384}, {.m = 5, .n = 49152}, {.m = 2, .n = 1001}, {.m = 1, .n = 1}};
-constexpr Case kLinearCases[] = {
-    {.m = 1, .n = 64, .k = 64},    {.m = 2, .n = 48, .k = 40},     {.m = 7, .n = 100, .k = 576},
-    {.m = 8, .n = 512, .k = 1536}, {.m = 9, .n = 33, .k = 256},    {.m = 16, .n = 160, .k = 1024},
-    {.m = 33, .n = 96, .k = 320},  {.m = 63, .n = 64, .k = 96},    {.m = 64, .n = 128, .k = 128},
-    {.m = 65, .n = 64, .k = 48},   {.m = 130, .n = 200, .k = 264}, {.m = 1, .n = 4096, .k = 4096},
-    {.m = 3, .n = 192, .k = 64, .flags = kLinearWide},
-    {.m = 70, .n = 96, .k = 64, .flags = kLinearWide},
-    {.m = 5, .n = 128, .k = 96, .flags = kLinearActMul},
-    {.m = 67, .n = 96, .k = 64, .flags = kLinearActMul}};
-constexpr Case kAttentionCases[] = {
-    {.m = 1, .attention = {4, 4, 16, 0.25f}, .decode = true, .tokens = 1},
-    {.m = 3, .attention = {2, 1, 16, 0.25f}, .decode = true, .tokens = 40},
-    {.m = 2, .attention = {9, 3, 64, 0.125f}, .decode = true, .tokens = 333},
-    {.m = 1, .attention = {8, 8, 128, 0.09f}, .decode = true, .tokens = 1030},
-    {.m = 2, .attention = {16, 2, 80, 0.11f}, .decode = true, .tokens = 65},
-    {.m = 7, .attention = {4, 2, 16, 0.25f}, .tokens = 7},
-    {.m = 33, .attention = {9, 3, 64, 0.125f}, .tokens = 50},
-    {.m = 20, .attention = {2, 2, 128, 0.09f}, .tokens = 96}};
+constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
+                                 {.m = 2, .n = 48, .k = 40},
+                                 {.m = 7, .n = 100, .k = 576},
+                                 {.m = 8, .n = 512, .k = 1536},
+                                 {.m = 9, .n = 33, .k = 256},
+                                 {.m = 16, .n = 160, .k = 1024},
+                                 {.m = 33, .n = 96, .k = 320},
+                                 {.m = 63, .n = 64, .k = 96},
+                                 {.m = 64, .n = 128, .k = 128},
+                                 {.m = 65, .n = 64, .k = 48},
+                                 {.m = 130, .n = 200, .k = 264},
+                                 {.m = 1, .n = 4096, .k = 4096},
+                                 {.m = 3, .n = 192, .k = 64, .flags = kLinearWide},
+                                 {.m = 70, .n = 96, .k = 64, .flags = kLinearWide},
+                                 {.m = 5, .n = 128, .k = 96, .flags = kLinearActMul},
+                                 {.m = 67, .n = 96, .k = 64, .flags = kLinearActMul}};
+constexpr Case kAttentionCases[] = {{.m = 1, .attention = {4, 4, 16, 0.25f}, .decode = true, .tokens = 1},
+                                    {.m = 3, .attention = {2, 1, 16, 0.25f}, .decode = true, .tokens = 40},
+                                    {.m = 2, .attention = {9, 3, 64, 0.125f}, .decode = true, .tokens = 333},
+                                    {.m = 1, .attention = {8, 8, 128, 0.09f}, .decode = true, .tokens = 1030},
+                                    {.m = 2, .attention = {16, 2, 80, 0.11f}, .decode = true, .tokens = 65},
+                                    {.m = 7, .attention = {4, 2, 16, 0.25f}, .tokens = 7},
+                                    {.m = 33, .attention = {9, 3, 64, 0.125f}, .tokens = 50},
+                                    {.m = 20, .attention = {2, 2, 128, 0.09f}, .tokens = 96}};
 
 constexpr DType f32 = DType::kF32, bf16 = DType::kBF16, f16 = DType::kF16;
 
 // Tolerances: f32 rows by their sum length; bf16 stores 8 bits (2^-9 relative), f16 11 bits.
 constexpr Row kRows[] = {
+    // clang-format off
     // op                    variant    kernel                    act   fits            launch        max error  bytes            cases
     {OpKind::kEmbed,         "plain",   "embed_f32",              f32,  Always,         PerRow,       0.0f,   RowBytesOnce,   kRowCases},
     {OpKind::kEmbed,         "packed",  "embed_packed_bf16",      bf16, Always,         PerRow,       0.0f,   RowBytesOnce,   kRowCases},
@@ -146,6 +159,7 @@ constexpr Row kRows[] = {
     {OpKind::kAttention,     "decode1", "attention_decode_f16_1", f16,  DecodeAlone,    Decode,       4e-4f,  AttentionBytes, kAttentionCases},
     {OpKind::kAttention,     "decode4", "attention_decode_f16_4", f16,  DecodeGrouped,  Decode,       4e-4f,  AttentionBytes, kAttentionCases},
     {OpKind::kAttention,     "prefill", "attention_prefill_f16",  f16,  Always,         Prefill,      4e-4f,  AttentionBytes, kAttentionCases},
+    // clang-format on
 };
 
 }  // namespace
@@ -167,7 +181,8 @@ int AttentionSplits(const Case& c, const Limits& limits) {
   if (!c.decode) return 1;
   constexpr int kBlocksPerMultiprocessor = 4;  // enough loads in flight to reach the memory rate
   constexpr int kTokensPerBlock = 64;          // below that a block's fixed cost outweighs its reading
-  const int blocks = c.m * c.attention.kv_heads * CeilDiv(c.attention.heads / c.attention.kv_heads, AttentionQueries(c));
+  const int blocks =
+      c.m * c.attention.kv_heads * CeilDiv(c.attention.heads / c.attention.kv_heads, AttentionQueries(c));
   const int wanted = CeilDiv(limits.multiprocessors * kBlocksPerMultiprocessor, std::max(blocks, 1));
   return std::clamp(std::min(wanted, CeilDiv(c.tokens, kTokensPerBlock)), 1, 64);
 }

@@ -15,13 +15,13 @@ namespace unimax {
 // What an executor asks the plan: one op at one shape.
 struct Case {
   OpKind op = OpKind::kAdd;
-  DType act = DType::kF32;          // T: f32, bf16 or f16; weights are plain f32 or packed tiles of T
-  int m = 1;                        // rows
-  int n = 0, k = 0;                 // Linear: outputs, inputs; row-wise ops: n = columns
-  int flags = 0;                    // Linear: kLinearWide, kLinearActMul
-  AttentionShape attention;         // Attention, RopeAndStore
-  bool decode = false;              // Attention: every row is the newest of its own sequence
-  int tokens = 0;                   // Attention: bound on the cached tokens of a row
+  DType act = DType::kF32;        // T: f32, bf16 or f16; weights are plain f32 or packed tiles of T
+  int m = 1;                      // rows
+  int n = 0, k = 0;               // Linear: outputs, inputs; row-wise ops: n = columns
+  int flags = 0;                  // Linear: kLinearWide, kLinearActMul
+  AttentionShape attention = {};  // Attention, RopeAndStore
+  bool decode = false;            // Attention: every row is the newest of its own sequence
+  int tokens = 0;                 // Attention: bound on the cached tokens of a row
 };
 
 struct LaunchShape {
@@ -35,7 +35,7 @@ struct Row {
   DType act;
   bool (*fits)(const Case&, const Limits&);
   LaunchShape (*launch)(const Case&, const Limits&);
-  float tolerance;     // largest ||y - reference|| / ||reference|| on equally rounded inputs
+  float tolerance;               // largest ||y - reference|| / ||reference|| on equally rounded inputs
   double (*bytes)(const Case&);  // what the op must move
   std::span<const Case> cases;   // the shapes of the test; act is the row's
 };

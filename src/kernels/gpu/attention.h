@@ -2,10 +2,13 @@
 // attention_online: causal attention over pages with the online softmax; decode and prefill share one loop.
 // Who calls: op Attention. decode: queries of a block = the heads of one KV head at one row; prefill: neighbouring rows
 //            of one sequence at one head. Both read every K and V element once for all their queries.
-// Work:      a team of lanes (a power of two, 8 elements a lane) takes one token at a time; teams deal tokens in turn and
-//            their partial softmaxes are merged in fixed order; with splits, the last block of a row merges the others'.
+// Work:      a team of lanes (a power of two, 8 elements a lane) takes one token at a time; teams deal tokens in turn
+// and
+//            their partial softmaxes are merged in fixed order; with splits, the last block of a row merges the
+//            others'.
 // Bound:     memory (decode). bytes = 2 * tokens * kv_heads * head_dim * element.
-// Launch:    decode grid (splits, kv_heads * ceil(heads/kv_heads/kQ), M), prefill grid (heads, ceil(M/kQ)); threads 128;
+// Launch:    decode grid (splits, kv_heads * ceil(heads/kv_heads/kQ), M), prefill grid (heads, ceil(M/kQ)); threads
+// 128;
 //            shared kQ * teams * (head_dim + 2) * 4. head_dim a multiple of 8, at most 256.
 // Reference: RefAttentionRow.
 // Source:    Milakov & Gimelshein 2018 (online softmax); Flash-Decoding (split over tokens).
@@ -59,7 +62,8 @@ UM_DEVICE void MergeState(float (&acc)[kLaneDims], float& top, float& sum, const
 
 // Attends kQ queries of one sequence and one KV head over positions [begin, end).
 template <class T, int kQ>
-UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int sequence, int kv_head, int begin, int end) {
+UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int sequence, int kv_head, int begin,
+                      int end) {
   const int lanes = TeamLanes(a.head_dim);
   const int teams = BlockThreads() / lanes;
   const int team = Thread() / lanes, lane = Thread() % lanes;
@@ -82,8 +86,9 @@ UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int
     const bool inside = position < end;
     float k[kLaneDims] = {}, v[kLaneDims] = {};
     if (inside && active) {
-      const int64_t row = (static_cast<int64_t>(pages[position / a.page_tokens]) * a.kv_heads + kv_head) * a.page_tokens +
-                          position % a.page_tokens;
+      const int64_t row =
+          (static_cast<int64_t>(pages[position / a.page_tokens]) * a.kv_heads + kv_head) * a.page_tokens +
+          position % a.page_tokens;
       LoadDims(static_cast<const T*>(a.k_cache) + row * a.head_dim + dim, k);
       LoadDims(static_cast<const T*>(a.v_cache) + row * a.head_dim + dim, v);
     }

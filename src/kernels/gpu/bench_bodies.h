@@ -25,7 +25,8 @@ UM_DEVICE void FillRandom(const FillRandomArgs& a) {
   T* y = static_cast<T*>(a.y);
   const long long step = static_cast<long long>(GridX()) * BlockThreads();
   for (long long i = static_cast<long long>(BlockX()) * BlockThreads() + Thread(); i < a.count; i += step) {
-    const float unit = static_cast<float>(RandomBits(a.seed + static_cast<unsigned long long>(i)) >> 8) * 0x1p-23f - 1.0f;
+    const float unit =
+        static_cast<float>(RandomBits(a.seed + static_cast<unsigned long long>(i)) >> 8) * 0x1p-23f - 1.0f;
     y[i] = FromFloat<T>(a.offset + unit * a.scale);
   }
 }

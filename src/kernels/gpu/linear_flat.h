@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear_flat: y[M, N] = x[M, K] * w[N, K]^T for 1 <= M <= kTiles * kTileCols (decode), w in packed tiles.
 // Who calls: op Linear when the plan says "flat".
-// Work:      one block owns 32 weight rows (two 16-row strips) and all of K; its groups deal the k-tiles in turn, so the
+// Work:      one block owns 32 weight rows (two 16-row strips) and all of K; its groups deal the k-tiles in turn, so
+// the
 //            block streams both strips once; the batch stands on the column side of the matrix instruction.
 // Bound:     memory. bytes = N*K*2 + M*(K+N)*2; the next kDepth tiles are in flight while these are multiplied.
 // Launch:    grid ceil(N/32); threads 128..512; shared groups * 2 * kTiles * 16 * kTileCols * 4.
@@ -45,13 +46,14 @@ UM_DEVICE void LoadFlat(FlatTiles<T>& t, const char* w, int64_t strip_bytes, int
   for (int d = 0; d < kFlatDepth; ++d) {
     const int k = tile + d * step < tiles ? tile + d * step : tiles - 1;
 #pragma unroll
-    for (int s = 0; s < kFlatStrips; ++s) t.a[d][s] = LoadTile<T>(w + s * strip_bytes + static_cast<int64_t>(k) * kTileBytes);
+    for (int s = 0; s < kFlatStrips; ++s)
+      t.a[d][s] = LoadTile<T>(w + s * strip_bytes + static_cast<int64_t>(k) * kTileBytes);
   }
 }
 
 template <class T, int kTiles>
-UM_DEVICE void MultiplyFlat(FragC (&sum)[kFlatStrips][kTiles], const FlatTiles<T>& t, const LinearArgs& a, int tile, int step,
-                            int tiles) {
+UM_DEVICE void MultiplyFlat(FragC (&sum)[kFlatStrips][kTiles], const FlatTiles<T>& t, const LinearArgs& a, int tile,
+                            int step, int tiles) {
   const T* x = static_cast<const T*>(a.x);
 #pragma unroll
   for (int d = 0; d < kFlatDepth; ++d) {
@@ -102,7 +104,7 @@ UM_DEVICE void LinearFlat(const LinearArgs& a) {
       }
     }
   }
-  Barrier();  // orders the sums of all groups before they are read
+  Barrier();                                // orders the sums of all groups before they are read
   const int block_cells = kTiles * kCells;  // of one strip
   for (int i = Thread(); i < block_cells; i += BlockThreads()) {
     const int row = i / kTileRows, r = i % kTileRows;

@@ -14,10 +14,10 @@
 
 namespace unimax::UM_PORT_NAMESPACE {
 
-inline constexpr int kTiledRows = 64;                      // rows of x a block
-inline constexpr int kTiledStageTiles = 2;                 // k-tiles a stage
+inline constexpr int kTiledRows = 64;       // rows of x a block
+inline constexpr int kTiledStageTiles = 2;  // k-tiles a stage
 inline constexpr int kTiledStageK = kTiledStageTiles * kTileK;
-inline constexpr int kTiledPitch = kTiledStageK + 8;       // elements; the 8 spread rows over the banks
+inline constexpr int kTiledPitch = kTiledStageK + 8;  // elements; the 8 spread rows over the banks
 inline constexpr int kTiledStrips = 2;
 inline constexpr int kTiledColumns = kTiledRows / kTileCols;
 
@@ -66,7 +66,8 @@ UM_DEVICE void LinearTiled(const LinearArgs& a) {
       const FragA<T> a1 = LoadTile<T>(w1 + static_cast<int64_t>(tile + d) * kTileBytes);
 #pragma unroll
       for (int c = 0; c < kTiledColumns; ++c) {
-        const FragB<T> b = LoadXShared<T>(stage, which * kStage + c * kTileCols * kTiledPitch + d * kTileK, kTiledPitch);
+        const FragB<T> b =
+            LoadXShared<T>(stage, which * kStage + c * kTileCols * kTiledPitch + d * kTileK, kTiledPitch);
         Mma<T>(sum[0][c], a0, b);
         Mma<T>(sum[1][c], a1, b);
       }

@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contract of the port layer: every word a portable kernel body may use. Bodies include this file and name no vendor.
-// Each target defines the words once: port_cuda.h, port_hip.h, port_emulator.h.
+// The contract of the port layer: every word a portable kernel body may use. Bodies include this file and name no
+// vendor. Each target defines the words once: port_cuda.h, port_hip.h, port_emulator.h.
 //
 //   UM_DEVICE                       marks a function that runs on the device (inlined)
-//   UM_PORT_NAMESPACE               bodies stand in `namespace unimax::UM_PORT_NAMESPACE`, one for each target in a binary
-//   UM_ENTRY(name, Args, body, max_threads, min_blocks)
+//   UM_PORT_NAMESPACE               bodies stand in `namespace unimax::UM_PORT_NAMESPACE`, one for each target in a
+//   binary UM_ENTRY(name, Args, body, max_threads, min_blocks)
 //                                   makes the kernel `name`, whose single argument is an Args passed by value, from
-//                                   `body(const Args&)`; at most max_threads a block, at least min_blocks a multiprocessor
+//                                   `body(const Args&)`; at most max_threads a block, at least min_blocks a
+//                                   multiprocessor
 //
 // Where am I
 //   kLanes                          threads that execute together: 32 or 64. A body never writes the number.
 //   BlockX() BlockY() BlockZ() GridX() GridY() Thread() BlockThreads() Lane() Group() Groups()
 //                                   Group() = Thread() / kLanes
 // Together
-//   Barrier()                       all threads of the block; orders shared memory and the block's view of global memory
-//   GroupSync()                     the lanes of a group; orders shared memory among them
-//   ShuffleXor(v, mask)  Shuffle(v, lane)   for int and float, all lanes take part
-//   GroupSum(v) GroupMax(v)         over all lanes; every lane gets the result; fixed order
-//   WaitForPrevious()               programmatic dependent launch: results of the launch before are visible after it
-//   LetNextStart()                  programmatic dependent launch: the next launch may begin
+//   Barrier()                       all threads of the block; orders shared memory and the block's view of global
+//   memory GroupSync()                     the lanes of a group; orders shared memory among them ShuffleXor(v, mask)
+//   Shuffle(v, lane)   for int and float, all lanes take part GroupSum(v) GroupMax(v)         over all lanes; every
+//   lane gets the result; fixed order WaitForPrevious()               programmatic dependent launch: results of the
+//   launch before are visible after it LetNextStart()                  programmatic dependent launch: the next launch
+//   may begin
 // Shared memory (dynamic, laid out by the body; offsets in bytes, multiples of 16)
-//   Shared<T>(offset)               a view with Get(i), Set(i, v), Get16(i) -> Vec16, Set16(i, Vec16) (i: element index,
+//   Shared<T>(offset)               a view with Get(i), Set(i, v), Get16(i) -> Vec16, Set16(i, Vec16) (i: element
+//   index,
 //                                   16-byte aligned). Every access to shared memory goes through it, so that the
 //                                   emulator sees races.
 // Global memory

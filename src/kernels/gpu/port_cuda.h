@@ -7,9 +7,9 @@
 
 #define UM_PORT_NAMESPACE gpu
 #define UM_DEVICE __device__ __forceinline__
-#define UM_ENTRY(name, Args, body, max_threads, min_blocks)                                             \
+#define UM_ENTRY(name, Args, body, max_threads, min_blocks)                                                       \
   extern "C" __global__ void __launch_bounds__(max_threads, min_blocks) name(const __grid_constant__ Args args) { \
-    body(args);                                                                                         \
+    body(args);                                                                                                   \
   }
 
 namespace unimax::gpu {
@@ -138,7 +138,9 @@ UM_DEVICE Vec16 Load16Once(const void* p) {
                : "l"(p));
   return v;
 }
-UM_DEVICE void Store16(void* p, const Vec16& v) { *static_cast<uint4*>(p) = make_uint4(v.w[0], v.w[1], v.w[2], v.w[3]); }
+UM_DEVICE void Store16(void* p, const Vec16& v) {
+  *static_cast<uint4*>(p) = make_uint4(v.w[0], v.w[1], v.w[2], v.w[3]);
+}
 
 // Fences on both sides make the relaxed hardware atomic a release and an acquire.
 UM_DEVICE int AtomicAdd(int* p, int v) {
@@ -203,14 +205,16 @@ UM_DEVICE void Mma16(FragC& c, const Vec16& a, uint32_t b0, uint32_t b1);
 template <>
 UM_DEVICE void Mma16<bf16>(FragC& c, const Vec16& a, uint32_t b0, uint32_t b1) {
   asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
       : "+f"(c.v[0]), "+f"(c.v[1]), "+f"(c.v[2]), "+f"(c.v[3])
       : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "r"(b0), "r"(b1));
 }
 template <>
 UM_DEVICE void Mma16<f16>(FragC& c, const Vec16& a, uint32_t b0, uint32_t b1) {
   asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
       : "+f"(c.v[0]), "+f"(c.v[1]), "+f"(c.v[2]), "+f"(c.v[3])
       : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "r"(b0), "r"(b1));
 }

@@ -89,7 +89,8 @@ UM_DEVICE void RopeStore(const RopeStoreArgs& a) {
     const bool is_k = head < a.heads + a.kv_heads;
     const int kv = head - a.heads - (is_k ? 0 : a.kv_heads);
     const T* from = static_cast<const T*>(is_k ? a.k : a.v) + in + kv * a.head_dim;
-    T* to = static_cast<T*>(is_k ? a.k_cache : a.v_cache) + ((page * a.kv_heads + kv) * a.page_tokens + slot) * a.head_dim;
+    T* to =
+        static_cast<T*>(is_k ? a.k_cache : a.v_cache) + ((page * a.kv_heads + kv) * a.page_tokens + slot) * a.head_dim;
     const float u = ToFloat(from[first]), w = ToFloat(from[second]);
     to[first] = FromFloat<T>(is_k ? u * c - w * s : u);
     to[second] = FromFloat<T>(is_k ? w * c + u * s : w);
@@ -140,7 +141,8 @@ UM_DEVICE void Sample(const SampleArgs& a) {
   const float* logits = a.logits + static_cast<int64_t>(BlockX()) * a.vocab;
   float best = -Infinity();
   int index = a.vocab;  // loses against any real index
-  for (int i = Thread(); i < a.vocab; i += BlockThreads()) TakeBetter(best, index, logits[i], IsFinite(logits[i]) ? i : -1);
+  for (int i = Thread(); i < a.vocab; i += BlockThreads())
+    TakeBetter(best, index, logits[i], IsFinite(logits[i]) ? i : -1);
   for (int mask = kLanes / 2; mask > 0; mask /= 2) {
     const float other = ShuffleXor(best, mask);
     const int other_index = ShuffleXor(index, mask);
