@@ -37,6 +37,7 @@ class EmulatorDevice : public Device {
     limits_.multiprocessors = 4;
     limits_.lanes = options.lanes;
     limits_.tile_cols = narrow ? 8 : 16;
+    limits_.tile_order = narrow ? TileOrder::kMma : TileOrder::kMfma;
     limits_.shared_bytes_per_block = narrow ? 227 * 1024 : 64 * 1024;
     limits_.l2_bytes = 32 << 20;
     limits_.memory_bytes = limits_.free_bytes = kMemoryBytes;

@@ -19,7 +19,7 @@ bool FlatFits(const Case& c, const Limits& l) {
 }
 bool TiledFits(const Case& c, const Limits&) { return c.k % 8 == 0; }
 bool DecodeAlone(const Case& c, const Limits&) { return c.decode && c.attention.heads == c.attention.kv_heads; }
-bool DecodeGrouped(const Case& c, const Limits&) { return c.decode; }
+bool DecodeGrouped(const Case& c, const Limits&) { return c.decode && c.attention.heads != c.attention.kv_heads; }
 
 // ---- how it is launched ----
 LaunchShape PerRow(const Case& c, const Limits&) { return {.grid_x = c.m, .threads = 256}; }
@@ -102,7 +102,7 @@ constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
                                  {.m = 64, .n = 128, .k = 128},
                                  {.m = 65, .n = 64, .k = 48},
                                  {.m = 130, .n = 200, .k = 264},
-                                 {.m = 1, .n = 4096, .k = 4096},
+                                 {.m = 20, .n = 64, .k = 2048},
                                  {.m = 3, .n = 192, .k = 64, .flags = kLinearWide},
                                  {.m = 70, .n = 96, .k = 64, .flags = kLinearWide},
                                  {.m = 5, .n = 128, .k = 96, .flags = kLinearActMul},

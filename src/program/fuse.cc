@@ -26,15 +26,14 @@ bool FuseResidual(const Program& program, const Op& linear, const Op& add, Op* f
 
 // gate, up = Linear(h); y = act(gate) * up  ->  y = Linear(h) over strips of gate and up in turn.
 // Strips are 16 rows, so both parts must be equal multiples of 16.
-bool FuseActMul(Program* program, const Op& linear, const Op& act, Op* fused) {
+bool FuseActMul(const Program& program, const Op& linear, const Op& act, Op* fused, Weight* weight) {
   if (linear.kind != OpKind::kLinear || act.kind != OpKind::kActMul || linear.bias >= 0) return false;
-  const Value& gate = program->values[act.in];
-  const Value& up = program->values[act.in2];
-  Weight& weight = program->weights[linear.weight];
-  if (gate.parent != linear.out || up.parent != linear.out || ReadersOf(*program, linear.out) != 2) return false;
-  if (weight.parts.size() != 2 || gate.offset != 0 || up.offset != gate.cols) return false;
-  if (weight.parts[0].rows != weight.parts[1].rows || weight.parts[0].rows % 16 != 0) return false;
-  weight.interleaved = true;
+  const Value& gate = program.values[act.in];
+  const Value& up = program.values[act.in2];
+  if (gate.parent != linear.out || up.parent != linear.out || ReadersOf(program, linear.out) != 2) return false;
+  if (weight->parts.size() != 2 || gate.offset != 0 || up.offset != gate.cols) return false;
+  if (weight->parts[0].rows != weight->parts[1].rows || weight->parts[0].rows % 16 != 0) return false;
+  weight->interleaved = true;
   *fused = linear;
   fused->act = act.act;
   fused->out = act.out;
@@ -52,7 +51,8 @@ Program Fuse(const Program& program, const FuseOptions& options) {
     if (pair && options.residual && FuseResidual(program, program.ops[i], program.ops[i + 1], &fused)) {
       result.ops.push_back(fused);
       ++i;
-    } else if (pair && options.act_mul && FuseActMul(&result, program.ops[i], program.ops[i + 1], &fused)) {
+    } else if (pair && options.act_mul && program.ops[i].weight >= 0 &&
+               FuseActMul(program, program.ops[i], program.ops[i + 1], &fused, &result.weights[program.ops[i].weight])) {
       result.ops.push_back(fused);
       ++i;
     } else {
