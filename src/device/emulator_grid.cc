@@ -81,7 +81,9 @@ Status Grid::Run(const EmulatorEntry& entry, const Launch& launch) {
   }
   std::vector<int> order(static_cast<size_t>(launch.grid_x) * launch.grid_y * launch.grid_z);
   std::iota(order.begin(), order.end(), 0);
-  if (shuffled_) std::shuffle(order.begin(), order.end(), random_);
+  if (shuffled_) {
+    for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[Random(i)]);
+  }
 
   size_t next = 0;
   while (true) {
@@ -140,65 +142,57 @@ void Grid::Enter(void* thread) {
   Fiber::Leave(self.fiber, next != nullptr ? next->fiber : grid.main_);
 }
 
-ThreadState* Grid::TakeReady() {
-  if (ready_count_ == 0) return nullptr;
-  if (shuffled_) std::swap(ready_[random_() % ready_count_], ready_[ready_count_ - 1]);
-  return ready_[--ready_count_];
-}
-
-void Grid::Suspend(ThreadState& self) {
-  ThreadState* next = TakeReady();
-  if (next == &self) return;
-  Fiber::Switch(self.fiber, next != nullptr ? next->fiber : main_);
-  running_thread = &self;
-}
-
-void Grid::GiveWay(ThreadState& self) {
-  if (!shuffled_) return;
-  MakeReady(&self);
-  Suspend(self);
+// Multiplies a Weyl sequence twice: enough to try orders, and cheap.
+size_t Grid::Random(size_t below) {
+  random_ += 0x9e3779b97f4a7c15u;
+  uint64_t z = random_;
+  z = (z ^ (z >> 32)) * 0xd6e8feb86659fd93u;
+  z = (z ^ (z >> 32)) * 0xd6e8feb86659fd93u;
+  return static_cast<size_t>((z >> 32) * below >> 32);
 }
 
 void Grid::MeetBlock(ThreadState& self) {
   BlockState& block = *self.block;
   self.waiting = Meeting::kBarrier;
-  if (++block.arrived < block.threads) {
-    Suspend(self);
-    return;
+  if (++block.arrived == block.threads) {
+    FinishBlock(self);
+    if (!shuffled_) return;
   }
+  Suspend(self);
+}
+
+void Grid::FinishBlock(ThreadState& self) {
+  BlockState& block = *self.block;
   block.arrived = 0;
   ++block.epoch;
   for (int i = block.threads - 1; i >= 0; --i) {
     block.thread[i].waiting = Meeting::kNone;
-    if (i != self.thread) MakeReady(&block.thread[i]);
+    if (i != self.thread || shuffled_) MakeReady(&block.thread[i]);
   }
-  GiveWay(self);
 }
 
 void Grid::Meet(ThreadState& self, Meeting meeting) {
   GroupState& group = *self.group;
   if (group.arrived == 0) {
     group.meeting = meeting;
-  } else if (group.meeting != meeting) {
-    Fault(self, fmt::format("group {}: lane {} is at {} while others wait at {}", self.thread / lanes_, self.lane,
-                            Name(meeting), Name(group.meeting)));
+  } else if (group.meeting != meeting) [[unlikely]] {
+    FaultMeeting(self, meeting);
   }
   self.waiting = meeting;
-  if (++group.arrived < lanes_) {
-    Suspend(self);
-    return;
+  if (++group.arrived == lanes_) {
+    Finish(self);
+    if (!shuffled_) return;
   }
-  group.arrived = 0;
-  Resolve(group);
-  ThreadState* lanes = &self - self.lane;
-  for (int i = lanes_ - 1; i >= 0; --i) {
-    lanes[i].waiting = Meeting::kNone;
-    if (i != self.lane) MakeReady(&lanes[i]);
-  }
-  GiveWay(self);
+  Suspend(self);
 }
 
-void Grid::Resolve(GroupState& group) {
+void Grid::FaultMeeting(const ThreadState& self, Meeting meeting) {
+  Fault(self, fmt::format("group {}: lane {} is at {} while others wait at {}", self.thread / lanes_, self.lane,
+                          Name(meeting), Name(self.group->meeting)));
+}
+
+void Grid::Finish(ThreadState& self) {
+  GroupState& group = *self.group;
   switch (group.meeting) {
     case Meeting::kGroupSync:
       ++group.epoch;
@@ -229,6 +223,12 @@ void Grid::Resolve(GroupState& group) {
     case Meeting::kBarrier:
       break;
   }
+  group.arrived = 0;
+  ThreadState* lanes = &self - self.lane;
+  for (int i = lanes_ - 1; i >= 0; --i) {
+    lanes[i].waiting = Meeting::kNone;
+    if (i != self.lane || shuffled_) MakeReady(&lanes[i]);
+  }
 }
 
 std::string Grid::Where(const BlockState& block) const {
@@ -237,7 +237,7 @@ std::string Grid::Where(const BlockState& block) const {
 
 void Grid::Fault(const ThreadState& self, std::string what) {
   fault_ = fmt::format("{}: {}", Where(*self.block), what);
-  what = std::string();  // the fiber's frames are never left, so nothing on them may own memory
+  std::string().swap(what);  // the fiber's frames are never left, so nothing on them may own memory
   Fiber::Leave(running_thread->fiber, main_);
 }
 

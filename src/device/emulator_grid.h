@@ -9,7 +9,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -62,6 +61,9 @@ struct BlockState {
   std::unique_ptr<GroupState[]> group;    // kMaxThreads / 32
 };
 
+// The thread whose fiber runs now; null outside kernels.
+extern constinit thread_local ThreadState* running_thread;
+
 class Grid {
  public:
   Grid(const EmulatorOptions& options, GlobalMemory* memory);
@@ -89,15 +91,28 @@ class Grid {
   std::string Where(const BlockState& block) const;
 
   void MakeReady(ThreadState* thread) { ready_[ready_count_++] = thread; }
-  ThreadState* TakeReady();
-  void Suspend(ThreadState& self);  // continues another thread until somebody makes this one ready
-  void GiveWay(ThreadState& self);  // the others of a finished meeting are ready: maybe let them go first
-  void Resolve(GroupState& group);  // the work of a meeting that all lanes have reached
+  ThreadState* TakeReady() {
+    if (ready_count_ == 0) return nullptr;
+    if (shuffled_) std::swap(ready_[Random(ready_count_)], ready_[ready_count_ - 1]);
+    return ready_[--ready_count_];
+  }
+  size_t Random(size_t below);
+  // Continues another thread until somebody makes this one ready.
+  void Suspend(ThreadState& self) {
+    ThreadState* next = TakeReady();
+    if (next == &self) return;
+    Fiber::Switch(self.fiber, next != nullptr ? next->fiber : main_);
+    running_thread = &self;
+  }
+  // The work of the last lane to arrive at a meeting.
+  void Finish(ThreadState& self);
+  void FinishBlock(ThreadState& self);
+  [[noreturn]] void FaultMeeting(const ThreadState& self, Meeting meeting);
 
   const int lanes_;
   const bool shuffled_, check_races_;
   GlobalMemory* memory_;
-  std::mt19937_64 random_;
+  uint64_t random_;
   const Launch* launch_ = nullptr;
   const EmulatorEntry* entry_ = nullptr;
   Fiber main_;
@@ -106,9 +121,6 @@ class Grid {
   size_t ready_count_ = 0;
   std::string fault_;
 };
-
-// The thread whose fiber runs now; null outside kernels.
-extern constinit thread_local ThreadState* running_thread;
 
 inline ThreadState& Self() { return *running_thread; }
 

@@ -2,6 +2,7 @@
 #include "device/emulator_mma.h"
 
 #include <bit>
+#include <cstring>
 
 namespace unimax::emulator {
 namespace {
@@ -17,26 +18,38 @@ float FromF16(uint16_t h) {
   return std::bit_cast<float>(sign | magnitude);
 }
 
-// Element i of registers.
+// The two elements of a register, the lower half first.
 template <MatrixType kType>
-float Value(const uint32_t* words, int i) {
-  const uint16_t bits = static_cast<uint16_t>(words[i / 2] >> (i % 2 * 16));
-  if constexpr (kType == MatrixType::kF16) return FromF16(bits);
-  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+void Unpack(uint32_t word, float& low, float& high) {
+  if constexpr (kType == MatrixType::kF16) {
+    low = FromF16(static_cast<uint16_t>(word));
+    high = FromF16(static_cast<uint16_t>(word >> 16));
+  } else {
+    low = std::bit_cast<float>(word << 16);
+    high = std::bit_cast<float>(word & 0xffff0000u);
+  }
 }
+
+// Four columns at a time: each sum is still added k by k.
+using Columns = float __attribute__((vector_size(16)));
 
 template <int kCols>
 struct Operands {
-  float a[kRows][kK];
-  float b[kK][kCols];
-  float c[kRows][kCols];
+  alignas(16) float a[kRows][kK];
+  alignas(16) float b[kK][kCols];
+  alignas(16) float c[kRows][kCols];
 
   void Multiply() {
+    constexpr int kParts = kCols / 4;
     for (int row = 0; row < kRows; ++row) {
+      Columns sum[kParts];
+      std::memcpy(sum, c[row], sizeof(sum));
       for (int k = 0; k < kK; ++k) {
-        const float weight = a[row][k];
-        for (int col = 0; col < kCols; ++col) c[row][col] += weight * b[k][col];
+        Columns x[kParts];
+        std::memcpy(x, b[k], sizeof(x));
+        for (int i = 0; i < kParts; ++i) sum[i] += a[row][k] * x[i];
       }
+      std::memcpy(c[row], sum, sizeof(sum));
     }
   }
 };
@@ -51,11 +64,14 @@ void Multiply32(const MatrixLane* lanes) {
   }
   for (int instruction = 0; instruction < 2; ++instruction) {
     for (int lane = 0; lane < 32; ++lane) {
-      const int g = lane / 4, t = lane % 4;
+      const int g = lane / 4, k = lane % 4 * 2;
       const uint32_t* a = lanes[lane].a + instruction * 4;
       const uint32_t* b = lanes[lane].b + instruction * 2;
-      for (int i = 0; i < 8; ++i) m.a[g + i / 2 % 2 * 8][2 * t + i / 4 * 8 + i % 2] = Value<kType>(a, i);
-      for (int i = 0; i < 4; ++i) m.b[2 * t + i / 2 * 8 + i % 2][g] = Value<kType>(b, i);
+      for (int i = 0; i < 4; ++i) {
+        float* pair = &m.a[g + i % 2 * 8][k + i / 2 * 8];
+        Unpack<kType>(a[i], pair[0], pair[1]);
+      }
+      for (int i = 0; i < 2; ++i) Unpack<kType>(b[i], m.b[k + i * 8][g], m.b[k + i * 8 + 1][g]);
     }
     m.Multiply();
   }
@@ -74,10 +90,11 @@ void Multiply64(const MatrixLane* lanes) {
   }
   for (int instruction = 0; instruction < 2; ++instruction) {
     for (int lane = 0; lane < 64; ++lane) {
-      const int r = lane % 16, q = lane / 16;
-      for (int i = 0; i < 4; ++i) {
-        m.a[r][4 * q + i] = Value<kType>(lanes[lane].a, instruction * 4 + i);
-        m.b[4 * q + i][r] = Value<kType>(lanes[lane].b, instruction * 4 + i);
+      const int r = lane % 16, k = lane / 16 * 4;
+      for (int i = 0; i < 2; ++i) {
+        float* pair = &m.a[r][k + 2 * i];
+        Unpack<kType>(lanes[lane].a[instruction * 2 + i], pair[0], pair[1]);
+        Unpack<kType>(lanes[lane].b[instruction * 2 + i], m.b[k + 2 * i][r], m.b[k + 2 * i + 1][r]);
       }
     }
     m.Multiply();

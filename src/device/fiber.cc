@@ -68,6 +68,7 @@ void Fiber::Start(std::span<std::byte> stack, size_t shift, void (*entry)(void*)
   context_ = make_fcontext(stack.data() + bytes_, bytes_, &Fiber::Main);
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 void Fiber::BeforeSwitch([[maybe_unused]] Fiber& to, [[maybe_unused]] bool leave) {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(leave ? nullptr : &fake_stack_, to.low_, to.bytes_);
@@ -84,15 +85,7 @@ void Fiber::AfterSwitch([[maybe_unused]] Fiber& from) {
   __sanitizer_finish_switch_fiber(fake_stack_, &from.low_, &from.bytes_);
 #endif
 }
-
-void Fiber::Switch(Fiber& from, Fiber& to) {
-  from.to_ = &to;
-  from.BeforeSwitch(to, false);
-  const transfer_t back = jump_fcontext(to.context_, &from);
-  Fiber& previous = *static_cast<Fiber*>(back.data);
-  previous.context_ = back.fctx;
-  from.AfterSwitch(previous);
-}
+#endif
 
 void Fiber::Leave(Fiber& from, Fiber& to) {
   from.to_ = &to;

@@ -43,14 +43,27 @@ class Fiber {
   // Makes the next switch to this fiber call entry(argument), which must not return. What ran on the stack is dropped.
   void Start(std::span<std::byte> stack, size_t shift, void (*entry)(void*), void* argument);
   // Stops `from`, which is running, and continues `to`; returns when something switches back to `from`.
-  static void Switch(Fiber& from, Fiber& to);
+  // Inlined, as every return after a switch is one that the processor did not foresee.
+  static void Switch(Fiber& from, Fiber& to) {
+    from.to_ = &to;
+    from.BeforeSwitch(to, false);
+    const boost::context::detail::transfer_t back = boost::context::detail::jump_fcontext(to.context_, &from);
+    Fiber& previous = *static_cast<Fiber*>(back.data);
+    previous.context_ = back.fctx;
+    from.AfterSwitch(previous);
+  }
   // The same, but `from` will not run again until it is started anew.
   [[noreturn]] static void Leave(Fiber& from, Fiber& to);
 
  private:
   static void Main(boost::context::detail::transfer_t transfer);
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   void BeforeSwitch(Fiber& to, bool leave);
   void AfterSwitch(Fiber& from);
+#else
+  void BeforeSwitch(Fiber&, bool) {}
+  void AfterSwitch(Fiber&) {}
+#endif
 
   boost::context::detail::fcontext_t context_ = nullptr;
   Fiber* to_ = nullptr;  // whom this fiber switched to last: tells a new fiber who it is

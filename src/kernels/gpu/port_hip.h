@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// The port's words for AMD GPUs; the contract is in port.h. Compiled by plain clang with neither HIP headers nor device
+// libraries, so every word is an attribute, a builtin or our own arithmetic. CDNA (gfx90a, gfx942, gfx950): 64 lanes
+// and v_mfma_f32_16x16x16. RDNA (gfx11, gfx12): 32 lanes and v_wmma_f32_16x16x16.
+#pragma once
+
+#include "base/tile_order.h"
+
+#define UM_PORT_NAMESPACE gpu
+#define UM_DEVICE __attribute__((device, always_inline)) inline
+#define UM_ENTRY(name, Args, body, max_threads, min_blocks)                                                    \
+  extern "C" __attribute__((global, amdgpu_flat_work_group_size(1, max_threads))) void name(const Args args) { \
+    body(args);                                                                                                \
+  }
+
+#if defined(__gfx90a__) || defined(__gfx942__) || defined(__gfx950__)
+#define UM_HIP_MFMA 1
+#else
+#define UM_HIP_MFMA 0
+#endif
+#if defined(__gfx1200__) || defined(__gfx1201__)
+#define UM_HIP_GFX12 1
+#else
+#define UM_HIP_GFX12 0
+#endif
+
+namespace unimax::gpu {
+
+using uint16_t = unsigned short;
+using uint32_t = unsigned int;
+using int64_t = long long;
+
+inline constexpr int kLanes = UM_HIP_MFMA ? 64 : 32;
+inline constexpr int kTileRows = kPackRows, kTileK = kPackK, kTileCols = 16, kTileBytes = kPackElements * 2;
+UM_DEVICE float Infinity() { return __builtin_inff(); }
+
+UM_DEVICE int BlockX() { return static_cast<int>(__builtin_amdgcn_workgroup_id_x()); }
+UM_DEVICE int BlockY() { return static_cast<int>(__builtin_amdgcn_workgroup_id_y()); }
+UM_DEVICE int BlockZ() { return static_cast<int>(__builtin_amdgcn_workgroup_id_z()); }
+// Code object 5 puts the counts of blocks at the start of the implicit arguments.
+UM_DEVICE int HiddenArg(int i) {
+  return ((const __attribute__((address_space(4))) int*)__builtin_amdgcn_implicitarg_ptr())[i];
+}
+UM_DEVICE int GridX() { return HiddenArg(0); }
+UM_DEVICE int GridY() { return HiddenArg(1); }
+UM_DEVICE int Thread() { return static_cast<int>(__builtin_amdgcn_workitem_id_x()); }
+UM_DEVICE int BlockThreads() { return static_cast<int>(__builtin_amdgcn_workgroup_size_x()); }
+UM_DEVICE int Lane() { return Thread() % kLanes; }
+UM_DEVICE int Group() { return Thread() / kLanes; }
+UM_DEVICE int Groups() { return BlockThreads() / kLanes; }
+
+template <class To, class From>
+UM_DEVICE To BitCopy(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  return __builtin_bit_cast(To, from);
+}
+
+UM_DEVICE void Barrier() {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
+  __builtin_amdgcn_s_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
+}
+// Lanes of a wave run together; the fences keep the compiler and the LDS queue in order.
+UM_DEVICE void GroupSync() {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "wavefront");
+  __builtin_amdgcn_wave_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "wavefront");
+}
+template <class V>
+UM_DEVICE V Shuffle(V v, int lane) {
+  return BitCopy<V>(__builtin_amdgcn_ds_bpermute(lane * 4, BitCopy<int>(v)));
+}
+template <class V>
+UM_DEVICE V ShuffleXor(V v, int mask) {
+  return Shuffle(v, Lane() ^ mask);
+}
+UM_DEVICE float Max(float a, float b) { return __builtin_fmaxf(a, b); }
+UM_DEVICE float Min(float a, float b) { return __builtin_fminf(a, b); }
+UM_DEVICE float GroupSum(float v) {
+  for (int mask = kLanes / 2; mask > 0; mask /= 2) v += ShuffleXor(v, mask);
+  return v;
+}
+UM_DEVICE float GroupMax(float v) {
+  for (int mask = kLanes / 2; mask > 0; mask /= 2) v = Max(v, ShuffleXor(v, mask));
+  return v;
+}
+// No dependent launches here.
+UM_DEVICE void WaitForPrevious() {}
+UM_DEVICE void LetNextStart() {}
+
+struct bf16 {
+  uint16_t bits;
+};
+struct f16 {
+  uint16_t bits;
+};
+UM_DEVICE float ToFloat(float v) { return v; }
+UM_DEVICE float ToFloat(bf16 v) { return BitCopy<float>(static_cast<uint32_t>(v.bits) << 16); }
+UM_DEVICE float ToFloat(f16 v) { return static_cast<float>(BitCopy<_Float16>(v.bits)); }
+template <class T>
+UM_DEVICE T FromFloat(float f);
+template <>
+UM_DEVICE float FromFloat<float>(float f) {
+  return f;
+}
+// To nearest even; NaN stays NaN.
+template <>
+UM_DEVICE bf16 FromFloat<bf16>(float f) {
+  const uint32_t u = BitCopy<uint32_t>(f);
+  const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  return {static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded)};
+}
+template <>
+UM_DEVICE f16 FromFloat<f16>(float f) {
+  return {BitCopy<uint16_t>(static_cast<_Float16>(f))};
+}
+
+using Words4 = uint32_t __attribute__((ext_vector_type(4)));
+struct alignas(16) Vec16 {
+  uint32_t w[4];
+  template <class T>
+  UM_DEVICE T As(int i) const {
+    if constexpr (sizeof(T) == 4) {
+      return BitCopy<T>(w[i]);
+    } else {
+      return BitCopy<T>(static_cast<uint16_t>(w[i / 2] >> (16 * (i % 2))));
+    }
+  }
+  template <class T>
+  UM_DEVICE void Put(int i, T v) {
+    if constexpr (sizeof(T) == 4) {
+      w[i] = BitCopy<uint32_t>(v);
+    } else {
+      const uint32_t half = BitCopy<uint16_t>(v);
+      w[i / 2] = i % 2 ? (w[i / 2] & 0xffffu) | (half << 16) : (w[i / 2] & 0xffff0000u) | half;
+    }
+  }
+};
+// Global addresses as such: a generic pointer would give the slower flat_load.
+template <class T>
+using GlobalPointer = __attribute__((address_space(1))) T*;
+UM_DEVICE Vec16 Load16(const void* p) { return BitCopy<Vec16>(*(GlobalPointer<const Words4>)(p)); }
+UM_DEVICE Vec16 Load16Once(const void* p) {
+  return BitCopy<Vec16>(__builtin_nontemporal_load((GlobalPointer<const Words4>)(p)));
+}
+UM_DEVICE void Store16(void* p, const Vec16& v) { *(GlobalPointer<Words4>)(p) = BitCopy<Words4>(v); }
+
+UM_DEVICE int AtomicAdd(int* p, int v) {
+  return __scoped_atomic_fetch_add((GlobalPointer<int>)(p), v, __ATOMIC_ACQ_REL, __MEMORY_SCOPE_DEVICE);
+}
+
+extern __attribute__((shared, aligned(16))) unsigned char um_shared[];
+template <class T>
+using SharedPointer = __attribute__((address_space(3))) T*;
+template <class T>
+class Shared {
+ public:
+  UM_DEVICE explicit Shared(int offset)
+      : data_((SharedPointer<T>)((SharedPointer<unsigned char>)(&um_shared[0]) + offset)) {}
+  UM_DEVICE T Get(int i) const { return *(const T*)(data_ + i); }
+  UM_DEVICE void Set(int i, T v) { *(T*)(data_ + i) = v; }
+  UM_DEVICE Vec16 Get16(int i) const { return BitCopy<Vec16>(*(SharedPointer<const Words4>)(data_ + i)); }
+  UM_DEVICE void Set16(int i, const Vec16& v) { *(SharedPointer<Words4>)(data_ + i) = BitCopy<Words4>(v); }
+
+ private:
+  SharedPointer<T> data_;
+};
+
+// exp(x) = 2^n * 2^r with n = round(x / ln 2): the remainder is taken in two parts, since x / ln 2 itself rounded would
+// be wrong by up to |x| / 2 units of the last place. v_exp_f32 is good to 1 ulp.
+UM_DEVICE float Exp(float x) {
+  if (x < -87.3f) return 0.0f;
+  if (x > 88.8f) return Infinity();
+  const float n = __builtin_rintf(x * 0x1.715476p+0f);
+  const float r = __builtin_fmaf(n, -0x1.62e400p-1f, x);                    // exact: 15 bits of ln 2
+  const float s = __builtin_fmaf(n, -0x1.7f7d1cp-20f, r) * 0x1.715476p+0f;  // log2 e
+  return __builtin_amdgcn_ldexpf(__builtin_amdgcn_exp2f(s), static_cast<int>(n));
+}
+UM_DEVICE float Rsqrt(float x) {
+  // One Newton step on the instruction's 1 ulp, to agree with 1 / sqrt; not for 0 and infinity, where it gives NaN.
+  const float y = __builtin_amdgcn_rsqf(x);
+  const float better = y * __builtin_fmaf(-0.5f * x * y, y, 1.5f);
+  return better == better ? better : y;
+}
+UM_DEVICE bool IsFinite(float x) { return (BitCopy<uint32_t>(x) & 0x7f800000u) != 0x7f800000u; }
+
+// ---- Matrix: two instructions of 16 k a tile ----
+// A lane loads kWords words of 16 bytes of its row or column, at TileWord (bytes) of a tile or WordK (elements) of x.
+#if UM_HIP_MFMA
+inline constexpr int kWords = 1, kFragC = 4;
+UM_DEVICE constexpr int PackedIndex(int row, int k) { return MfmaTileIndex(row, k); }
+UM_DEVICE int TileWord(int) { return Lane() * 16; }
+UM_DEVICE int WordK(int) { return Lane() / 16 * 8; }
+UM_DEVICE int CRow(int i) { return Lane() / 16 * 4 + i; }
+#else
+inline constexpr int kWords = 2, kFragC = 8;
+UM_DEVICE constexpr int PackedIndex(int row, int k) { return WmmaTileIndex(row, k); }
+UM_DEVICE int TileWord(int word) { return word * 512 + Lane() % 16 * 32 + Lane() / 16 * 16; }
+UM_DEVICE int WordK(int word) { return word * 16 + Lane() / 16 * 8; }
+UM_DEVICE int CRow(int i) { return UM_HIP_GFX12 ? Lane() / 16 * 8 + i : 2 * i + Lane() / 16; }
+#endif
+UM_DEVICE int CCol(int) { return Lane() % 16; }
+
+struct Words {
+  Vec16 v[kWords];
+};
+template <class T>
+struct FragA : Words {};
+template <class T>
+struct FragB : Words {};
+struct FragC {
+  float v[kFragC];
+};
+
+template <class T>
+UM_DEVICE FragA<T> LoadTile(const void* tile) {
+  FragA<T> a;
+#pragma unroll
+  for (int i = 0; i < kWords; ++i) a.v[i] = Load16Once(static_cast<const char*>(tile) + TileWord(i));
+  return a;
+}
+template <class T>
+UM_DEVICE FragB<T> LoadX(const T* x, int stride, int columns, int k_left) {
+  FragB<T> b = {};
+#pragma unroll
+  for (int i = 0; i < kWords; ++i) {
+    if (CCol(0) < columns && WordK(i) < k_left) b.v[i] = Load16(x + static_cast<int64_t>(CCol(0)) * stride + WordK(i));
+  }
+  return b;
+}
+template <class T>
+UM_DEVICE FragB<T> LoadXShared(const Shared<T>& x, int base, int stride) {
+  FragB<T> b;
+#pragma unroll
+  for (int i = 0; i < kWords; ++i) b.v[i] = x.Get16(base + CCol(0) * stride + WordK(i));
+  return b;
+}
+
+template <class Element, int kCount>
+using Vector = Element __attribute__((ext_vector_type(kCount)));
+using Sums = Vector<float, kFragC>;
+
+// One instruction on the part `i` of the words.
+#if UM_HIP_MFMA
+template <class Operand>
+UM_DEVICE Operand Part(const Words& words, int i) {
+  return BitCopy<Operand>(Vector<uint32_t, 2>{words.v[0].w[2 * i], words.v[0].w[2 * i + 1]});
+}
+UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
+  using Operand = Vector<short, 4>;
+  return __builtin_amdgcn_mfma_f32_16x16x16bf16_1k(Part<Operand>(a, i), Part<Operand>(b, i), c, 0, 0, 0);
+}
+UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
+  using Operand = Vector<_Float16, 4>;
+  return __builtin_amdgcn_mfma_f32_16x16x16f16(Part<Operand>(a, i), Part<Operand>(b, i), c, 0, 0, 0);
+}
+#elif UM_HIP_GFX12
+UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
+  using Operand = Vector<__bf16, 8>;
+  return __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32_gfx12(BitCopy<Operand>(a.v[i]), BitCopy<Operand>(b.v[i]), c);
+}
+UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
+  using Operand = Vector<_Float16, 8>;
+  return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12(BitCopy<Operand>(a.v[i]), BitCopy<Operand>(b.v[i]), c);
+}
+#else
+// Every lane needs all 16 k, lanes 16..31 the same as 0..15. Fetching the other half from the partner at the last
+// moment keeps tiles that are loaded ahead at half the registers.
+template <class Operand>
+UM_DEVICE Operand Part(const Words& words, int i) {
+  Vector<uint32_t, 8> all;
+#pragma unroll
+  for (int w = 0; w < 4; ++w) {
+    const uint32_t own = words.v[i].w[w];
+    const uint32_t other = __builtin_amdgcn_permlanex16(own, own, 0x76543210u, 0xfedcba98u, false, false);
+    all[w] = Lane() < 16 ? own : other;
+    all[w + 4] = Lane() < 16 ? other : own;
+  }
+  return BitCopy<Operand>(all);
+}
+UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
+  using Operand = Vector<short, 16>;
+  return __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32(Part<Operand>(a, i), Part<Operand>(b, i), c);
+}
+UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
+  using Operand = Vector<_Float16, 16>;
+  return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(Part<Operand>(a, i), Part<Operand>(b, i), c);
+}
+#endif
+
+template <class T>
+UM_DEVICE void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
+  const Sums first = Multiply(T(), a, b, BitCopy<Sums>(c), 0);
+  c = BitCopy<FragC>(Multiply(T(), a, b, first, 1));
+}
+
+}  // namespace unimax::gpu
