@@ -29,7 +29,7 @@ quiet() {
   "$@" >>"$LOG" 2>&1 </dev/null &
   JOB=$!
   while [[ -t 2 ]] && kill -0 "$JOB" 2>/dev/null; do
-    printf '\r\033[K%s: %s' "$title" "$(tail -n 1 "$LOG" | tr -cd '[:print:]' | cut -c 1-60)" >&2
+    printf '\r\033[K%s: %s' "$title" "$(tail -n 1 "$LOG" | grep -v '^== ' | tr -cd '[:print:]' | cut -c 1-60)" >&2
     sleep 0.3
   done
   wait "$JOB" || status=$?
