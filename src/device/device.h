@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "base/tile_order.h"
 
 namespace unimax {
 
@@ -22,8 +23,9 @@ struct Limits {
   std::string target;  // code object in use: "sm_90a", "gfx942", "emulator32"
   std::string driver;  // "580.159", "" where there is none
   int multiprocessors = 0;
-  int lanes = 32;     // threads that execute a group instruction together
-  int tile_cols = 8;  // batch columns of one matrix instruction (port.h: kTileCols)
+  int lanes = 32;                          // threads that execute a group instruction together
+  TileOrder tile_order = TileOrder::kMma;  // of packed weights
+  int tile_cols = 8;                       // batch columns of one matrix instruction (port.h: kTileCols)
   int64_t shared_bytes_per_block = 0;
   int64_t l2_bytes = 0;
   int64_t memory_bytes = 0;  // of the card

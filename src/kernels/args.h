@@ -29,7 +29,10 @@ struct LinearArgs {
   void* y;                // [M, N] T, or f32 where the row's output is wide; row stride y_stride
   int m, n, k;
   int x_stride, y_stride;
+  int flags = 0;  // kLinearWide, kLinearActMul
 };
+inline constexpr int kLinearWide = 1;    // y is f32
+inline constexpr int kLinearActMul = 2;  // strips of w alternate gate, up: y[M, N / 2] = silu(gate) * up
 
 // Rotates q and k by their positions and writes k, v into the pages. Rows of q, k, v lie in one buffer of stride
 // `stride`.
@@ -90,6 +93,20 @@ struct SampleArgs {
   const float* logits;  // [M, vocab]
   int* ids;             // [M]: the largest logit, the lowest index on ties; -1 where a logit is not finite
   int m, vocab;
+};
+
+struct FillRandomArgs {
+  void* y;  // T [count]: offset + uniform in [-scale, scale)
+  long long count;
+  unsigned long long seed;
+  float scale, offset;
+};
+
+struct ReadRateArgs {
+  const void* x;  // [words] of 16 bytes
+  unsigned* sink;
+  long long words;
+  unsigned never;
 };
 
 }  // namespace unimax

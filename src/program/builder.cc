@@ -27,7 +27,12 @@ int Builder::Matrix(std::string name, int cols, std::vector<Weight::Part> parts)
 }
 
 int Builder::Vector(std::string name, std::string tensor, int cols) {
-  program_.weights.push_back({std::move(name), 1, cols, false, {{std::move(tensor), 1}}, false});
+  program_.weights.push_back({std::move(name), 1, cols, false, {{std::move(tensor), cols}}, false});
+  return static_cast<int>(program_.weights.size()) - 1;
+}
+
+int Builder::StackedVector(std::string name, std::vector<Weight::Part> parts, int cols) {
+  program_.weights.push_back({std::move(name), 1, cols, false, std::move(parts), false});
   return static_cast<int>(program_.weights.size()) - 1;
 }
 

@@ -18,6 +18,7 @@ class Builder {
   // Weights. `parts` are stacked along the rows.
   int Matrix(std::string name, int cols, std::vector<Weight::Part> parts);
   int Vector(std::string name, std::string tensor, int cols);
+  int StackedVector(std::string name, std::vector<Weight::Part> parts, int cols);  // part.rows: its elements
 
   // Ops. Widths are taken from weights and inputs.
   int Embed(int table);

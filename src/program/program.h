@@ -48,7 +48,7 @@ struct Value {
 struct Weight {
   struct Part {
     std::string tensor;  // canonical (Hugging Face) name
-    int rows = 0;
+    int rows = 0;        // of a matrix; of a vector its elements
   };
   std::string name;  // for people: "layers.3.qkv"
   int rows = 0, cols = 0;

@@ -22,8 +22,8 @@ struct SourceTensor {
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
-  // The tensor with this canonical (Hugging Face) name, checked to be [rows, cols]. Errors: kBadModel naming tensor,
-  // found and wanted shape.
+  // The tensor with this canonical (Hugging Face) name, checked to be [rows, cols]; a vector is [1, elements]. Errors:
+  // kBadModel naming tensor, found and wanted shape.
   virtual Result<SourceTensor> Find(const std::string& name, int rows, int cols) const = 0;
   // The executor has its own copy now; the source may drop the pages of this tensor.
   virtual void Done(const SourceTensor& tensor) const = 0;

@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contract of the port layer: every word a portable kernel body may use. Bodies include this file and name no vendor.
-// Each target defines the words once: port_cuda.h, port_hip.h, port_emulator.h.
+// The contract of the port layer: every word a portable kernel body may use. Bodies include this file and name no
+// vendor. Each target defines the words once: port_cuda.h, port_hip.h, port_emulator.h.
 //
 //   UM_DEVICE                       marks a function that runs on the device (inlined)
-//   UM_ENTRY(name, Args, body, max_threads, min_blocks)
+//   UM_PORT_NAMESPACE               bodies stand in `namespace unimax::UM_PORT_NAMESPACE`, one for each target in a
+//   binary UM_ENTRY(name, Args, body, max_threads, min_blocks)
 //                                   makes the kernel `name`, whose single argument is an Args passed by value, from
-//                                   `body(const Args&)`; at most max_threads a block, at least min_blocks a multiprocessor
+//                                   `body(const Args&)`; at most max_threads a block, at least min_blocks a
+//                                   multiprocessor
 //
 // Where am I
 //   kLanes                          threads that execute together: 32 or 64. A body never writes the number.
 //   BlockX() BlockY() BlockZ() GridX() GridY() Thread() BlockThreads() Lane() Group() Groups()
 //                                   Group() = Thread() / kLanes
 // Together
-//   Barrier()                       all threads of the block; orders shared memory and the block's view of global memory
-//   GroupSync()                     the lanes of a group; orders shared memory among them
-//   ShuffleXor(v, mask)  Shuffle(v, lane)   for int and float, all lanes take part
-//   GroupSum(v) GroupMax(v)         over all lanes; every lane gets the result; fixed order
-//   WaitForPrevious()               programmatic dependent launch: results of the launch before are visible after it
-//   LetNextStart()                  programmatic dependent launch: the next launch may begin
+//   Barrier()                       all threads of the block; orders shared memory and the block's view of global
+//   memory GroupSync()                     the lanes of a group; orders shared memory among them ShuffleXor(v, mask)
+//   Shuffle(v, lane)   for int and float, all lanes take part GroupSum(v) GroupMax(v)         over all lanes; every
+//   lane gets the result; fixed order WaitForPrevious()               programmatic dependent launch: results of the
+//   launch before are visible after it LetNextStart()                  programmatic dependent launch: the next launch
+//   may begin
 // Shared memory (dynamic, laid out by the body; offsets in bytes, multiples of 16)
-//   Shared<T>(offset)               a view with Get(i), Set(i, v), Get16(i) -> Vec16, Set16(i, Vec16) (i: element index,
+//   Shared<T>(offset)               a view with Get(i), Set(i, v), Get16(i) -> Vec16, Set16(i, Vec16) (i: element
+//   index,
 //                                   16-byte aligned). Every access to shared memory goes through it, so that the
 //                                   emulator sees races.
 // Global memory
@@ -29,18 +32,18 @@
 // Types
 //   bf16 f16                        storage only; ToFloat(v), FromFloat<T>(f), rounding to nearest even
 // Arithmetic (f32, no fast-math; Exp within 2 ulp, flushes to 0 below -87.3)
-//   Exp(x) Rsqrt(x) Max(a, b) Min(a, b) IsFinite(x) kInfinity
+//   Exp(x) Rsqrt(x) Max(a, b) Min(a, b) IsFinite(x) Infinity()
 // Matrix: y[16 rows, kTileCols] += w[16 rows, 32 k] * x[kTileCols, 32 k]^T in f32, T = bf16 or f16
 //   kTileRows = 16, kTileK = 32, kTileCols (8 or 16), kTileBytes = 1024
 //   FragA<T> LoadTile<T>(tile)      weights: a packed tile in global memory, 16-byte loads, each byte once a group
-//   FragB<T> LoadX<T>(x, stride, columns)
+//   FragB<T> LoadX<T>(x, stride, columns, k_left)
 //                                   activations: x points at [0, k0] of rows with `stride` elements, 16-byte aligned;
-//                                   columns beyond `columns` count as zero and are not read
+//                                   columns beyond `columns` and elements beyond `k_left` (a multiple of 8) count as
+//                                   zero and are not read
 //   FragB<T> LoadXShared<T>(Shared<T> x, int base, int stride)   the same from shared memory, all kTileCols columns
 //   FragC                           kFragC floats a lane: v[i] belongs to weight row CRow(i) and batch column CCol(i)
 //   Mma<T>(FragC& c, const FragA<T>& a, const FragB<T>& b)
-//   PackedIndex(row, k)             element index inside a packed tile of (row 0..15, k 0..31); constexpr, host too.
-//                                   A matrix [N, K] is packed as tiles [ceil(N/16)][ceil(K/32)], zero padded.
+//   PackedIndex(row, k)             element index inside a packed tile: the target's function of base/tile_order.h
 #pragma once
 
 #if defined(UM_PORT_CUDA)

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels an emulator can run: kernels/gpu/emulator_entries.cc lists the product's, a test may bring its own.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "device/emulator.h"
+
+namespace unimax {
+
+struct EmulatorEntry {
+  const char* name = nullptr;
+  int args_bytes = 0;
+  int max_threads = 0;
+  void (*run)(const void* args) = nullptr;  // one thread of one block; who it is comes from emulator_grid.h
+};
+
+std::span<const EmulatorEntry> EmulatorEntries32();
+std::span<const EmulatorEntry> EmulatorEntries64();
+
+// OpenEmulator with other kernels than the product's; `entries` must outlive the device.
+Result<std::unique_ptr<Device>> OpenEmulatorWith(const EmulatorOptions& options,
+                                                 std::span<const EmulatorEntry> entries);
+
+}  // namespace unimax

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/emulator_grid.h"
+
+#include <algorithm>
+#include <bit>
+#include <numeric>
+
+namespace unimax::emulator {
+
+constinit thread_local ThreadState* running_thread = nullptr;
+
+namespace {
+
+// Shuffled, several blocks run at once, so that atomics of different blocks mix.
+constexpr int kShuffledBlocks = 3;
+// Stack tops differ by this much, or the live frames of all lanes would share a few cache sets.
+constexpr size_t kStackShift = 192, kStackShifts = 16;
+
+const char* Name(Meeting meeting) {
+  switch (meeting) {
+    case Meeting::kBarrier:
+      return "Barrier";
+    case Meeting::kGroupSync:
+      return "GroupSync";
+    case Meeting::kShuffle:
+      return "Shuffle";
+    case Meeting::kSum:
+      return "GroupSum";
+    case Meeting::kSumInt:
+      return "GroupSum(int)";
+    case Meeting::kMax:
+      return "GroupMax";
+    case Meeting::kMaxInt:
+      return "GroupMax(int)";
+    case Meeting::kMmaBF16:
+      return "Mma<bf16>";
+    case Meeting::kMmaF16:
+      return "Mma<f16>";
+    case Meeting::kNone:
+      break;
+  }
+  return "nothing";
+}
+
+// What a butterfly of exchanges between lanes i and i ^ distance, distance = lanes / 2 .. 1, leaves in every lane.
+template <class T, class Combine>
+void Butterfly(GroupState& group, int lanes, Combine combine) {
+  T value[kMaxLanes];
+  for (int i = 0; i < lanes; ++i) value[i] = std::bit_cast<T>(group.value[i]);
+  for (int distance = lanes / 2; distance > 0; distance /= 2) {
+    for (int i = 0; i < distance; ++i) value[i] = combine(value[i], value[i + distance]);
+  }
+  for (int i = 0; i < lanes; ++i) group.result[i] = std::bit_cast<uint32_t>(value[0]);
+}
+
+}  // namespace
+
+Grid::Grid(const EmulatorOptions& options, GlobalMemory* memory)
+    : lanes_(options.lanes),
+      shuffled_(options.seed != 0),
+      check_races_(options.check_races),
+      memory_(memory),
+      random_(options.seed),
+      blocks_(shuffled_ ? kShuffledBlocks : 1),
+      ready_(blocks_.size() * kMaxThreads) {
+  for (BlockState& block : blocks_) {
+    block.grid = this;
+    block.thread = std::make_unique<ThreadState[]>(kMaxThreads);
+    block.group = std::make_unique<GroupState[]>(kMaxThreads / 32);
+  }
+}
+
+Status Grid::Run(const EmulatorEntry& entry, const Launch& launch) {
+  entry_ = &entry;
+  launch_ = &launch;
+  fault_.clear();
+  ready_count_ = 0;
+  for (BlockState& block : blocks_) {
+    UM_RETURN_IF_ERROR(block.stacks.Grow(static_cast<size_t>(launch.threads)));
+    block.running = false;
+  }
+  std::vector<int> order(static_cast<size_t>(launch.grid_x) * launch.grid_y * launch.grid_z);
+  std::iota(order.begin(), order.end(), 0);
+  if (shuffled_) std::shuffle(order.begin(), order.end(), random_);
+
+  size_t next = 0;
+  while (true) {
+    for (BlockState& block : blocks_) {
+      if (!block.running && next < order.size()) StartBlock(block, order[next++]);
+    }
+    ThreadState* first = TakeReady();
+    if (first == nullptr) break;
+    Fiber::Switch(main_, first->fiber);  // returns when a block ended, nobody is ready, or a thread faulted
+    if (!fault_.empty()) break;
+  }
+  running_thread = nullptr;
+  if (fault_.empty()) fault_ = Stuck();
+  if (fault_.empty()) return {};
+  return Internal("kernel {}: {}", entry.name, fault_);
+}
+
+void Grid::StartBlock(BlockState& block, int index) {
+  const Launch& l = *launch_;
+  block.x = index % l.grid_x;
+  block.y = index / l.grid_x % l.grid_y;
+  block.z = index / l.grid_x / l.grid_y;
+  block.threads = l.threads;
+  block.arrived = block.done = 0;
+  block.epoch = 0;
+  block.running = true;
+  block.shared.Reset(l.shared_bytes, check_races_);
+  for (int g = 0; g < l.threads / lanes_; ++g) {
+    block.group[g].arrived = 0;
+    block.group[g].epoch = 0;
+  }
+  // Backwards, as the last one made ready runs first.
+  for (int i = l.threads - 1; i >= 0; --i) {
+    ThreadState& t = block.thread[i];
+    t.thread = i;
+    t.lane = i % lanes_;
+    t.waiting = Meeting::kNone;
+    t.done = false;
+    t.block = &block;
+    t.group = &block.group[i / lanes_];
+    t.fiber.Start(block.stacks.Stack(static_cast<size_t>(i)), static_cast<size_t>(i) % kStackShifts * kStackShift,
+                  &Grid::Enter, &t);
+    MakeReady(&t);
+  }
+}
+
+void Grid::Enter(void* thread) {
+  ThreadState& self = *static_cast<ThreadState*>(thread);
+  running_thread = &self;
+  BlockState& block = *self.block;
+  Grid& grid = *block.grid;
+  grid.entry_->run(grid.launch_->args.data());
+  self.done = true;
+  block.running = ++block.done < block.threads;
+  ThreadState* next = block.running ? grid.TakeReady() : nullptr;
+  Fiber::Leave(self.fiber, next != nullptr ? next->fiber : grid.main_);
+}
+
+ThreadState* Grid::TakeReady() {
+  if (ready_count_ == 0) return nullptr;
+  if (shuffled_) std::swap(ready_[random_() % ready_count_], ready_[ready_count_ - 1]);
+  return ready_[--ready_count_];
+}
+
+void Grid::Suspend(ThreadState& self) {
+  ThreadState* next = TakeReady();
+  if (next == &self) return;
+  Fiber::Switch(self.fiber, next != nullptr ? next->fiber : main_);
+  running_thread = &self;
+}
+
+void Grid::GiveWay(ThreadState& self) {
+  if (!shuffled_) return;
+  MakeReady(&self);
+  Suspend(self);
+}
+
+void Grid::MeetBlock(ThreadState& self) {
+  BlockState& block = *self.block;
+  self.waiting = Meeting::kBarrier;
+  if (++block.arrived < block.threads) {
+    Suspend(self);
+    return;
+  }
+  block.arrived = 0;
+  ++block.epoch;
+  for (int i = block.threads - 1; i >= 0; --i) {
+    block.thread[i].waiting = Meeting::kNone;
+    if (i != self.thread) MakeReady(&block.thread[i]);
+  }
+  GiveWay(self);
+}
+
+void Grid::Meet(ThreadState& self, Meeting meeting) {
+  GroupState& group = *self.group;
+  if (group.arrived == 0) {
+    group.meeting = meeting;
+  } else if (group.meeting != meeting) {
+    Fault(self, fmt::format("group {}: lane {} is at {} while others wait at {}", self.thread / lanes_, self.lane,
+                            Name(meeting), Name(group.meeting)));
+  }
+  self.waiting = meeting;
+  if (++group.arrived < lanes_) {
+    Suspend(self);
+    return;
+  }
+  group.arrived = 0;
+  Resolve(group);
+  ThreadState* lanes = &self - self.lane;
+  for (int i = lanes_ - 1; i >= 0; --i) {
+    lanes[i].waiting = Meeting::kNone;
+    if (i != self.lane) MakeReady(&lanes[i]);
+  }
+  GiveWay(self);
+}
+
+void Grid::Resolve(GroupState& group) {
+  switch (group.meeting) {
+    case Meeting::kGroupSync:
+      ++group.epoch;
+      break;
+    case Meeting::kShuffle:
+      for (int i = 0; i < lanes_; ++i) group.result[i] = group.value[group.source[i]];
+      break;
+    case Meeting::kSum:
+      Butterfly<float>(group, lanes_, [](float a, float b) { return a + b; });
+      break;
+    case Meeting::kSumInt:
+      Butterfly<uint32_t>(group, lanes_, [](uint32_t a, uint32_t b) { return a + b; });
+      break;
+    // The number wins over NaN, as in the hardware's instructions.
+    case Meeting::kMax:
+      Butterfly<float>(group, lanes_, [](float a, float b) { return a > b || b != b ? a : b; });
+      break;
+    case Meeting::kMaxInt:
+      Butterfly<int32_t>(group, lanes_, [](int32_t a, int32_t b) { return a > b ? a : b; });
+      break;
+    case Meeting::kMmaBF16:
+      MultiplyGroup(MatrixType::kBF16, group.matrix, lanes_);
+      break;
+    case Meeting::kMmaF16:
+      MultiplyGroup(MatrixType::kF16, group.matrix, lanes_);
+      break;
+    case Meeting::kNone:
+    case Meeting::kBarrier:
+      break;
+  }
+}
+
+std::string Grid::Where(const BlockState& block) const {
+  return fmt::format("block ({}, {}, {})", block.x, block.y, block.z);
+}
+
+void Grid::Fault(const ThreadState& self, std::string what) {
+  fault_ = fmt::format("{}: {}", Where(*self.block), what);
+  what = std::string();  // the fiber's frames are never left, so nothing on them may own memory
+  Fiber::Leave(running_thread->fiber, main_);
+}
+
+std::string Grid::Stuck() const {
+  for (const BlockState& block : blocks_) {
+    if (!block.running) continue;
+    const ThreadState* threads = block.thread.get();
+    // A meeting of a group that some lane never reached explains a barrier that was not reached, not the reverse.
+    for (int i = 0; i < block.threads; ++i) {
+      const ThreadState& t = threads[i];
+      if (t.waiting == Meeting::kNone || t.waiting == Meeting::kBarrier) continue;
+      for (int other = i - t.lane; other < i - t.lane + lanes_; ++other) {
+        if (threads[other].waiting == t.waiting) continue;
+        return fmt::format("{}: {} not reached by all lanes of group {}: lane {} waits there, lane {} {}{}",
+                           Where(block), Name(t.waiting), i / lanes_, t.lane, threads[other].lane,
+                           threads[other].done ? "has ended" : "is at ",
+                           threads[other].done ? "" : Name(threads[other].waiting));
+      }
+    }
+    int waits = 0, ended = 0;
+    while (waits < block.threads - 1 && threads[waits].waiting != Meeting::kBarrier) ++waits;
+    while (ended < block.threads - 1 && !threads[ended].done) ++ended;
+    return fmt::format("{}: barrier not reached by all threads: thread {} waits there, thread {} has ended",
+                       Where(block), waits, ended);
+  }
+  return {};
+}
+
+void CheckGlobalSlow(const void* address, unsigned bytes, GlobalMemory::Use use) {
+  ThreadState& self = Self();
+  const char* act = use == GlobalMemory::kWrite ? "writes" : "reads";
+  if (reinterpret_cast<uintptr_t>(address) % bytes != 0) {
+    self.block->grid->Fault(
+        self, fmt::format("thread {} {} {} bytes at {}, which is not aligned", self.thread, act, bytes, address));
+  }
+  self.block->grid->Fault(
+      self, fmt::format("thread {} {} {} bytes at {}, outside every buffer", self.thread, act, bytes, address));
+}
+
+std::byte* CheckShared(uint64_t offset, unsigned bytes, bool write) {
+  ThreadState& self = Self();
+  BlockState& block = *self.block;
+  if (offset % bytes != 0) {
+    block.grid->Fault(self, fmt::format("thread {} touches {} bytes at shared offset {}, which is not aligned",
+                                        self.thread, bytes, static_cast<int64_t>(offset)));
+  }
+  const Toucher who = {self.thread, self.thread / block.grid->lanes(), block.epoch, self.group->epoch};
+  std::string wrong = block.shared.Check(offset, bytes, write, who);
+  if (!wrong.empty()) block.grid->Fault(self, std::move(wrong));
+  return block.shared.data() + offset;
+}
+
+}  // namespace unimax::emulator

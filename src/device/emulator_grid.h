@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs a grid on host fibers, one a GPU thread, all in one host thread. The words of kernels/gpu/port_emulator.h are
+// written on what this file offers to the fiber that is running.
+//
+// A fiber runs until it must wait for others; then it continues the next ready fiber directly. The last lane to arrive
+// at a meeting (a barrier, a shuffle, a matrix product) does its work for all and makes them ready. When nobody is
+// ready but somebody waits, the kernel is wrong, and the launch fails with the reason.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "device/device.h"
+#include "device/emulator_entry.h"
+#include "device/emulator_memory.h"
+#include "device/emulator_mma.h"
+#include "device/emulator_shared.h"
+#include "device/fiber.h"
+
+namespace unimax::emulator {
+
+class Grid;
+struct BlockState;
+
+// Where threads wait for each other. All but kBarrier are meetings of one group.
+enum class Meeting : uint8_t { kNone, kBarrier, kGroupSync, kShuffle, kSum, kSumInt, kMax, kMaxInt, kMmaBF16, kMmaF16 };
+
+constexpr int kMaxLanes = 64;
+constexpr int kMaxThreads = 1024;
+
+struct GroupState {
+  Meeting meeting = Meeting::kNone;  // of those that have arrived
+  int arrived = 0;
+  uint32_t epoch = 0;  // GroupSyncs so far
+  uint32_t value[kMaxLanes];
+  int source[kMaxLanes];  // shuffles: the lane whose value is wanted
+  uint32_t result[kMaxLanes];
+  MatrixLane matrix[kMaxLanes];
+};
+
+struct ThreadState {
+  Fiber fiber;
+  int thread = 0, lane = 0;
+  Meeting waiting = Meeting::kNone;
+  bool done = false;
+  BlockState* block = nullptr;
+  GroupState* group = nullptr;
+};
+
+struct BlockState {
+  Grid* grid = nullptr;
+  int x = 0, y = 0, z = 0;
+  int threads = 0, arrived = 0, done = 0;
+  bool running = false;
+  uint32_t epoch = 0;  // barriers so far
+  SharedMemory shared;
+  FiberStacks stacks;
+  std::unique_ptr<ThreadState[]> thread;  // kMaxThreads
+  std::unique_ptr<GroupState[]> group;    // kMaxThreads / 32
+};
+
+class Grid {
+ public:
+  Grid(const EmulatorOptions& options, GlobalMemory* memory);
+
+  // Runs all threads of all blocks to their end. Errors: kInternal with what the kernel did wrong; the grid is usable
+  // afterwards, memory is as the kernel left it.
+  Status Run(const EmulatorEntry& entry, const Launch& launch);
+
+  const Launch& launch() const { return *launch_; }
+  GlobalMemory& memory() { return *memory_; }
+  int lanes() const { return lanes_; }
+
+  // For the running thread (`self`). Meet returns when all lanes of the group have called it; MeetBlock when all
+  // threads of the block have.
+  void Meet(ThreadState& self, Meeting meeting);
+  void MeetBlock(ThreadState& self);
+  // Ends the launch; `self` does not continue.
+  [[noreturn]] void Fault(const ThreadState& self, std::string what);
+
+ private:
+  static void Enter(void* thread);
+  void StartBlock(BlockState& block, int index);
+  // What waits for what will never come; "" when every thread has ended.
+  std::string Stuck() const;
+  std::string Where(const BlockState& block) const;
+
+  void MakeReady(ThreadState* thread) { ready_[ready_count_++] = thread; }
+  ThreadState* TakeReady();
+  void Suspend(ThreadState& self);  // continues another thread until somebody makes this one ready
+  void GiveWay(ThreadState& self);  // the others of a finished meeting are ready: maybe let them go first
+  void Resolve(GroupState& group);  // the work of a meeting that all lanes have reached
+
+  const int lanes_;
+  const bool shuffled_, check_races_;
+  GlobalMemory* memory_;
+  std::mt19937_64 random_;
+  const Launch* launch_ = nullptr;
+  const EmulatorEntry* entry_ = nullptr;
+  Fiber main_;
+  std::vector<BlockState> blocks_;   // those that run at the same time
+  std::vector<ThreadState*> ready_;  // taken from the end, or anywhere when shuffled
+  size_t ready_count_ = 0;
+  std::string fault_;
+};
+
+// The thread whose fiber runs now; null outside kernels.
+extern constinit thread_local ThreadState* running_thread;
+
+inline ThreadState& Self() { return *running_thread; }
+
+// An access to global memory of a kernel; ends the launch when it is not aligned or outside every buffer.
+void CheckGlobalSlow(const void* address, unsigned bytes, GlobalMemory::Use use);
+inline void CheckGlobal(const void* address, unsigned bytes, GlobalMemory::Use use) {
+  if (reinterpret_cast<uintptr_t>(address) % bytes != 0 || !Self().block->grid->memory().Contains(address, bytes, use))
+      [[unlikely]] {
+    CheckGlobalSlow(address, bytes, use);
+  }
+}
+
+// The address of `bytes` bytes of shared memory; ends the launch when they are out of bounds or touched in a race.
+std::byte* CheckShared(uint64_t offset, unsigned bytes, bool write);
+inline std::byte* SharedAt(SharedMemory& shared, int64_t offset, unsigned bytes, bool write) {
+  const uint64_t at = static_cast<uint64_t>(offset);
+  if (at < shared.fast_bytes() && bytes <= shared.fast_bytes() - at && at % bytes == 0) [[likely]] {
+    return shared.data() + at;
+  }
+  return CheckShared(at, bytes, write);
+}
+
+}  // namespace unimax::emulator

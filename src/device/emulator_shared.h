@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shared memory of one emulated block: bounds, and a record a word of who touched it since the last barrier.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace unimax::emulator {
+
+// Who touches shared memory, and after how many synchronisations.
+struct Toucher {
+  int thread, group;
+  uint32_t block_epoch;  // barriers of the block so far
+  uint32_t group_epoch;  // GroupSyncs of the thread's group so far
+};
+
+class SharedMemory {
+ public:
+  // Poisons `bytes` bytes and forgets what happened to them.
+  void Reset(int bytes, bool check_races);
+
+  std::byte* data() const { return data_; }
+  // Below this offset a view may touch without asking Check: all bytes, or none when races are looked for.
+  uint64_t fast_bytes() const { return fast_bytes_; }
+  // What is wrong with this access; "" when it may proceed. An access out of bounds is always wrong.
+  std::string Check(uint64_t offset, unsigned bytes, bool write, const Toucher& who);
+
+ private:
+  // A race needs two threads with no synchronisation between them. Two groups' last readers are enough to find one: a
+  // third group's write collides with either.
+  struct Readers {
+    int16_t thread = -1, other = -1;  // two different threads of one group in one group epoch, when there are
+    int16_t group = -1;
+    uint32_t group_epoch = 0;
+  };
+  struct Word {
+    int16_t writer = -1, writer_group = -1;
+    uint32_t write_epoch = 0, write_group_epoch = 0;
+    uint32_t read_epoch = 0;  // the block epoch of the readers
+    Readers readers[2];
+  };
+  static constexpr unsigned kWordBytes = 2;  // a bf16: neighbours may be written by different threads
+
+  static std::string CheckWord(Word& word, bool write, const Toucher& who);
+
+  std::unique_ptr<std::byte[]> storage_;
+  std::byte* data_ = nullptr;  // aligned into storage_
+  uint64_t capacity_ = 0, bytes_ = 0, fast_bytes_ = 0;
+  bool check_races_ = false;
+  std::vector<Word> words_;
+};
+
+}  // namespace unimax::emulator

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "exec/graph.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "exec/graph_weights.h"
+#include "kernels/args.h"
+#include "kernels/reference.h"
+#include "kernels/table.h"
+#include "program/liveness.h"
+
+namespace unimax {
+namespace {
+
+// What makes two steps run the same launches.
+struct StepShape {
+  int tokens = 0, outputs = 0;
+  bool decode = false;  // every row is the newest token of its own sequence
+  int bucket = 0;       // bound on the cached tokens, a power of two for decode steps
+  auto Key() const { return std::tie(tokens, outputs, decode, bucket); }
+  bool operator<(const StepShape& o) const { return Key() < o.Key(); }
+};
+
+struct RecordedStep {
+  std::vector<Launch> launches;
+  std::unique_ptr<Graph> graph;  // null until captured
+};
+
+class GraphExecutor : public Executor {
+ public:
+  GraphExecutor(Program program, Device& device, const ExecutorOptions& options, const GraphOptions& graph)
+      : program_(std::move(program)), device_(device), options_(options), graph_(graph) {}
+
+  Status Load(const WeightSource& source);
+  Status Run(const Step& step) override;
+  Result<std::span<const int>> Ids() override;
+  Result<std::span<const float>> Logits(int row) override;
+  Result<std::vector<float>> Read(int value) override;
+  MemoryUse memory() const override { return memory_; }
+  std::string Describe() const override {
+    return fmt::format("graph, {} ({}), {}", device_.limits().name, device_.limits().target, Info(graph_.act).name);
+  }
+
+ private:
+  int ElementBytes(Storage storage) const { return storage == Storage::kNarrow ? Info(graph_.act).block_bytes : 4; }
+  uint64_t ValueBytes(int value) const;
+  int Stride(int value) const;
+  std::byte* At(int value) const;  // null for -1
+  template <class T>
+  T* As(int value) const {
+    return reinterpret_cast<T*>(At(value));
+  }
+  std::byte* WeightAt(int w) const { return w < 0 ? nullptr : weights_[static_cast<size_t>(w)].data(); }
+
+  uint64_t KvBytes() const;
+  uint64_t SplitBytes() const;
+  Status CheckFits(uint64_t weight_bytes);
+  Status Allocate();
+  Result<StepShape> ShapeOf(const Step& step) const;
+  Status UploadStep(const Step& step);
+  Result<RecordedStep*> Recorded(const StepShape& shape);
+  Result<Launch> Plan(const Op& op, const StepShape& shape);
+  template <class Args>
+  Result<Launch> MakeLaunch(const Case& c, const Args& args);
+
+  Case CaseOf(const Op& op, const StepShape& shape) const;
+  // Step inputs on the device, packed for the shape: ids, positions, sequences, outputs.
+  int* Input(int index, const StepShape& shape) const {
+    return reinterpret_cast<int*>(inputs_.data()) + static_cast<int64_t>(index) * shape.tokens;
+  }
+
+  Program program_;
+  Device& device_;
+  ExecutorOptions options_;
+  GraphOptions graph_;
+  MemoryUse memory_;
+  std::vector<Buffer> weights_, values_;
+  BufferPlan plan_;
+  Buffer kv_, cos_sin_, inputs_, page_table_, partial_, counters_;
+  std::vector<int> host_inputs_, host_pages_;
+  std::map<StepShape, RecordedStep> recorded_;
+  StepShape last_;
+  std::vector<int> ids_;
+  std::vector<float> logits_;
+};
+
+uint64_t GraphExecutor::ValueBytes(int value) const {
+  const Value& v = program_.values[static_cast<size_t>(value)];
+  const int rows = v.rows == Rows::kTokens ? options_.max_tokens : options_.max_outputs;
+  return static_cast<uint64_t>(rows) * static_cast<uint64_t>(v.cols) * static_cast<uint64_t>(ElementBytes(v.storage));
+}
+
+int GraphExecutor::Stride(int value) const {
+  const Value& v = program_.values[static_cast<size_t>(value)];
+  return v.parent >= 0 ? program_.values[static_cast<size_t>(v.parent)].cols : v.cols;
+}
+
+std::byte* GraphExecutor::At(int value) const {
+  if (value < 0) return nullptr;
+  const Value& v = program_.values[static_cast<size_t>(value)];
+  return values_[static_cast<size_t>(plan_.buffer_of[static_cast<size_t>(value)])].data() +
+         static_cast<int64_t>(v.offset) * ElementBytes(v.storage);
+}
+
+// K and V of all layers.
+uint64_t GraphExecutor::KvBytes() const {
+  const AttentionShape& a = program_.attention;
+  return 2ull * static_cast<uint64_t>(program_.layers) * static_cast<uint64_t>(options_.pages) *
+         static_cast<uint64_t>(options_.page_tokens) * static_cast<uint64_t>(a.kv_heads * a.head_dim) *
+         static_cast<uint64_t>(Info(graph_.act).block_bytes);
+}
+
+// Unfinished sums of split decode rows.
+uint64_t GraphExecutor::SplitBytes() const {
+  constexpr int kMostSplits = 64;
+  const AttentionShape& a = program_.attention;
+  return 4ull * static_cast<uint64_t>(options_.max_sequences) * static_cast<uint64_t>(a.heads) * kMostSplits *
+         static_cast<uint64_t>(a.head_dim + 2);
+}
+
+Status GraphExecutor::CheckFits(uint64_t weight_bytes) {
+  memory_.weights = weight_bytes;
+  memory_.kv = KvBytes();
+  memory_.workspace = SplitBytes();
+  for (int example : plan_.example) memory_.workspace += ValueBytes(example);
+  const uint64_t sum = memory_.weights + memory_.kv + memory_.workspace;
+  const auto free = static_cast<uint64_t>(device_.limits().free_bytes);
+  if (sum <= free) return {};
+  const double gib = 1.0 / (1 << 30);
+  const uint64_t others = memory_.weights + memory_.workspace;
+  const uint64_t token_bytes = memory_.kv / static_cast<uint64_t>(std::max(options_.pages * options_.page_tokens, 1));
+  const std::string remedy =
+      others < free && token_bytes > 0
+          ? fmt::format("--context {} would fit", (free - others) / token_bytes /
+                                                      static_cast<uint64_t>(options_.page_tokens) *
+                                                      static_cast<uint64_t>(options_.page_tokens))
+          : std::string("use --device cpu or a smaller model");
+  return NoDevice("{} has {:.2f} GiB free; weights {:.2f} + KV cache {:.2f} + workspace {:.2f} GiB do not fit: {}",
+                  device_.limits().name, gib * static_cast<double>(free), gib * static_cast<double>(memory_.weights),
+                  gib * static_cast<double>(memory_.kv), gib * static_cast<double>(memory_.workspace), remedy);
+}
+
+Status GraphExecutor::Allocate() {
+  for (int example : plan_.example) {
+    UM_ASSIGN_OR_RETURN(Buffer buffer,
+                        device_.Allocate(ValueBytes(example), program_.values[static_cast<size_t>(example)].name));
+    values_.push_back(std::move(buffer));
+  }
+  UM_ASSIGN_OR_RETURN(kv_, device_.Allocate(std::max<uint64_t>(KvBytes(), 16), "KV cache"));
+  const std::vector<float> table =
+      CosSinTable(program_.rope.inv_freq, program_.rope.magnitude, options_.max_pages * options_.page_tokens);
+  UM_ASSIGN_OR_RETURN(cos_sin_, device_.Allocate(std::max<size_t>(table.size() * 4, 16), "rotary table"));
+  UM_RETURN_IF_ERROR(device_.Upload(cos_sin_.data(), table.data(), table.size() * 4));
+  const size_t inputs = static_cast<size_t>(3 * options_.max_tokens + options_.max_outputs);
+  UM_ASSIGN_OR_RETURN(inputs_, device_.Allocate(inputs * sizeof(int), "step inputs"));
+  const size_t pages = static_cast<size_t>(options_.max_sequences) * static_cast<size_t>(options_.max_pages);
+  UM_ASSIGN_OR_RETURN(page_table_, device_.Allocate(pages * sizeof(int), "page table"));
+  UM_ASSIGN_OR_RETURN(partial_, device_.Allocate(SplitBytes(), "attention sums"));
+  const size_t counters = static_cast<size_t>(options_.max_sequences) * static_cast<size_t>(program_.attention.heads);
+  UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(counters * sizeof(int), "attention counters"));
+  UM_RETURN_IF_ERROR(device_.Fill(counters_.data(), 0, counters * sizeof(int)));
+  host_inputs_.reserve(inputs);
+  return {};
+}
+
+Status GraphExecutor::Load(const WeightSource& source) {
+  plan_ = PlanBuffers(program_, program_.logits);
+  uint64_t weight_bytes = 0;
+  std::vector<bool> counted(program_.weights.size(), false);
+  for (const Op& op : program_.ops) {
+    for (int w : {op.weight, op.bias}) {
+      if (w < 0 || counted[static_cast<size_t>(w)]) continue;
+      counted[static_cast<size_t>(w)] = true;
+      weight_bytes += DeviceWeightBytes(program_.weights[static_cast<size_t>(w)], graph_.act);
+    }
+  }
+  UM_RETURN_IF_ERROR(CheckFits(weight_bytes));
+  UM_ASSIGN_OR_RETURN(weights_, UploadWeights(program_, source, device_, graph_.act));
+  return Allocate();
+}
+
+Result<StepShape> GraphExecutor::ShapeOf(const Step& step) const {
+  StepShape shape;
+  shape.tokens = static_cast<int>(step.ids.size());
+  shape.outputs = static_cast<int>(step.outputs.size());
+  if (shape.tokens < 1 || shape.tokens > options_.max_tokens || shape.outputs > options_.max_outputs) {
+    return Internal("a step of {} tokens and {} outputs exceeds the executor's {} and {}", shape.tokens, shape.outputs,
+                    options_.max_tokens, options_.max_outputs);
+  }
+  int longest = 0;
+  shape.decode = shape.tokens <= options_.max_sequences;
+  for (int t = 0; t < shape.tokens; ++t) {
+    longest = std::max(longest, step.positions[static_cast<size_t>(t)] + 1);
+    if (t > 0 && step.sequences[static_cast<size_t>(t)] == step.sequences[static_cast<size_t>(t) - 1])
+      shape.decode = false;
+  }
+  shape.bucket = 1;
+  while (shape.bucket < longest) shape.bucket *= 2;
+  return shape;
+}
+
+Status GraphExecutor::UploadStep(const Step& step) {
+  host_inputs_.clear();
+  for (std::span<const int> part : {step.ids, step.positions, step.sequences, step.outputs}) {
+    host_inputs_.insert(host_inputs_.end(), part.begin(), part.end());
+  }
+  UM_RETURN_IF_ERROR(device_.Upload(inputs_.data(), host_inputs_.data(), host_inputs_.size() * sizeof(int)));
+  if (std::equal(host_pages_.begin(), host_pages_.end(), step.page_table.begin(), step.page_table.end())) return {};
+  host_pages_.assign(step.page_table.begin(), step.page_table.end());
+  return device_.Upload(page_table_.data(), host_pages_.data(), host_pages_.size() * sizeof(int));
+}
+
+Case GraphExecutor::CaseOf(const Op& op, const StepShape& shape) const {
+  Case c;
+  c.op = op.kind;
+  c.act = graph_.act;
+  c.attention = program_.attention;
+  c.decode = shape.decode;
+  c.tokens = shape.bucket;
+  const Value& out = program_.values[static_cast<size_t>(op.out)];
+  c.m = out.rows == Rows::kTokens ? shape.tokens : shape.outputs;
+  c.n = out.cols;
+  if (op.kind == OpKind::kLinear) {
+    const Weight& w = program_.weights[static_cast<size_t>(op.weight)];
+    c.n = w.rows;
+    c.k = w.cols;
+    if (out.storage == Storage::kWide) c.flags |= kLinearWide;
+    if (op.act != Activation::kNone) c.flags |= kLinearActMul;
+  }
+  if (op.kind == OpKind::kSample) c.n = program_.vocab;
+  return c;
+}
+
+template <class Args>
+Result<Launch> GraphExecutor::MakeLaunch(const Case& c, const Args& args) {
+  const Row* row = PlanRow(c, device_.limits());
+  if (row == nullptr) return Internal("no kernel row fits {} with m={} n={} k={}", OpName(c.op), c.m, c.n, c.k);
+  UM_ASSIGN_OR_RETURN(const Kernel kernel, device_.FindKernel(row->kernel));
+  Launch launch = Launch::Of(kernel, args);
+  const LaunchShape shape = row->launch(c, device_.limits());
+  launch.grid_x = shape.grid_x;
+  launch.grid_y = shape.grid_y;
+  launch.grid_z = shape.grid_z;
+  launch.threads = shape.threads;
+  launch.shared_bytes = shape.shared_bytes;
+  launch.overlap = true;
+  return launch;
+}
+
+Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
+  const Case c = CaseOf(op, shape);
+  const AttentionShape& a = program_.attention;
+  const int* ids = Input(0, shape);
+  const int* positions = Input(1, shape);
+  const int* sequences = Input(2, shape);
+  const int* outputs = Input(3, shape);
+  const int* pages = reinterpret_cast<const int*>(page_table_.data());
+  const float* weight = reinterpret_cast<const float*>(WeightAt(op.weight));
+  const uint64_t layer_bytes = program_.layers > 0 ? KvBytes() / 2 / static_cast<uint64_t>(program_.layers) : 0;
+  std::byte* k_cache = kv_.data() + static_cast<uint64_t>(std::max(op.layer, 0)) * layer_bytes;
+  std::byte* v_cache = k_cache + KvBytes() / 2;
+  switch (op.kind) {
+    case OpKind::kEmbed:
+      return MakeLaunch(c, EmbedArgs{ids, WeightAt(op.weight), As<float>(op.out), c.m, c.n, program_.vocab});
+    case OpKind::kNorm:
+      return MakeLaunch(c, NormArgs{As<float>(op.in), weight, At(op.out), c.m, c.n, op.eps});
+    case OpKind::kLinear:
+      return MakeLaunch(
+          c, LinearArgs{At(op.in), WeightAt(op.weight), reinterpret_cast<const float*>(WeightAt(op.bias)),
+                        As<float>(op.in2), At(op.out), c.m, c.n, c.k, Stride(op.in), Stride(op.out), c.flags});
+    case OpKind::kRopeAndStore:
+      return MakeLaunch(c, RopeStoreArgs{At(op.in), At(op.in2), At(op.in3), k_cache, v_cache,
+                                         reinterpret_cast<const float*>(cos_sin_.data()), positions, sequences, pages,
+                                         c.m, a.heads, a.kv_heads, a.head_dim, Stride(op.in), options_.page_tokens,
+                                         options_.max_pages, program_.rope.interleaved});
+    case OpKind::kAttention:
+      return MakeLaunch(
+          c, AttentionArgs{At(op.in), k_cache, v_cache, At(op.out), positions, sequences, pages,
+                           reinterpret_cast<float*>(partial_.data()), reinterpret_cast<int*>(counters_.data()), c.m,
+                           a.heads, a.kv_heads, a.head_dim, Stride(op.in), options_.page_tokens, options_.max_pages,
+                           AttentionSplits(c, device_.limits()), a.scale});
+    case OpKind::kActMul:
+      return MakeLaunch(c, ActMulArgs{At(op.in), At(op.in2), At(op.out), c.m, c.n, Stride(op.in)});
+    case OpKind::kAdd:
+      return MakeLaunch(c, AddArgs{As<float>(op.in), At(op.in2), As<float>(op.out), c.m, c.n});
+    case OpKind::kSelect:
+      return MakeLaunch(c, SelectArgs{As<float>(op.in), outputs, As<float>(op.out), c.m, c.n});
+    case OpKind::kSample:
+      return MakeLaunch(c, SampleArgs{As<float>(op.in), As<int>(op.out), c.m, c.n});
+  }
+  return Internal("op {} has no launch", OpName(op.kind));
+}
+
+Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
+  const auto found = recorded_.find(shape);
+  if (found != recorded_.end()) return &found->second;
+  // Steps that are not decode steps seldom come again in the same shape: only the last one is kept.
+  std::erase_if(recorded_, [](const auto& entry) { return !entry.first.decode; });
+  RecordedStep step;
+  for (const Op& op : program_.ops) {
+    const Value& out = program_.values[static_cast<size_t>(op.out)];
+    if (out.rows == Rows::kOutputs && shape.outputs == 0) continue;
+    UM_ASSIGN_OR_RETURN(const Launch launch, Plan(op, shape));
+    step.launches.push_back(launch);
+  }
+  if (!step.launches.empty()) step.launches.front().overlap = false;  // it follows a copy, not a kernel
+  if (graph_.capture && shape.decode) {
+    UM_ASSIGN_OR_RETURN(step.graph, device_.Capture([&]() -> Status {
+      for (const Launch& launch : step.launches) UM_RETURN_IF_ERROR(device_.Run(launch));
+      return {};
+    }));
+  }
+  return &recorded_.emplace(shape, std::move(step)).first->second;
+}
+
+Status GraphExecutor::Run(const Step& step) {
+  UM_ASSIGN_OR_RETURN(const StepShape shape, ShapeOf(step));
+  UM_ASSIGN_OR_RETURN(RecordedStep * recorded, Recorded(shape));
+  UM_RETURN_IF_ERROR(UploadStep(step));
+  last_ = shape;
+  if (recorded->graph != nullptr) return device_.Run(*recorded->graph);
+  for (const Launch& launch : recorded->launches) UM_RETURN_IF_ERROR(device_.Run(launch));
+  return {};
+}
+
+Result<std::span<const int>> GraphExecutor::Ids() {
+  const Op& op = program_.ops.back();
+  if (op.kind != OpKind::kSample) return Internal("the program does not sample");
+  ids_.resize(static_cast<size_t>(last_.outputs));
+  UM_RETURN_IF_ERROR(device_.Download(ids_.data(), At(op.out), ids_.size() * sizeof(int)));
+  return std::span<const int>(ids_);
+}
+
+Result<std::span<const float>> GraphExecutor::Logits(int row) {
+  if (program_.logits < 0) return Internal("the program has no logits");
+  logits_.resize(static_cast<size_t>(program_.vocab));
+  const float* from = As<float>(program_.logits) + static_cast<int64_t>(row) * program_.vocab;
+  UM_RETURN_IF_ERROR(device_.Download(logits_.data(), from, logits_.size() * 4));
+  return std::span<const float>(logits_);
+}
+
+Result<std::vector<float>> GraphExecutor::Read(int value) {
+  const Value& v = program_.values[static_cast<size_t>(value)];
+  const int rows = v.rows == Rows::kTokens ? last_.tokens : last_.outputs;
+  const int bytes = ElementBytes(v.storage);
+  std::vector<float> values;
+  std::vector<std::byte> row(static_cast<size_t>(v.cols) * static_cast<size_t>(bytes));
+  for (int t = 0; t < rows; ++t) {
+    UM_RETURN_IF_ERROR(
+        device_.Download(row.data(), At(value) + static_cast<int64_t>(t) * Stride(value) * bytes, row.size()));
+    const size_t at = values.size();
+    values.resize(at + static_cast<size_t>(v.cols));
+    if (v.storage == Storage::kIds) {
+      for (int c = 0; c < v.cols; ++c)
+        values[at + static_cast<size_t>(c)] = static_cast<float>(reinterpret_cast<int*>(row.data())[c]);
+    } else {
+      Dequantize(v.storage == Storage::kWide ? DType::kF32 : graph_.act, row.data(), static_cast<uint64_t>(v.cols),
+                 values.data() + at);
+    }
+  }
+  return values;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Executor>> MakeGraphExecutor(const Program& program, const WeightSource& source, Device& device,
+                                                    const ExecutorOptions& options, const GraphOptions& graph) {
+  const bool packed = graph.act != DType::kF32;
+  auto executor =
+      std::make_unique<GraphExecutor>(Fuse(program, {.residual = true, .act_mul = packed}), device, options, graph);
+  UM_RETURN_IF_ERROR(executor->Load(source));
+  return std::unique_ptr<Executor>(std::move(executor));
+}
+
+}  // namespace unimax

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The graph executor: one kernel an op on a Device (GPU or emulator). Decode steps are captured once for each (batch,
+// power-of-two length) and replayed; other steps are launched op by op.
+#pragma once
+
+#include <memory>
+
+#include "base/layout.h"
+#include "device/device.h"
+#include "exec/executor.h"
+#include "weights/weight_source.h"
+
+namespace unimax {
+
+struct GraphOptions {
+  DType act = DType::kBF16;  // activations, packed weights and KV: f32 (exact rows, plain weights), bf16 or f16
+  bool capture = true;       // replay decode steps as graphs
+};
+
+// `device` must outlive the executor. Errors: of the source; kNoDevice when weights, KV and workspace do not fit, with
+// their sizes and the context that would; kInternal when no row fits an op.
+Result<std::unique_ptr<Executor>> MakeGraphExecutor(const Program& program, const WeightSource& source, Device& device,
+                                                    const ExecutorOptions& options, const GraphOptions& graph);
+
+}  // namespace unimax

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// A program's weights in device memory: vectors in f32, matrices plain (f32) or in packed tiles (bf16, f16).
+#pragma once
+
+#include <vector>
+
+#include "base/layout.h"
+#include "base/status.h"
+#include "device/device.h"
+#include "program/program.h"
+#include "weights/weight_source.h"
+
+namespace unimax {
+
+// Bytes of one weight in device memory.
+uint64_t DeviceWeightBytes(const Weight& weight, DType act);
+
+// One buffer a weight that an op of the program uses; the others stay empty. Random sources are made on the device.
+Result<std::vector<Buffer>> UploadWeights(const Program& program, const WeightSource& source, Device& device,
+                                          DType act);
+
+}  // namespace unimax

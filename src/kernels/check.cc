@@ -1,0 +1,481 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "kernels/args.h"
+#include "kernels/pack.h"
+#include "kernels/reference.h"
+
+namespace unimax {
+namespace {
+
+constexpr int kPageTokens = 32;
+
+// Values of one tensor: as the device sees them (rounded) and in double for the reference.
+struct Tensor {
+  std::vector<double> exact;
+  Buffer device;
+};
+
+class Checker {
+ public:
+  Checker(Device& device, const Row& row, const Case& c, uint64_t seed)
+      : device_(device), row_(row), case_(c), random_(seed) {}
+
+  Result<CheckResult> Run(int repeats);
+
+ private:
+  float Draw() { return std::normal_distribution<float>()(random_); }
+  static float Round(DType type, float v) {
+    if (type == DType::kF32) return v;
+    return type == DType::kBF16 ? BF16ToFloat(FloatToBF16(v)) : F16ToFloat(FloatToF16(v));
+  }
+  Result<Tensor> Random(DType type, int64_t count, float scale = 1.0f);
+  Result<Buffer> UploadAs(DType type, const std::vector<double>& values);
+  Result<Buffer> UploadPacked(const std::vector<double>& w, int n, int k);
+  Result<Buffer> UploadInts(const std::vector<int>& values);
+  Result<Buffer> Poisoned(DType type, int64_t count);
+  Result<std::vector<double>> Fetch(DType type, const Buffer& buffer, int64_t count);
+  template <class Args>
+  Status Launch(const Args& args);
+  Result<CheckResult> Compare(DType type, const Buffer& out, const std::vector<double>& reference);
+
+  Result<CheckResult> Embed();
+  Result<CheckResult> Norm();
+  Result<CheckResult> Linear();
+  Result<CheckResult> RopeAndStore();
+  Result<CheckResult> Attention();
+  Result<CheckResult> ActMul();
+  Result<CheckResult> Add();
+  Result<CheckResult> Select();
+  Result<CheckResult> Sample();
+
+  Device& device_;
+  const Row& row_;
+  const Case& case_;
+  std::mt19937_64 random_;
+  int repeats_ = 0;
+  double microseconds_ = 0;
+};
+
+Result<Buffer> Checker::UploadAs(DType type, const std::vector<double>& values) {
+  UM_ASSIGN_OR_RETURN(Buffer buffer, device_.Allocate(values.size() * Info(type).block_bytes, "check"));
+  if (type == DType::kF32) {
+    std::vector<float> f(values.begin(), values.end());
+    UM_RETURN_IF_ERROR(device_.Upload(buffer.data(), f.data(), f.size() * 4));
+  } else {
+    std::vector<uint16_t> h;
+    h.reserve(values.size());
+    for (double v : values) h.push_back(RoundTo(type, static_cast<float>(v)));
+    UM_RETURN_IF_ERROR(device_.Upload(buffer.data(), h.data(), h.size() * 2));
+  }
+  return buffer;
+}
+
+Result<Tensor> Checker::Random(DType type, int64_t count, float scale) {
+  Tensor t;
+  t.exact.reserve(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) t.exact.push_back(Round(type, Draw() * scale));
+  UM_ASSIGN_OR_RETURN(t.device, UploadAs(type, t.exact));
+  return t;
+}
+
+Result<Buffer> Checker::UploadPacked(const std::vector<double>& w, int n, int k) {
+  std::vector<uint16_t> packed(PackedBytes(n, k) / 2);
+  std::vector<float> values(static_cast<size_t>(k));
+  PackStrips(
+      device_.limits().tile_order, row_.act, 0, (n + kPackRows - 1) / kPackRows, k,
+      [&](int r) -> const float* {
+        if (r >= n) return nullptr;
+        for (int i = 0; i < k; ++i)
+          values[static_cast<size_t>(i)] = static_cast<float>(w[static_cast<size_t>(int64_t{r} * k + i)]);
+        return values.data();
+      },
+      packed.data());
+  UM_ASSIGN_OR_RETURN(Buffer buffer, device_.Allocate(packed.size() * 2, "check weights"));
+  UM_RETURN_IF_ERROR(device_.Upload(buffer.data(), packed.data(), packed.size() * 2));
+  return buffer;
+}
+
+Result<Buffer> Checker::UploadInts(const std::vector<int>& values) {
+  UM_ASSIGN_OR_RETURN(Buffer buffer, device_.Allocate(values.size() * sizeof(int), "check"));
+  UM_RETURN_IF_ERROR(device_.Upload(buffer.data(), values.data(), values.size() * sizeof(int)));
+  return buffer;
+}
+
+// NaN in every type, so that an element that is not written is noticed.
+Result<Buffer> Checker::Poisoned(DType type, int64_t count) {
+  const size_t bytes = static_cast<size_t>(count) * static_cast<size_t>(Info(type).block_bytes);
+  UM_ASSIGN_OR_RETURN(Buffer buffer, device_.Allocate(bytes, "check output"));
+  UM_RETURN_IF_ERROR(device_.Fill(buffer.data(), 0xff, bytes));
+  return buffer;
+}
+
+Result<std::vector<double>> Checker::Fetch(DType type, const Buffer& buffer, int64_t count) {
+  std::vector<double> values;
+  values.reserve(static_cast<size_t>(count));
+  if (type == DType::kF32) {
+    std::vector<float> f(static_cast<size_t>(count));
+    UM_RETURN_IF_ERROR(device_.Download(f.data(), buffer.data(), f.size() * 4));
+    values.assign(f.begin(), f.end());
+  } else {
+    std::vector<uint16_t> h(static_cast<size_t>(count));
+    UM_RETURN_IF_ERROR(device_.Download(h.data(), buffer.data(), h.size() * 2));
+    for (uint16_t v : h) values.push_back(type == DType::kBF16 ? BF16ToFloat(v) : F16ToFloat(v));
+  }
+  return values;
+}
+
+template <class Args>
+Status Checker::Launch(const Args& args) {
+  UM_ASSIGN_OR_RETURN(const Kernel kernel, device_.FindKernel(row_.kernel));
+  unimax::Launch launch = unimax::Launch::Of(kernel, args);
+  const LaunchShape shape = row_.launch(case_, device_.limits());
+  launch.grid_x = shape.grid_x;
+  launch.grid_y = shape.grid_y;
+  launch.grid_z = shape.grid_z;
+  launch.threads = shape.threads;
+  launch.shared_bytes = shape.shared_bytes;
+  UM_RETURN_IF_ERROR(device_.Run(launch));
+  UM_RETURN_IF_ERROR(device_.Synchronize());
+  std::vector<double> times;
+  for (int i = 0; i < repeats_; ++i) {
+    UM_RETURN_IF_ERROR(device_.Mark(0));
+    UM_RETURN_IF_ERROR(device_.Run(launch));
+    UM_RETURN_IF_ERROR(device_.Mark(1));
+    UM_ASSIGN_OR_RETURN(const double ms, device_.Milliseconds(0, 1));
+    times.push_back(ms * 1e3);
+  }
+  if (!times.empty()) {
+    std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size()) / 2, times.end());
+    microseconds_ = times[times.size() / 2];
+  }
+  return {};
+}
+
+Result<CheckResult> Checker::Compare(DType type, const Buffer& out, const std::vector<double>& reference) {
+  UM_ASSIGN_OR_RETURN(const std::vector<double> y, Fetch(type, out, static_cast<int64_t>(reference.size())));
+  CheckResult result;
+  double difference = 0, norm = 0;
+  bool finite = true;
+  for (size_t i = 0; i < reference.size(); ++i) {
+    difference += (y[i] - reference[i]) * (y[i] - reference[i]);
+    norm += reference[i] * reference[i];
+    finite = finite && std::isfinite(y[i]);
+  }
+  result.norm = std::sqrt(norm);
+  result.error =
+      finite ? std::sqrt(difference) / std::max(result.norm, 1e-30) : std::numeric_limits<double>::infinity();
+  result.microseconds = microseconds_;
+  return result;
+}
+
+Result<CheckResult> Checker::Embed() {
+  constexpr int kVocab = 100;  // not a multiple of 16
+  const int cols = case_.n;
+  const bool packed = row_.act != DType::kF32;
+  UM_ASSIGN_OR_RETURN(Tensor table, Random(row_.act, int64_t{kVocab} * cols));
+  if (packed) {
+    UM_ASSIGN_OR_RETURN(table.device, UploadPacked(table.exact, kVocab, cols));
+  }
+  std::vector<int> ids;
+  for (int i = 0; i < case_.m; ++i) ids.push_back(static_cast<int>(random_() % kVocab));
+  UM_ASSIGN_OR_RETURN(Buffer device_ids, UploadInts(ids));
+  UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(DType::kF32, int64_t{case_.m} * cols));
+  UM_RETURN_IF_ERROR(Launch(EmbedArgs{reinterpret_cast<int*>(device_ids.data()), table.device.data(),
+                                      reinterpret_cast<float*>(y.data()), case_.m, cols, kVocab}));
+  std::vector<double> reference(static_cast<size_t>(case_.m) * cols);
+  RefEmbed(ids.data(), table.exact.data(), reference.data(), case_.m, cols);
+  return Compare(DType::kF32, y, reference);
+}
+
+Result<CheckResult> Checker::Norm() {
+  const int64_t count = int64_t{case_.m} * case_.n;
+  UM_ASSIGN_OR_RETURN(Tensor x, Random(DType::kF32, count, 3.0f));
+  UM_ASSIGN_OR_RETURN(Tensor w, Random(DType::kF32, case_.n));
+  UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(row_.act, count));
+  constexpr float kEps = 1e-5f;
+  UM_RETURN_IF_ERROR(Launch(NormArgs{reinterpret_cast<float*>(x.device.data()),
+                                     reinterpret_cast<float*>(w.device.data()), y.data(), case_.m, case_.n, kEps}));
+  std::vector<double> reference(static_cast<size_t>(count));
+  RefNorm(x.exact.data(), w.exact.data(), reference.data(), case_.m, case_.n, kEps);
+  return Compare(row_.act, y, reference);
+}
+
+Result<CheckResult> Checker::Linear() {
+  const int m = case_.m, n = case_.n, k = case_.k;
+  const bool act = case_.flags & kLinearActMul;
+  const int out = act ? n / 2 : n;
+  const DType out_type = case_.flags & kLinearWide ? DType::kF32 : row_.act;
+  UM_ASSIGN_OR_RETURN(Tensor x, Random(row_.act, int64_t{m} * k));
+  UM_ASSIGN_OR_RETURN(Tensor w, Random(row_.act, int64_t{n} * k, 1.0f / std::sqrt(static_cast<float>(k))));
+  if (row_.act != DType::kF32) {
+    UM_ASSIGN_OR_RETURN(w.device, UploadPacked(w.exact, n, k));
+  }
+  UM_ASSIGN_OR_RETURN(Tensor bias, Random(DType::kF32, out));
+  UM_ASSIGN_OR_RETURN(Tensor residual, Random(DType::kF32, int64_t{m} * out));
+  UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(out_type, int64_t{m} * out));
+  LinearArgs args{x.device.data(), w.device.data(), nullptr, nullptr, y.data(), m, n, k, k, out, case_.flags};
+  if (!act) args.bias = reinterpret_cast<float*>(bias.device.data());
+  if (case_.flags & kLinearWide) args.residual = reinterpret_cast<float*>(residual.device.data());
+  UM_RETURN_IF_ERROR(Launch(args));
+
+  std::vector<double> reference(static_cast<size_t>(m) * n);
+  RefLinear(x.exact.data(), w.exact.data(), args.bias ? bias.exact.data() : nullptr,
+            args.residual ? residual.exact.data() : nullptr, reference.data(), m, n, k);
+  if (!act) return Compare(out_type, y, reference);
+  // Strips of 16 rows alternate: gate, up.
+  std::vector<double> gated(static_cast<size_t>(m) * out);
+  for (int t = 0; t < m; ++t) {
+    for (int i = 0; i < out; ++i) {
+      const double* row = reference.data() + int64_t{t} * n + i / 16 * 32 + i % 16;
+      RefActMul(row, row + 16, &gated[static_cast<size_t>(int64_t{t} * out + i)], 1);
+    }
+  }
+  return Compare(out_type, y, gated);
+}
+
+// Positions and pages of a step's rows: decode rows are one sequence each, prefill rows are dealt to two sequences.
+struct Pages {
+  std::vector<int> positions, sequences, table;
+  int max_pages = 0, count = 0, total = 0;
+};
+
+Pages MakePages(const Case& c, std::mt19937_64& random) {
+  Pages p;
+  p.max_pages = (c.tokens + kPageTokens - 1) / kPageTokens + 1;
+  const int first = c.decode ? c.m : (c.m * 2 + 2) / 3;  // rows of the first sequence
+  p.count = c.decode ? c.m : 2;
+  for (int t = 0; t < c.m; ++t) {
+    p.sequences.push_back(c.decode ? t : t >= first);
+    const int row = t >= first ? t - first : t;
+    const int rows = t >= first ? c.m - first : first;
+    p.positions.push_back(c.decode ? std::max(c.tokens - 1 - t * 7, 0) : c.tokens - rows + row);
+  }
+  p.total = p.count * p.max_pages;
+  for (int i = 0; i < p.total; ++i) p.table.push_back(i);
+  std::shuffle(p.table.begin(), p.table.end(), random);
+  return p;
+}
+
+// Index of [position, kv head] of a sequence in a cache of [pages, kv_heads, page_tokens, head_dim].
+int64_t CacheRow(const Pages& p, const AttentionShape& a, int sequence, int position, int kv) {
+  const int64_t page = p.table[static_cast<size_t>(sequence * p.max_pages + position / kPageTokens)];
+  return ((page * a.kv_heads + kv) * kPageTokens + position % kPageTokens) * a.head_dim;
+}
+
+Result<CheckResult> Checker::RopeAndStore() {
+  const AttentionShape& a = case_.attention;
+  const int stride = (a.heads + 2 * a.kv_heads) * a.head_dim;
+  const Pages pages = MakePages(case_, random_);
+  const bool interleaved = case_.m % 2 == 0;
+  UM_ASSIGN_OR_RETURN(Tensor qkv, Random(row_.act, int64_t{case_.m} * stride));
+  const int64_t cache = int64_t{pages.total} * a.kv_heads * kPageTokens * a.head_dim;
+  UM_ASSIGN_OR_RETURN(Buffer k_cache, Poisoned(row_.act, cache));
+  UM_ASSIGN_OR_RETURN(Buffer v_cache, Poisoned(row_.act, cache));
+  std::vector<double> inv_freq;
+  for (int i = 0; i < a.head_dim / 2; ++i) inv_freq.push_back(std::pow(10000.0, -2.0 * i / a.head_dim));
+  const std::vector<float> table = CosSinTable(inv_freq, 1.0, case_.tokens + 1);
+  UM_ASSIGN_OR_RETURN(Buffer cos_sin, UploadAs(DType::kF32, std::vector<double>(table.begin(), table.end())));
+  UM_ASSIGN_OR_RETURN(Buffer positions, UploadInts(pages.positions));
+  UM_ASSIGN_OR_RETURN(Buffer sequences, UploadInts(pages.sequences));
+  UM_ASSIGN_OR_RETURN(Buffer page_table, UploadInts(pages.table));
+  const int element = Info(row_.act).block_bytes;
+  std::byte* base = qkv.device.data();
+  const auto ints = [](const Buffer& b) { return reinterpret_cast<const int*>(b.data()); };
+  UM_RETURN_IF_ERROR(Launch(RopeStoreArgs{
+      base, base + int64_t{a.heads} * a.head_dim * element, base + int64_t{a.heads + a.kv_heads} * a.head_dim * element,
+      k_cache.data(), v_cache.data(), reinterpret_cast<const float*>(cos_sin.data()), ints(positions), ints(sequences),
+      ints(page_table), case_.m, a.heads, a.kv_heads, a.head_dim, stride, kPageTokens, pages.max_pages, interleaved}));
+  // Compared together: rotated q, then the k and v that must now stand in the pages.
+  UM_ASSIGN_OR_RETURN(const std::vector<double> got_q, Fetch(row_.act, qkv.device, int64_t{case_.m} * stride));
+  UM_ASSIGN_OR_RETURN(const std::vector<double> got_k, Fetch(row_.act, k_cache, cache));
+  UM_ASSIGN_OR_RETURN(const std::vector<double> got_v, Fetch(row_.act, v_cache, cache));
+  std::vector<double> got, reference;
+  for (int t = 0; t < case_.m; ++t) {
+    double* row = qkv.exact.data() + int64_t{t} * stride;
+    RefRope(row, &pages.positions[static_cast<size_t>(t)], inv_freq.data(), 1.0, interleaved, 1, a.heads + a.kv_heads,
+            a.head_dim);
+    const int q_cols = a.heads * a.head_dim;
+    got.insert(got.end(), got_q.begin() + int64_t{t} * stride, got_q.begin() + int64_t{t} * stride + q_cols);
+    reference.insert(reference.end(), row, row + stride);
+    for (const auto* values : {&got_k, &got_v}) {
+      for (int kv = 0; kv < a.kv_heads; ++kv) {
+        const int64_t at =
+            CacheRow(pages, a, pages.sequences[static_cast<size_t>(t)], pages.positions[static_cast<size_t>(t)], kv);
+        got.insert(got.end(), values->begin() + at, values->begin() + at + a.head_dim);
+      }
+    }
+  }
+  UM_ASSIGN_OR_RETURN(Buffer joined, UploadAs(DType::kF32, got));
+  return Compare(DType::kF32, joined, reference);
+}
+
+Result<CheckResult> Checker::Attention() {
+  const AttentionShape& a = case_.attention;
+  const Pages pages = MakePages(case_, random_);
+  const int64_t cache = int64_t{pages.total} * a.kv_heads * kPageTokens * a.head_dim;
+  const int64_t q_cols = int64_t{a.heads} * a.head_dim;
+  UM_ASSIGN_OR_RETURN(Tensor q, Random(row_.act, case_.m * q_cols, 2.0f));
+  UM_ASSIGN_OR_RETURN(Tensor k, Random(row_.act, cache, 2.0f));
+  UM_ASSIGN_OR_RETURN(Tensor v, Random(row_.act, cache));
+  UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(row_.act, case_.m * q_cols));
+  UM_ASSIGN_OR_RETURN(Buffer positions, UploadInts(pages.positions));
+  UM_ASSIGN_OR_RETURN(Buffer sequences, UploadInts(pages.sequences));
+  UM_ASSIGN_OR_RETURN(Buffer page_table, UploadInts(pages.table));
+  const int splits = AttentionSplits(case_, device_.limits());
+  UM_ASSIGN_OR_RETURN(Buffer partial, Poisoned(DType::kF32, int64_t{case_.m} * a.heads * splits * (a.head_dim + 2)));
+  UM_ASSIGN_OR_RETURN(Buffer counters,
+                      UploadInts(std::vector<int>(static_cast<size_t>(case_.m) * static_cast<size_t>(a.heads), 0)));
+  const auto ints = [](const Buffer& b) { return reinterpret_cast<int*>(b.data()); };
+  UM_RETURN_IF_ERROR(Launch(AttentionArgs{q.device.data(), k.device.data(), v.device.data(), y.data(), ints(positions),
+                                          ints(sequences), ints(page_table), reinterpret_cast<float*>(partial.data()),
+                                          ints(counters), case_.m, a.heads, a.kv_heads, a.head_dim,
+                                          static_cast<int>(q_cols), kPageTokens, pages.max_pages, splits, a.scale}));
+  std::vector<double> reference(static_cast<size_t>(case_.m * q_cols));
+  for (int t = 0; t < case_.m; ++t) {
+    const int tokens = pages.positions[static_cast<size_t>(t)] + 1;
+    std::vector<double> keys, values;
+    for (int p = 0; p < tokens; ++p) {
+      for (int kv = 0; kv < a.kv_heads; ++kv) {
+        const int64_t at = CacheRow(pages, a, pages.sequences[static_cast<size_t>(t)], p, kv);
+        keys.insert(keys.end(), k.exact.begin() + at, k.exact.begin() + at + a.head_dim);
+        values.insert(values.end(), v.exact.begin() + at, v.exact.begin() + at + a.head_dim);
+      }
+    }
+    RefAttentionRow(q.exact.data() + t * q_cols, keys.data(), values.data(), reference.data() + t * q_cols, tokens,
+                    a.heads, a.kv_heads, a.head_dim, a.scale);
+  }
+  return Compare(row_.act, y, reference);
+}
+
+Result<CheckResult> Checker::ActMul() {
+  const int stride = 2 * case_.n;
+  UM_ASSIGN_OR_RETURN(Tensor x, Random(row_.act, int64_t{case_.m} * stride, 2.0f));
+  UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(row_.act, int64_t{case_.m} * case_.n));
+  std::byte* up = x.device.data() + int64_t{case_.n} * Info(row_.act).block_bytes;
+  UM_RETURN_IF_ERROR(Launch(ActMulArgs{x.device.data(), up, y.data(), case_.m, case_.n, stride}));
+  std::vector<double> reference(static_cast<size_t>(case_.m) * static_cast<size_t>(case_.n));
+  for (int t = 0; t < case_.m; ++t) {
+    const double* gate = x.exact.data() + int64_t{t} * stride;
+    RefActMul(gate, gate + case_.n, reference.data() + int64_t{t} * case_.n, case_.n);
+  }
+  return Compare(row_.act, y, reference);
+}
+
+Result<CheckResult> Checker::Add() {
+  const int64_t count = int64_t{case_.m} * case_.n;
+  UM_ASSIGN_OR_RETURN(Tensor x, Random(DType::kF32, count));
+  UM_ASSIGN_OR_RETURN(Tensor b, Random(row_.act, count));
+  float* a = reinterpret_cast<float*>(x.device.data());
+  UM_RETURN_IF_ERROR(Launch(AddArgs{a, b.device.data(), a, case_.m, case_.n}));
+  std::vector<double> reference(static_cast<size_t>(count));
+  RefAdd(x.exact.data(), b.exact.data(), reference.data(), count);
+  return Compare(DType::kF32, x.device, reference);
+}
+
+Result<CheckResult> Checker::Select() {
+  constexpr int kTokens = 17;
+  UM_ASSIGN_OR_RETURN(Tensor x, Random(DType::kF32, int64_t{kTokens} * case_.n));
+  std::vector<int> rows;
+  std::vector<double> reference;
+  for (int i = 0; i < case_.m; ++i) {
+    rows.push_back(static_cast<int>(random_() % kTokens));
+    const auto row = x.exact.begin() + int64_t{rows.back()} * case_.n;
+    reference.insert(reference.end(), row, row + case_.n);
+  }
+  UM_ASSIGN_OR_RETURN(Buffer device_rows, UploadInts(rows));
+  UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(DType::kF32, int64_t{case_.m} * case_.n));
+  UM_RETURN_IF_ERROR(
+      Launch(SelectArgs{reinterpret_cast<float*>(x.device.data()), reinterpret_cast<int*>(device_rows.data()),
+                        reinterpret_cast<float*>(y.data()), case_.m, case_.n}));
+  return Compare(DType::kF32, y, reference);
+}
+
+Result<CheckResult> Checker::Sample() {
+  const int vocab = case_.n;
+  std::vector<double> logits;
+  for (int64_t i = 0; i < int64_t{case_.m} * vocab; ++i) logits.push_back(Round(DType::kF32, Draw()));
+  for (int t = 0; t < case_.m; ++t) {
+    // Ties of the maximum (the lowest index wins), and in the last of several rows a logit that is not a number.
+    double* row = logits.data() + int64_t{t} * vocab;
+    if (vocab > 4) row[vocab / 2] = row[vocab - 2] = 9.0;
+    if (t > 0 && t == case_.m - 1) row[vocab / 3] = std::nan("");
+  }
+  UM_ASSIGN_OR_RETURN(Buffer x, UploadAs(DType::kF32, logits));
+  UM_ASSIGN_OR_RETURN(Buffer ids, Poisoned(DType::kI32, case_.m));
+  UM_RETURN_IF_ERROR(
+      Launch(SampleArgs{reinterpret_cast<float*>(x.data()), reinterpret_cast<int*>(ids.data()), case_.m, vocab}));
+  std::vector<int> got(static_cast<size_t>(case_.m));
+  UM_RETURN_IF_ERROR(device_.Download(got.data(), ids.data(), got.size() * sizeof(int)));
+  CheckResult result;
+  result.norm = std::sqrt(static_cast<double>(case_.m));
+  result.microseconds = microseconds_;
+  for (int t = 0; t < case_.m; ++t) {
+    if (got[static_cast<size_t>(t)] != RefSample(logits.data() + int64_t{t} * vocab, vocab)) result.error += 1;
+  }
+  return result;
+}
+
+Result<CheckResult> Checker::Run(int repeats) {
+  repeats_ = repeats;
+  switch (row_.op) {
+    case OpKind::kEmbed:
+      return Embed();
+    case OpKind::kNorm:
+      return Norm();
+    case OpKind::kLinear:
+      return Linear();
+    case OpKind::kRopeAndStore:
+      return RopeAndStore();
+    case OpKind::kAttention:
+      return Attention();
+    case OpKind::kActMul:
+      return ActMul();
+    case OpKind::kAdd:
+      return Add();
+    case OpKind::kSelect:
+      return Select();
+    case OpKind::kSample:
+      return Sample();
+  }
+  return Internal("op without a check");
+}
+
+}  // namespace
+
+Result<CheckResult> CheckRow(Device& device, const Row& row, const Case& c, uint64_t seed, int repeats) {
+  Case own = c;
+  own.op = row.op;
+  own.act = row.act;
+  return Checker(device, row, own, seed).Run(repeats);
+}
+
+bool RowTakes(const Row& row, const Case& c, const Limits& limits) {
+  Case own = c;
+  own.op = row.op;
+  own.act = row.act;
+  const LaunchShape shape = row.launch(own, limits);
+  if (shape.shared_bytes > limits.shared_bytes_per_block) return false;
+  // A plain f32 row has no interleaved weights.
+  if (row.op == OpKind::kLinear && row.act == DType::kF32 && (c.flags & kLinearActMul)) return false;
+  return row.fits(own, limits);
+}
+
+std::string CaseName(const Row& row, const Case& c) {
+  if (row.op == OpKind::kAttention || row.op == OpKind::kRopeAndStore) {
+    return fmt::format("m={} heads={}/{} dim={} tokens={}{}", c.m, c.attention.heads, c.attention.kv_heads,
+                       c.attention.head_dim, c.tokens, c.decode ? " decode" : "");
+  }
+  if (row.op != OpKind::kLinear) return fmt::format("m={} n={}", c.m, c.n);
+  return fmt::format("m={} n={} k={}{}{}", c.m, c.n, c.k, c.flags & kLinearWide ? " wide" : "",
+                     c.flags & kLinearActMul ? " act" : "");
+}
+
+}  // namespace unimax

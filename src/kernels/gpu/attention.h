@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// attention_online: causal attention over pages with the online softmax; decode and prefill share one loop.
+// Who calls: op Attention. decode: queries of a block = the heads of one KV head at one row; prefill: neighbouring rows
+//            of one sequence at one head. Both read every K and V element once for all their queries.
+// Work:      a team of lanes (a power of two, 8 elements a lane) takes one token at a time; teams deal tokens in turn
+// and
+//            their partial softmaxes are merged in fixed order; with splits, the last block of a row merges the
+//            others'.
+// Bound:     memory (decode). bytes = 2 * tokens * kv_heads * head_dim * element.
+// Launch:    decode grid (splits, kv_heads * ceil(heads/kv_heads/kQ), M), prefill grid (heads, ceil(M/kQ)); threads
+// 128;
+//            shared kQ * teams * (head_dim + 2) * 4. head_dim a multiple of 8, at most 256.
+// Reference: RefAttentionRow.
+// Source:    Milakov & Gimelshein 2018 (online softmax); Flash-Decoding (split over tokens).
+#pragma once
+
+#include "kernels/args.h"
+#include "kernels/gpu/port.h"
+
+namespace unimax::UM_PORT_NAMESPACE {
+
+inline constexpr int kLaneDims = 8;  // elements of a head that one lane holds
+
+template <class T>
+UM_DEVICE void LoadDims(const T* p, float (&out)[kLaneDims]) {
+  constexpr int kEach = 16 / sizeof(T);
+#pragma unroll
+  for (int part = 0; part < kLaneDims / kEach; ++part) {
+    const Vec16 v = Load16(p + part * kEach);
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) out[part * kEach + i] = ToFloat(v.As<T>(i));
+  }
+}
+
+// Where one query reads and writes; q and y point at [head_dim]. `tokens` = 0 marks an absent query.
+template <class T>
+struct Query {
+  const T* q;
+  T* y;
+  float* partial;  // not null: write the unfinished sums here instead of y
+  int tokens;      // the query sees positions 0 .. tokens - 1
+};
+
+// Smallest power of two of lanes that covers a head.
+UM_DEVICE int TeamLanes(int head_dim) {
+  int lanes = 1;
+  while (lanes * kLaneDims < head_dim) lanes *= 2;
+  return lanes;
+}
+
+// Merges a state (sum of p v, maximum, sum of p) into another.
+UM_DEVICE void MergeState(float (&acc)[kLaneDims], float& top, float& sum, const float (&acc2)[kLaneDims], float top2,
+                          float sum2) {
+  const float high = Max(top, top2);
+  const float a = top == -Infinity() ? 0.0f : Exp(top - high);
+  const float b = top2 == -Infinity() ? 0.0f : Exp(top2 - high);
+#pragma unroll
+  for (int i = 0; i < kLaneDims; ++i) acc[i] = acc[i] * a + acc2[i] * b;
+  sum = sum * a + sum2 * b;
+  top = high;
+}
+
+// Attends kQ queries of one sequence and one KV head over positions [begin, end).
+template <class T, int kQ>
+UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int sequence, int kv_head, int begin,
+                      int end) {
+  const int lanes = TeamLanes(a.head_dim);
+  const int teams = BlockThreads() / lanes;
+  const int team = Thread() / lanes, lane = Thread() % lanes;
+  const int dim = lane * kLaneDims;
+  const bool active = dim < a.head_dim;
+  const int* pages = a.page_table + static_cast<int64_t>(sequence) * a.max_pages;
+
+  float q[kQ][kLaneDims] = {}, acc[kQ][kLaneDims] = {}, top[kQ], sum[kQ];
+#pragma unroll
+  for (int j = 0; j < kQ; ++j) {
+    if (active && queries[j].tokens > 0) LoadDims(queries[j].q + dim, q[j]);
+    top[j] = -Infinity();
+    sum[j] = 0;
+  }
+  // All teams of a group walk the same number of rounds, because their lanes shuffle together.
+  const int rounds = (end - begin + teams - 1) / teams;
+#pragma unroll 2
+  for (int round = 0; round < rounds; ++round) {
+    const int position = begin + round * teams + team;
+    const bool inside = position < end;
+    float k[kLaneDims] = {}, v[kLaneDims] = {};
+    if (inside && active) {
+      const int64_t row =
+          (static_cast<int64_t>(pages[position / a.page_tokens]) * a.kv_heads + kv_head) * a.page_tokens +
+          position % a.page_tokens;
+      LoadDims(static_cast<const T*>(a.k_cache) + row * a.head_dim + dim, k);
+      LoadDims(static_cast<const T*>(a.v_cache) + row * a.head_dim + dim, v);
+    }
+#pragma unroll
+    for (int j = 0; j < kQ; ++j) {
+      float score = 0;
+#pragma unroll
+      for (int i = 0; i < kLaneDims; ++i) score += q[j][i] * k[i];
+      for (int mask = lanes / 2; mask > 0; mask /= 2) score += ShuffleXor(score, mask);
+      if (!inside || position >= queries[j].tokens) continue;  // masked: never multiplied
+      score *= a.scale;
+      const float high = Max(top[j], score);
+      const float keep = Exp(top[j] - high), p = Exp(score - high);
+#pragma unroll
+      for (int i = 0; i < kLaneDims; ++i) acc[j][i] = acc[j][i] * keep + p * v[i];
+      sum[j] = sum[j] * keep + p;
+      top[j] = high;
+    }
+  }
+
+  // Teams meet in shared memory: [team][query][head_dim + 2].
+  const int pitch = a.head_dim + 2;
+  Shared<float> states(0);
+#pragma unroll
+  for (int j = 0; j < kQ; ++j) {
+    const int base = (team * kQ + j) * pitch;
+    if (active) {
+#pragma unroll
+      for (int i = 0; i < kLaneDims; ++i) states.Set(base + dim + i, acc[j][i]);
+    }
+    if (lane == 0) {
+      states.Set(base + a.head_dim, top[j]);
+      states.Set(base + a.head_dim + 1, sum[j]);
+    }
+  }
+  Barrier();  // orders all teams' states before they are merged
+#pragma unroll
+  for (int j = 0; j < kQ; ++j) {
+    const Query<T>& query = queries[j];
+    if (query.tokens == 0) continue;
+    float high = -Infinity();
+    for (int t = 0; t < teams; ++t) high = Max(high, states.Get((t * kQ + j) * pitch + a.head_dim));
+    float total = 0;
+    for (int t = 0; t < teams; ++t) {
+      const int base = (t * kQ + j) * pitch;
+      const float weight = high == -Infinity() ? 0.0f : Exp(states.Get(base + a.head_dim) - high);
+      total += weight * states.Get(base + a.head_dim + 1);
+    }
+    for (int d = Thread(); d < a.head_dim; d += BlockThreads()) {
+      float mix = 0;
+      for (int t = 0; t < teams; ++t) {
+        const int base = (t * kQ + j) * pitch;
+        const float weight = high == -Infinity() ? 0.0f : Exp(states.Get(base + a.head_dim) - high);
+        mix += weight * states.Get(base + d);
+      }
+      if (query.partial != nullptr) {
+        query.partial[d] = mix;
+      } else {
+        query.y[d] = FromFloat<T>(mix / total);
+      }
+    }
+    if (query.partial != nullptr && Thread() == 0) {
+      query.partial[a.head_dim] = high;
+      query.partial[a.head_dim + 1] = total;
+    }
+  }
+}
+
+// Merges the splits of one (row, head) in order; every thread of the block takes its own dims.
+template <class T>
+UM_DEVICE void MergeSplits(const AttentionArgs& a, const float* partial, T* y) {
+  const int pitch = a.head_dim + 2;
+  float high = -Infinity();
+  for (int s = 0; s < a.splits; ++s) high = Max(high, partial[s * pitch + a.head_dim]);
+  float total = 0;
+  for (int s = 0; s < a.splits; ++s) {
+    const float* p = partial + s * pitch;
+    if (p[a.head_dim] != -Infinity()) total += Exp(p[a.head_dim] - high) * p[a.head_dim + 1];
+  }
+  for (int d = Thread(); d < a.head_dim; d += BlockThreads()) {
+    float mix = 0;
+    for (int s = 0; s < a.splits; ++s) {
+      const float* p = partial + s * pitch;
+      if (p[a.head_dim] != -Infinity()) mix += Exp(p[a.head_dim] - high) * p[d];
+    }
+    y[d] = FromFloat<T>(mix / total);
+  }
+}
+
+template <class T, int kQ>
+UM_DEVICE void AttentionDecode(const AttentionArgs& a) {
+  const int split = BlockX(), row = BlockZ();
+  const int group_heads = a.heads / a.kv_heads;
+  const int chunks = (group_heads + kQ - 1) / kQ;  // blocks that share one KV head
+  const int kv_head = BlockY() / chunks;
+  const int first = BlockY() % chunks * kQ;
+  WaitForPrevious();
+  LetNextStart();
+  const int tokens = a.positions[row] + 1;
+  const int each = (tokens + a.splits - 1) / a.splits;
+  const int begin = split * each < tokens ? split * each : tokens;
+  const int end = begin + each < tokens ? begin + each : tokens;
+
+  Query<T> queries[kQ];
+#pragma unroll
+  for (int j = 0; j < kQ; ++j) {
+    const int head = kv_head * group_heads + first + j;
+    const bool present = first + j < group_heads;
+    const int64_t row_head = static_cast<int64_t>(row) * a.heads + head;
+    queries[j].q = static_cast<const T*>(a.q) + static_cast<int64_t>(row) * a.q_stride + head * a.head_dim;
+    queries[j].y = static_cast<T*>(a.y) + row_head * a.head_dim;
+    queries[j].partial = a.splits > 1 ? a.partial + (row_head * a.splits + split) * (a.head_dim + 2) : nullptr;
+    queries[j].tokens = present ? tokens : 0;
+  }
+  Attend<T, kQ>(a, queries, a.sequences[row], kv_head, begin, end);
+  if (a.splits == 1) return;
+
+  // The block that finishes last merges; the counter returns to zero for the next launch.
+  Shared<int> last(0);
+  Barrier();  // orders this block's partial sums before its count, and the reads of the states before `last`
+  int* counter = a.counters + static_cast<int64_t>(row) * a.kv_heads * chunks + BlockY();
+  if (Thread() == 0) {
+    const int before = AtomicAdd(counter, 1);
+    last.Set(0, before == a.splits - 1);
+    if (before == a.splits - 1) *counter = 0;
+  }
+  Barrier();  // orders `last` before it is read
+  if (!last.Get(0)) return;
+#pragma unroll
+  for (int j = 0; j < kQ; ++j) {
+    if (queries[j].tokens == 0) continue;
+    MergeSplits<T>(a, queries[j].partial - static_cast<int64_t>(split) * (a.head_dim + 2), queries[j].y);
+  }
+}
+
+template <class T, int kQ>
+UM_DEVICE void AttentionPrefill(const AttentionArgs& a) {
+  const int head = BlockX();
+  const int first = BlockY() * kQ;
+  const int kv_head = head / (a.heads / a.kv_heads);
+  WaitForPrevious();
+  LetNextStart();
+  // Rows of one sequence stand together; a block at a border takes its sequences one after the other.
+  for (int begin = first; begin < first + kQ && begin < a.m;) {
+    const int sequence = a.sequences[begin];
+    Query<T> queries[kQ];
+    int rows = 0, tokens = 0;
+#pragma unroll
+    for (int j = 0; j < kQ; ++j) {
+      const int row = begin + j < a.m ? begin + j : a.m - 1;
+      const bool present = rows == j && begin + j < first + kQ && begin + j < a.m && a.sequences[row] == sequence;
+      queries[j].q = static_cast<const T*>(a.q) + static_cast<int64_t>(row) * a.q_stride + head * a.head_dim;
+      queries[j].y = static_cast<T*>(a.y) + (static_cast<int64_t>(row) * a.heads + head) * a.head_dim;
+      queries[j].partial = nullptr;
+      queries[j].tokens = present ? a.positions[row] + 1 : 0;
+      if (present) ++rows;
+      tokens = queries[j].tokens > tokens ? queries[j].tokens : tokens;
+    }
+    Attend<T, kQ>(a, queries, sequence, kv_head, 0, tokens);
+    Barrier();  // orders the reads of the states before the next sequence's writes
+    begin += rows;
+  }
+}
+
+}  // namespace unimax::UM_PORT_NAMESPACE

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// linear_flat: y[M, N] = x[M, K] * w[N, K]^T for 1 <= M <= kTiles * kTileCols (decode), w in packed tiles.
+// Who calls: op Linear when the plan says "flat".
+// Work:      one block owns 32 weight rows (two 16-row strips) and all of K; its groups deal the k-tiles in turn, so
+// the
+//            block streams both strips once; the batch stands on the column side of the matrix instruction.
+// Bound:     memory. bytes = N*K*2 + M*(K+N)*2; the next kDepth tiles are in flight while these are multiplied.
+// Launch:    grid ceil(N/32); threads 128..512; shared groups * 2 * kTiles * 16 * kTileCols * 4.
+// Reference: RefLinear. Sum order: k-tiles of a group in turn, then groups in turn.
+// Source:    FlashDecoding++ (arXiv 2311.01282), section 4: flat GEMM with double buffering.
+#pragma once
+
+#include "kernels/args.h"
+#include "kernels/gpu/port.h"
+
+namespace unimax::UM_PORT_NAMESPACE {
+
+inline constexpr int kFlatStrips = 2;  // strips a block: more reuse of x, and gate and up of a column in one block
+inline constexpr int kFlatDepth = 4;   // k-tiles a group loads ahead
+
+// Writes one finished sum: bias and residual are added, then it is stored wide or narrow.
+template <class T>
+UM_DEVICE void StoreLinear(const LinearArgs& a, int row, int n, float sum) {
+  if (a.bias != nullptr) sum += a.bias[n];
+  const int64_t at = static_cast<int64_t>(row) * a.y_stride + n;
+  if (a.residual != nullptr) sum += a.residual[at];
+  if (a.flags & kLinearWide) {
+    static_cast<float*>(a.y)[at] = sum;
+  } else {
+    static_cast<T*>(a.y)[at] = FromFloat<T>(sum);
+  }
+}
+
+UM_DEVICE float Silu(float x) { return x / (1.0f + Exp(-x)); }
+
+template <class T>
+struct FlatTiles {
+  FragA<T> a[kFlatDepth][kFlatStrips];
+};
+
+// Loads the next kFlatDepth k-tiles of this group, beginning at `tile`; beyond the end it repeats the last one, whose
+// product is then skipped.
+template <class T>
+UM_DEVICE void LoadFlat(FlatTiles<T>& t, const char* w, int64_t strip_bytes, int tile, int step, int tiles) {
+#pragma unroll
+  for (int d = 0; d < kFlatDepth; ++d) {
+    const int k = tile + d * step < tiles ? tile + d * step : tiles - 1;
+#pragma unroll
+    for (int s = 0; s < kFlatStrips; ++s)
+      t.a[d][s] = LoadTile<T>(w + s * strip_bytes + static_cast<int64_t>(k) * kTileBytes);
+  }
+}
+
+template <class T, int kTiles>
+UM_DEVICE void MultiplyFlat(FragC (&sum)[kFlatStrips][kTiles], const FlatTiles<T>& t, const LinearArgs& a, int tile,
+                            int step, int tiles) {
+  const T* x = static_cast<const T*>(a.x);
+#pragma unroll
+  for (int d = 0; d < kFlatDepth; ++d) {
+    const int k = tile + d * step;
+    if (k >= tiles) break;
+#pragma unroll
+    for (int c = 0; c < kTiles; ++c) {
+      const T* column = x + static_cast<int64_t>(c) * kTileCols * a.x_stride + k * kTileK;
+      const FragB<T> b = LoadX<T>(column, a.x_stride, a.m - c * kTileCols, a.k - k * kTileK);
+#pragma unroll
+      for (int s = 0; s < kFlatStrips; ++s) Mma<T>(sum[s][c], t.a[d][s], b);
+    }
+  }
+}
+
+template <class T, int kTiles>
+UM_DEVICE void LinearFlat(const LinearArgs& a) {
+  const int tiles = (a.k + kTileK - 1) / kTileK;
+  const int64_t strip_bytes = static_cast<int64_t>(tiles) * kTileBytes;
+  const int strips = (a.n + kTileRows - 1) / kTileRows;
+  const int first = BlockX() * kFlatStrips;
+  // The last block of an odd number of strips reads its first strip twice and drops the second result.
+  const int64_t second = first + 1 < strips ? strip_bytes : 0;
+  const char* w = static_cast<const char*>(a.w) + first * strip_bytes;
+  const int step = Groups();
+
+  FlatTiles<T> now, next;
+  LoadFlat<T>(now, w, second, Group() < tiles ? Group() : tiles - 1, step, tiles);  // weights depend on no other launch
+  WaitForPrevious();
+  FragC sum[kFlatStrips][kTiles] = {};
+  for (int tile = Group(); tile < tiles; tile += kFlatDepth * step) {
+    if (tile + kFlatDepth * step < tiles) LoadFlat<T>(next, w, second, tile + kFlatDepth * step, step, tiles);
+    MultiplyFlat<T, kTiles>(sum, now, a, tile, step, tiles);
+    now = next;
+  }
+  LetNextStart();
+
+  // Sums of the groups meet in shared memory: [group][strip][column tile][column][row].
+  constexpr int kCells = kTileRows * kTileCols;
+  Shared<float> cells(0);
+#pragma unroll
+  for (int s = 0; s < kFlatStrips; ++s) {
+#pragma unroll
+    for (int c = 0; c < kTiles; ++c) {
+#pragma unroll
+      for (int i = 0; i < kFragC; ++i) {
+        cells.Set(((Group() * kFlatStrips + s) * kTiles + c) * kCells + CCol(i) * kTileRows + CRow(i), sum[s][c].v[i]);
+      }
+    }
+  }
+  Barrier();                                // orders the sums of all groups before they are read
+  const int block_cells = kTiles * kCells;  // of one strip
+  for (int i = Thread(); i < block_cells; i += BlockThreads()) {
+    const int row = i / kTileRows, r = i % kTileRows;
+    if (row >= a.m) break;
+    float total[kFlatStrips] = {};
+    for (int g = 0; g < Groups(); ++g) {
+#pragma unroll
+      for (int s = 0; s < kFlatStrips; ++s) total[s] += cells.Get((g * kFlatStrips + s) * block_cells + i);
+    }
+    const int n = first * kTileRows + r;
+    if (a.flags & kLinearActMul) {
+      const int out = BlockX() * kTileRows + r;
+      if (out < a.n / 2) StoreLinear<T>(a, row, out, Silu(total[0]) * total[1]);
+    } else {
+      if (n < a.n) StoreLinear<T>(a, row, n, total[0]);
+      if (n + kTileRows < a.n) StoreLinear<T>(a, row, n + kTileRows, total[1]);
+    }
+  }
+}
+
+}  // namespace unimax::UM_PORT_NAMESPACE

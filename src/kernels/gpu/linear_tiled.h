@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// linear_tiled: y[M, N] = x[M, K] * w[N, K]^T for large M (prefill), w in the same packed tiles as linear_flat.
+// Who calls: op Linear when the plan says "tiled".
+// Work:      one block owns 32 weight rows a group and 64 rows of x; x is staged in shared memory, two stages.
+// Bound:     matrix instructions. FLOPs = 2*M*N*K; weights are read ceil(M/64) times, mostly from L2.
+// Launch:    grid (ceil(M/64), ceil(N/(32*groups))); threads 128; shared 2 * 64 * (kStageK + 8) * 2.
+// Reference: RefLinear. Sum order: k-tiles in turn.
+// Source:    FlashDecoding++ section 4; packed operands from registers as in Marlin (arXiv 2408.11743).
+#pragma once
+
+#include "kernels/args.h"
+#include "kernels/gpu/linear_flat.h"
+#include "kernels/gpu/port.h"
+
+namespace unimax::UM_PORT_NAMESPACE {
+
+inline constexpr int kTiledRows = 64;       // rows of x a block
+inline constexpr int kTiledStageTiles = 2;  // k-tiles a stage
+inline constexpr int kTiledStageK = kTiledStageTiles * kTileK;
+inline constexpr int kTiledPitch = kTiledStageK + 8;  // elements; the 8 spread rows over the banks
+inline constexpr int kTiledStrips = 2;
+inline constexpr int kTiledColumns = kTiledRows / kTileCols;
+
+// Copies x[first .. first+64, k .. k+kStageK] to a stage; what lies outside the matrix becomes zero.
+template <class T>
+UM_DEVICE void StageX(const LinearArgs& a, Shared<T>& stage, int base, int first, int k) {
+  constexpr int kChunks = kTiledStageK / 8;
+  for (int i = Thread(); i < kTiledRows * kChunks; i += BlockThreads()) {
+    const int row = i / kChunks, chunk = i % kChunks * 8;
+    Vec16 v = {};
+    if (first + row < a.m && k + chunk < a.k) {
+      v = Load16(static_cast<const T*>(a.x) + static_cast<int64_t>(first + row) * a.x_stride + k + chunk);
+    }
+    stage.Set16(base + row * kTiledPitch + chunk, v);
+  }
+}
+
+template <class T>
+UM_DEVICE void LinearTiled(const LinearArgs& a) {
+  const int tiles = (a.k + kTileK - 1) / kTileK;
+  const int64_t strip_bytes = static_cast<int64_t>(tiles) * kTileBytes;
+  const int strips = (a.n + kTileRows - 1) / kTileRows;
+  const int first_row = BlockX() * kTiledRows;
+  const int first = (BlockY() * Groups() + Group()) * kTiledStrips;
+  // Groups beyond the last strip compute a copy of it and store nothing: every thread must reach the barriers.
+  const int at0 = first < strips ? first : strips - 1;
+  const int at1 = first + 1 < strips ? first + 1 : strips - 1;
+  const char* w0 = static_cast<const char*>(a.w) + at0 * strip_bytes;
+  const char* w1 = static_cast<const char*>(a.w) + at1 * strip_bytes;
+  Shared<T> stage(0);
+  constexpr int kStage = kTiledRows * kTiledPitch;
+
+  WaitForPrevious();
+  FragC sum[kTiledStrips][kTiledColumns] = {};
+  StageX<T>(a, stage, 0, first_row, 0);
+  int which = 0;
+  for (int tile = 0; tile < tiles; tile += kTiledStageTiles) {
+    Barrier();  // orders this stage's writes before its reads, and the last reads of the other stage before its writes
+    if (tile + kTiledStageTiles < tiles) {
+      StageX<T>(a, stage, (which ^ 1) * kStage, first_row, (tile + kTiledStageTiles) * kTileK);
+    }
+#pragma unroll
+    for (int d = 0; d < kTiledStageTiles; ++d) {
+      if (tile + d >= tiles) break;
+      const FragA<T> a0 = LoadTile<T>(w0 + static_cast<int64_t>(tile + d) * kTileBytes);
+      const FragA<T> a1 = LoadTile<T>(w1 + static_cast<int64_t>(tile + d) * kTileBytes);
+#pragma unroll
+      for (int c = 0; c < kTiledColumns; ++c) {
+        const FragB<T> b =
+            LoadXShared<T>(stage, which * kStage + c * kTileCols * kTiledPitch + d * kTileK, kTiledPitch);
+        Mma<T>(sum[0][c], a0, b);
+        Mma<T>(sum[1][c], a1, b);
+      }
+    }
+    which ^= 1;
+  }
+  LetNextStart();
+#pragma unroll
+  for (int c = 0; c < kTiledColumns; ++c) {
+#pragma unroll
+    for (int i = 0; i < kFragC; ++i) {
+      const int row = first_row + c * kTileCols + CCol(i);
+      if (row >= a.m || first >= strips) continue;
+      const int n = first * kTileRows + CRow(i);
+      if (a.flags & kLinearActMul) {
+        const int out = first / 2 * kTileRows + CRow(i);
+        if (out < a.n / 2) StoreLinear<T>(a, row, out, Silu(sum[0][c].v[i]) * sum[1][c].v[i]);
+      } else {
+        if (n < a.n) StoreLinear<T>(a, row, n, sum[0][c].v[i]);
+        if (n + kTileRows < a.n) StoreLinear<T>(a, row, n + kTileRows, sum[1][c].v[i]);
+      }
+    }
+  }
+}
+
+}  // namespace unimax::UM_PORT_NAMESPACE

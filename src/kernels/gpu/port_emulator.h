@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+// The words of port.h on the emulator. Compiled once a lane width: UM_EMULATOR_LANES is 32 (fragments of NVIDIA's
+// mma.m16n8k16) or 64 (of AMD's v_mfma_f32_16x16x16). Both live in one binary, each in its namespace.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include "base/layout.h"
+#include "base/tile_order.h"
+#include "device/emulator_entry.h"
+#include "device/emulator_grid.h"
+
+#if UM_EMULATOR_LANES == 32
+#define UM_PORT_NAMESPACE emulator32
+#elif UM_EMULATOR_LANES == 64
+#define UM_PORT_NAMESPACE emulator64
+#else
+#error "UM_EMULATOR_LANES is 32 or 64"
+#endif
+
+#define UM_DEVICE inline
+// All entries of a program stand in one file, so their lines tell them apart; emulator_entries.cc collects them.
+#define UM_ENTRY(name, Args, body, max_threads, min_blocks)                           \
+  template <>                                                                         \
+  inline constexpr EmulatorEntry kEntryAt<__LINE__>{#name, sizeof(Args), max_threads, \
+                                                    [](const void* args) { body(*static_cast<const Args*>(args)); }};
+
+namespace unimax::UM_PORT_NAMESPACE {
+
+template <int kLine>
+inline constexpr EmulatorEntry kEntryAt{};  // no entry on this line
+
+// ---- Where am I ----
+inline constexpr int kLanes = UM_EMULATOR_LANES;
+inline int BlockX() { return emulator::Self().block->x; }
+inline int BlockY() { return emulator::Self().block->y; }
+inline int BlockZ() { return emulator::Self().block->z; }
+inline int GridX() { return emulator::Self().block->grid->launch().grid_x; }
+inline int GridY() { return emulator::Self().block->grid->launch().grid_y; }
+inline int Thread() { return emulator::Self().thread; }
+inline int BlockThreads() { return emulator::Self().block->threads; }
+inline int Lane() { return emulator::Self().lane; }
+inline int Group() { return Thread() / kLanes; }
+inline int Groups() { return BlockThreads() / kLanes; }
+
+// ---- Together ----
+inline void Barrier() {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->grid->MeetBlock(self);
+}
+inline void GroupSync() {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->grid->Meet(self, emulator::Meeting::kGroupSync);
+}
+inline void WaitForPrevious() {}
+inline void LetNextStart() {}
+
+// Gives `v` to the meeting and returns what it leaves for this lane.
+template <class T>
+T Exchange(emulator::Meeting meeting, T v, int source) {
+  emulator::ThreadState& self = emulator::Self();
+  self.group->value[self.lane] = std::bit_cast<uint32_t>(v);
+  self.group->source[self.lane] = source;
+  self.block->grid->Meet(self, meeting);
+  return std::bit_cast<T>(self.group->result[self.lane]);
+}
+template <class T>
+requires std::same_as<T, float> || std::same_as<T, int> T Shuffle(T v, int lane) {
+  if (lane < 0 || lane >= kLanes) {
+    emulator::ThreadState& self = emulator::Self();
+    self.block->grid->Fault(self, fmt::format("thread {} shuffles from lane {}", self.thread, lane));
+  }
+  return Exchange(emulator::Meeting::kShuffle, v, lane);
+}
+template <class T>
+T ShuffleXor(T v, int mask) {
+  return Shuffle(v, Lane() ^ mask);
+}
+inline float GroupSum(float v) { return Exchange(emulator::Meeting::kSum, v, 0); }
+inline int GroupSum(int v) { return Exchange(emulator::Meeting::kSumInt, v, 0); }
+inline float GroupMax(float v) { return Exchange(emulator::Meeting::kMax, v, 0); }
+inline int GroupMax(int v) { return Exchange(emulator::Meeting::kMaxInt, v, 0); }
+
+// ---- Types ----
+struct bf16 {
+  uint16_t bits;
+};
+struct f16 {
+  uint16_t bits;
+};
+inline float ToFloat(float v) { return v; }
+inline float ToFloat(bf16 v) { return BF16ToFloat(v.bits); }
+inline float ToFloat(f16 v) { return F16ToFloat(v.bits); }
+template <class T>
+T FromFloat(float v) {
+  if constexpr (std::same_as<T, bf16>) {
+    return {FloatToBF16(v)};
+  } else if constexpr (std::same_as<T, f16>) {
+    return {FloatToF16(v)};
+  } else {
+    static_assert(std::same_as<T, float>);
+    return v;
+  }
+}
+
+struct alignas(16) Vec16 {
+  uint32_t w[4];
+  template <class T>
+  T As(int i) const {
+    T v;
+    std::memcpy(&v, reinterpret_cast<const char*>(w) + static_cast<size_t>(i) * sizeof(T), sizeof(T));
+    return v;
+  }
+  template <class T>
+  void Put(int i, T v) {
+    std::memcpy(reinterpret_cast<char*>(w) + static_cast<size_t>(i) * sizeof(T), &v, sizeof(T));
+  }
+};
+
+// ---- Shared memory ----
+template <class T>
+class Shared {
+  static_assert(sizeof(T) % 2 == 0, "races are found at a grain of two bytes");
+
+ public:
+  explicit Shared(int offset) : shared_(&emulator::Self().block->shared), offset_(offset) {
+    if (offset % 16 != 0) {
+      emulator::ThreadState& self = emulator::Self();
+      self.block->grid->Fault(self, fmt::format("a shared view at offset {}, no multiple of 16", offset));
+    }
+  }
+  T Get(int i) const { return Read<T>(i); }
+  void Set(int i, T v) const { Write(i, v); }
+  Vec16 Get16(int i) const { return Read<Vec16>(i); }
+  void Set16(int i, Vec16 v) const { Write(i, v); }
+
+ private:
+  template <class V>
+  std::byte* At(int i, bool write) const {
+    return emulator::SharedAt(*shared_, offset_ + static_cast<int64_t>(i) * static_cast<int64_t>(sizeof(T)), sizeof(V),
+                              write);
+  }
+  template <class V>
+  V Read(int i) const {
+    V v;
+    std::memcpy(&v, At<V>(i, false), sizeof(V));
+    return v;
+  }
+  template <class V>
+  void Write(int i, V v) const {
+    std::memcpy(At<V>(i, true), &v, sizeof(V));
+  }
+
+  emulator::SharedMemory* shared_;
+  int64_t offset_;
+};
+
+// ---- Global memory ----
+inline Vec16 LoadFrom(const void* p, emulator::GlobalMemory::Use use) {
+  emulator::CheckGlobal(p, 16, use);
+  Vec16 v;
+  std::memcpy(&v, p, 16);
+  return v;
+}
+inline Vec16 Load16(const void* p) { return LoadFrom(p, emulator::GlobalMemory::kRead); }
+inline Vec16 Load16Once(const void* p) { return LoadFrom(p, emulator::GlobalMemory::kReadOnce); }
+inline void Store16(void* p, const Vec16& v) {
+  emulator::CheckGlobal(p, 16, emulator::GlobalMemory::kWrite);
+  std::memcpy(p, &v, 16);
+}
+inline int AtomicAdd(int* p, int v) {
+  emulator::CheckGlobal(p, sizeof(int), emulator::GlobalMemory::kWrite);
+  const int old = *p;  // all blocks run in one host thread
+  *p = static_cast<int>(static_cast<unsigned>(old) + static_cast<unsigned>(v));
+  return old;
+}
+
+// ---- Arithmetic ----
+constexpr float Infinity() { return std::numeric_limits<float>::infinity(); }
+inline float Exp(float x) { return x < -87.3f ? 0.0f : std::exp(x); }
+inline float Rsqrt(float x) { return 1.0f / std::sqrt(x); }
+// The number wins over NaN, as in the hardware's instructions.
+inline float Max(float a, float b) { return a > b || b != b ? a : b; }
+inline float Min(float a, float b) { return a < b || b != b ? a : b; }
+inline int Max(int a, int b) { return a > b ? a : b; }
+inline int Min(int a, int b) { return a < b ? a : b; }
+inline bool IsFinite(float x) { return std::isfinite(x); }
+
+// ---- Matrix ----
+inline constexpr int kTileRows = 16, kTileK = 32, kTileBytes = 1024;
+inline constexpr int kTileCols = kLanes == 32 ? 8 : 16;
+inline constexpr int kFragC = 4;
+
+constexpr int PackedIndex(int row, int k) { return kLanes == 32 ? MmaTileIndex(row, k) : MfmaTileIndex(row, k); }
+// The column of x a lane carries, and where its 8 elements of the tile's 32 k start.
+inline int XColumn() { return kLanes == 32 ? Lane() / 4 : Lane() % 16; }
+inline int XStart() { return (kLanes == 32 ? Lane() % 4 : Lane() / 16) * 8; }
+inline int CRow(int i) { return kLanes == 32 ? Lane() / 4 + i / 2 * 8 : Lane() / 16 * 4 + i; }
+inline int CCol(int i) { return kLanes == 32 ? Lane() % 4 * 2 + i % 2 : Lane() % 16; }
+
+template <class T>
+struct FragA {
+  Vec16 v[64 / kLanes];
+};
+template <class T>
+struct FragB {
+  Vec16 v;
+};
+struct FragC {
+  float v[kFragC];
+};
+
+template <class T>
+FragA<T> LoadTile(const void* tile) {
+  FragA<T> a;
+  for (int i = 0; i < 64 / kLanes; ++i) {
+    a.v[i] = Load16Once(static_cast<const char*>(tile) + i * 512 + Lane() * 16);
+  }
+  return a;
+}
+template <class T>
+FragB<T> LoadX(const T* x, int stride, int columns, int k_left) {
+  if (XColumn() >= columns || XStart() >= k_left) return {};
+  return {Load16(x + static_cast<int64_t>(XColumn()) * stride + XStart())};
+}
+template <class T>
+FragB<T> LoadXShared(Shared<T> x, int base, int stride) {
+  return {x.Get16(base + XColumn() * stride + XStart())};
+}
+template <class T>
+void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
+  static_assert(std::same_as<T, bf16> || std::same_as<T, f16>);
+  emulator::ThreadState& self = emulator::Self();
+  self.group->matrix[self.lane] = {a.v[0].w, b.v.w, c.v};
+  self.block->grid->Meet(self, std::same_as<T, bf16> ? emulator::Meeting::kMmaBF16 : emulator::Meeting::kMmaF16);
+}
+
+}  // namespace unimax::UM_PORT_NAMESPACE

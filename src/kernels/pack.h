@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packs a weight's rows into tiles for the matrix instructions (base/tile_order.h).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "base/layout.h"
+#include "base/tile_order.h"
+
+namespace unimax {
+
+// Bytes of the packed form of [rows, cols] in a 16-bit type.
+inline uint64_t PackedBytes(int rows, int cols) {
+  const auto tiles = [](int count, int size) { return static_cast<uint64_t>((count + size - 1) / size); };
+  return tiles(rows, kPackRows) * tiles(cols, kPackK) * kPackElements * 2;
+}
+
+// Rounds a float row to `type` (kBF16 or kF16), element by element.
+uint16_t RoundTo(DType type, float value);
+
+// Packs strips [first, last) of 16 rows. `row(i)` gives packed row i as floats, or null for a row of zeros; it is
+// called once for each row, in order. `out` receives (last - first) strips.
+void PackStrips(TileOrder order, DType type, int first, int last, int cols, const std::function<const float*(int)>& row,
+                uint16_t* out);
+
+}  // namespace unimax

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of GPU kernel rows and the plan that chooses among them. A row names its kernel, when it fits, how it is
+// launched, what it is compared with and how closely. One loop over the table is the test (check.h), one the bench.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "base/layout.h"
+#include "device/device.h"
+#include "program/program.h"
+
+namespace unimax {
+
+// What an executor asks the plan: one op at one shape.
+struct Case {
+  OpKind op = OpKind::kAdd;
+  DType act = DType::kF32;        // T: f32, bf16 or f16; weights are plain f32 or packed tiles of T
+  int m = 1;                      // rows
+  int n = 0, k = 0;               // Linear: outputs, inputs; row-wise ops: n = columns
+  int flags = 0;                  // Linear: kLinearWide, kLinearActMul
+  AttentionShape attention = {};  // Attention, RopeAndStore
+  bool decode = false;            // Attention: every row is the newest of its own sequence
+  int tokens = 0;                 // Attention: bound on the cached tokens of a row
+};
+
+struct LaunchShape {
+  int grid_x = 1, grid_y = 1, grid_z = 1, threads = 256, shared_bytes = 0;
+};
+
+struct Row {
+  OpKind op;
+  const char* variant;
+  const char* kernel;  // entry of kernels/gpu/entries.h
+  DType act;
+  bool (*fits)(const Case&, const Limits&);
+  LaunchShape (*launch)(const Case&, const Limits&);
+  float tolerance;               // largest ||y - reference|| / ||reference|| on equally rounded inputs
+  double (*bytes)(const Case&);  // what the op must move
+  std::span<const Case> cases;   // the shapes of the test; act is the row's
+};
+
+std::span<const Row> GpuRows();
+
+// The first row that fits; rows of an op stand best first. Null: nothing fits.
+const Row* PlanRow(const Case& wanted, const Limits& limits);
+
+// How many blocks share the tokens of one row in decode attention; 1 means no split. A pure function of the case.
+int AttentionSplits(const Case& c, const Limits& limits);
+// Query heads that one block of the decode row takes.
+int AttentionQueries(const Case& c);
+
+}  // namespace unimax

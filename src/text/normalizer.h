@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The `normalizer` of a tokenizer.json: rewrites text before it is cut. Kinds and meanings are those of the package
+// `tokenizers` 0.23.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "text/charsmap.h"
+#include "text/pattern.h"
+
+namespace unimax {
+
+class Normalizer {
+ public:
+  enum class Kind {
+    kNfc,
+    kNfd,
+    kNfkc,
+    kNfkd,
+    kLowercase,
+    kStrip,
+    kStripAccents,
+    kReplace,
+    kPrepend,
+    kBert,
+    kNmt,
+    kPrecompiled,
+    kByteLevel
+  };
+  struct Step {
+    Kind kind;
+    bool left = true, right = true;                                   // Strip
+    bool clean = true, chinese = true, accents = true, lower = true;  // Bert
+    std::string text;                                                 // Replace: what to write; Prepend
+    Pattern pattern;                                                  // Replace
+    CharsMap charsmap;                                                // Precompiled
+  };
+
+  // Errors: kBadModel, naming the kind that is not known.
+  static Result<Normalizer> FromJson(const nlohmann::json& spec);
+  void AddStep(Step step) { steps_.push_back(std::move(step)); }
+  bool empty() const { return steps_.empty(); }
+  std::string Apply(std::string_view text) const;
+
+ private:
+  Status Append(const nlohmann::json& spec, int depth);
+  std::vector<Step> steps_;
+};
+
+}  // namespace unimax

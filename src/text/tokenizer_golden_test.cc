@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compares tokenizers with results recorded from the Python packages.
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "text/test_files.h"
+#include "text/tokenizer.h"
+
+namespace unimax {
+namespace {
+
+using nlohmann::json;
+
+// What a stream decoder gives for `ids`, put together.
+std::string Streamed(const Tokenizer& t, const std::vector<int>& ids, bool skip) {
+  StreamDecoder stream(t, skip);
+  std::string out;
+  for (int id : ids) out += stream.Add(id);
+  return out + stream.Flush();
+}
+
+class Golden : public testing::TestWithParam<const char*> {};
+
+TEST_P(Golden, EqualsThePackage) {
+  const std::string folder = TestDataFolder() + "/tokenizers/" + GetParam();
+  auto text = ReadTestFile(folder + "/tokenizer.json");
+  if (!text) text = ReadTestFile(folder + "/tokenizer.json.gz");
+  ASSERT_TRUE(text.has_value());
+  const auto made = Tokenizer::FromJson(*text);
+  ASSERT_TRUE(made.ok()) << made.status().text();
+  const Tokenizer& t = *made.value();
+  const auto lines = ReadJsonLines(folder + "/expected.jsonl.gz");
+  ASSERT_EQ(lines.size(), 341u);
+  int wrong = 0;
+  for (const json& line : lines) {
+    std::vector<int> ids;
+    bool good = true;
+    if (line.contains("text")) {
+      const auto input = line["text"].get<std::string>();
+      ids = line["ids_special"].get<std::vector<int>>();
+      const auto plain = t.Encode(input, false);
+      good = plain == line["ids"].get<std::vector<int>>() && t.Encode(input, true) == ids;
+      EXPECT_TRUE(good || ++wrong > 5) << line["text"] << "\n" << json(plain) << "\n" << line["ids"];
+    } else {
+      ids = line["decode_only"].get<std::vector<int>>();
+    }
+    for (bool skip : {false, true}) {
+      const auto expected = line[skip ? "decode_skip" : "decode"].get<std::string>();
+      EXPECT_TRUE(t.Decode(ids, skip) == expected || ++wrong > 5) << line["i"] << t.Decode(ids, skip) << "\n"
+                                                                  << expected;
+      EXPECT_TRUE(Streamed(t, ids, skip) == expected || ++wrong > 5) << line["i"] << Streamed(t, ids, skip) << "\n"
+                                                                     << expected;
+    }
+  }
+  EXPECT_EQ(wrong, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(ByteLevelBpe, Golden,
+                         testing::Values("bbpe_deepseek_llm", "bbpe_deepseek_v3", "bbpe_falcon", "bbpe_flags",
+                                         "bbpe_gpt2", "bbpe_llama3", "bbpe_norm_bytelevel", "bbpe_o200k", "bbpe_qwen2",
+                                         "bbpe_roberta", "bbpe_starcoder"));
+INSTANTIATE_TEST_SUITE_P(SentencePieceBpe, Golden,
+                         testing::Values("spbpe_gemma", "spbpe_llama2", "spbpe_llama2_flags", "spbpe_metaspace_always",
+                                         "spbpe_metaspace_first", "spbpe_metaspace_never"));
+
+TEST(TinyTokenizer, EqualsThePackage) {
+  const auto made = Tokenizer::FromJson(ReadTestFile(TestDataFolder() + "/llama3/tokenizer.json").value_or(""));
+  ASSERT_TRUE(made.ok()) << made.status().text();
+  const json cases =
+      json::parse(ReadTestFile(TestDataFolder() + "/llama3/tiny_tokenizer_check.json").value_or(""), nullptr, false);
+  ASSERT_GT(cases.size(), 3u);
+  for (const json& c : cases) {
+    EXPECT_EQ(made.value()->Encode(c["text"].get<std::string>(), true), c["ids"].get<std::vector<int>>()) << c["text"];
+    EXPECT_EQ(made.value()->Encode(c["text"].get<std::string>(), false), c["ids_plain"].get<std::vector<int>>());
+  }
+}
+
+// Texts of a ggml-vocab recording and the ids it gives them.
+void CheckRecording(const std::string& name) {
+  const std::string base = PublicDataFolder() + "/gguf-vocab/ggml-vocab-" + name + ".gguf";
+  const auto bytes = ReadTestFile(base + ".gz");
+  const auto inputs = ReadTestFile(base + ".inp");
+  const auto outputs = ReadTestFile(base + ".out");
+  if (!bytes || !inputs || !outputs) GTEST_SKIP() << "no recordings at " << base;
+  const auto vocab = ReadGgufVocab(*bytes);
+  ASSERT_TRUE(vocab.has_value());
+  const auto made = Tokenizer::FromVocab(*vocab);
+  ASSERT_TRUE(made.ok()) << made.status().text();
+  const std::string border = "\n__ggml_vocab_test__\n";
+  std::istringstream lines(*outputs);
+  size_t at = 0;
+  int cases = 0;
+  for (std::string line; std::getline(lines, line); ++cases) {
+    const size_t end = std::min(inputs->find(border, at), inputs->size());
+    const std::string text = inputs->substr(at, end - at);
+    at = std::min(end + border.size(), inputs->size());
+    std::istringstream numbers(line);
+    std::vector<int> ids;
+    for (int id = 0; numbers >> id;) ids.push_back(id);
+    EXPECT_EQ(made.value()->Encode(text, false), ids) << text;
+  }
+  EXPECT_EQ(cases, 46);
+}
+
+TEST(GgufVocab, Gpt2EqualsTheRecording) { CheckRecording("gpt-2"); }
+
+}  // namespace
+}  // namespace unimax

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tokenizers from Hugging Face tokenizer.json files, as the package `tokenizers` 0.23 reads them.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "text/bpe.h"
+#include "text/json_fields.h"
+#include "text/tokenizer_impl.h"
+#include "text/utf8.h"
+
+namespace unimax {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxBytes = 64u << 20;
+constexpr size_t kMaxAdded = 65536;
+
+// The deepest nesting of brackets outside strings: the parser of the JSON library has no limit of its own.
+int JsonDepth(std::string_view text) {
+  int depth = 0, deepest = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      deepest = std::max(deepest, ++depth);
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return deepest;
+}
+
+const json& Part(const json& root, const char* key) {
+  static const json none;
+  const auto it = root.find(key);
+  return it == root.end() ? none : *it;
+}
+
+Result<int> IdOf(const json& value) {
+  if (!value.is_number_integer() || value < 0 || value > kMaxTokenId) {
+    return BadModel("a token id of the tokenizer is not a whole number from 0 to {}", kMaxTokenId);
+  }
+  return value.get<int>();
+}
+
+Status ReadVocab(const json& model, Vocabulary& vocabulary) {
+  const json& vocab = Part(model, "vocab");
+  if (!vocab.is_object()) return BadModel("the tokenizer's vocab is not an object");
+  for (const auto& [piece, id] : vocab.items()) {
+    UM_ASSIGN_OR_RETURN(const int number, IdOf(id));
+    vocabulary.Add(piece, number);
+  }
+  return {};
+}
+
+Result<std::vector<AddedToken>> ReadAdded(const json& root) {
+  std::vector<AddedToken> added;
+  const json& list = Part(root, "added_tokens");
+  if (list.is_null()) return added;
+  if (!list.is_array()) return BadModel("the tokenizer's added_tokens is not a list");
+  if (list.size() > kMaxAdded)
+    return BadModel("the tokenizer has {} added tokens; at most {} are read", list.size(), kMaxAdded);
+  for (const json& item : list) {
+    if (!item.is_object()) return BadModel("an added token of the tokenizer is not an object");
+    AddedToken token;
+    UM_ASSIGN_OR_RETURN(token.id, IdOf(Part(item, "id")));
+    UM_ASSIGN_OR_RETURN(token.content, TextAt(item, "content"));
+    UM_ASSIGN_OR_RETURN(token.special, BoolAt(item, "special", false));
+    UM_ASSIGN_OR_RETURN(token.normalized, BoolAt(item, "normalized", !token.special));
+    UM_ASSIGN_OR_RETURN(token.single_word, BoolAt(item, "single_word", false));
+    UM_ASSIGN_OR_RETURN(token.left_strip, BoolAt(item, "lstrip", false));
+    UM_ASSIGN_OR_RETURN(token.right_strip, BoolAt(item, "rstrip", false));
+    added.push_back(std::move(token));
+  }
+  return added;
+}
+
+Result<std::unique_ptr<SubwordModel>> ReadBpe(const json& model, Vocabulary& vocabulary) {
+  UM_RETURN_IF_ERROR(ReadVocab(model, vocabulary));
+  std::vector<BpeModel::PieceView> merges;
+  const json& list = Part(model, "merges");
+  if (!list.is_array()) return BadModel("the tokenizer's merges is not a list");
+  merges.reserve(list.size());
+  for (const json& item : list) {
+    if (item.is_array() && item.size() == 2 && item[0].is_string() && item[1].is_string()) {
+      merges.emplace_back(item[0].get_ref<const std::string&>(), item[1].get_ref<const std::string&>());
+      continue;
+    }
+    const std::string_view pair = item.is_string() ? std::string_view(item.get_ref<const std::string&>()) : "";
+    const size_t space = pair.find(' ');
+    if (space == pair.npos || pair.find(' ', space + 1) != pair.npos) {
+      return BadModel("merge {} of the tokenizer is not a pair", merges.size());
+    }
+    merges.emplace_back(pair.substr(0, space), pair.substr(space + 1));
+  }
+  BpeOptions options;
+  UM_ASSIGN_OR_RETURN(options.fuse_unknown, BoolAt(model, "fuse_unk", false));
+  UM_ASSIGN_OR_RETURN(options.byte_fallback, BoolAt(model, "byte_fallback", false));
+  UM_ASSIGN_OR_RETURN(options.ignore_merges, BoolAt(model, "ignore_merges", false));
+  UM_ASSIGN_OR_RETURN(options.continuing_prefix, TextAt(model, "continuing_subword_prefix", ""));
+  UM_ASSIGN_OR_RETURN(options.word_suffix, TextAt(model, "end_of_word_suffix", ""));
+  UM_ASSIGN_OR_RETURN(const std::string unknown, TextAt(model, "unk_token", ""));
+  if (!unknown.empty()) options.unknown = vocabulary.Find(unknown);
+  UM_ASSIGN_OR_RETURN(std::unique_ptr<BpeModel> bpe, BpeModel::Make(vocabulary, merges, std::move(options)));
+  return std::unique_ptr<SubwordModel>(std::move(bpe));
+}
+
+Result<std::unique_ptr<SubwordModel>> ReadModel(const json& model, Vocabulary& vocabulary) {
+  if (!model.is_object()) return BadModel("the tokenizer has no model");
+  std::string type = "BPE";  // old files do not say; they hold merges
+  if (!Part(model, "type").is_null() || Part(model, "merges").is_null()) {
+    UM_ASSIGN_OR_RETURN(type, TypeOf(model, "model"));
+  }
+  if (type == "BPE") return ReadBpe(model, vocabulary);
+  return BadModel("tokenizer model '{}' is not supported", type);
+}
+
+// The ids of a special token of a TemplateProcessing.
+Status AppendSpecial(const json& processor, const std::string& name, std::vector<int>& frame) {
+  const json& specials = Part(processor, "special_tokens");
+  const json& entry = specials.is_object() ? Part(specials, name.c_str()) : specials;
+  const json& ids = entry.is_object() ? Part(entry, "ids") : entry;
+  if (!ids.is_array()) return BadModel("the tokenizer's template names '{}', which has no ids", name);
+  for (const json& id : ids) {
+    UM_ASSIGN_OR_RETURN(const int number, IdOf(id));
+    frame.push_back(number);
+  }
+  return {};
+}
+
+Result<int> PairId(const json& processor, const char* key) {
+  const json& pair = Part(processor, key);
+  if (!pair.is_array() || pair.size() != 2) return BadModel("the tokenizer's '{}' is not a token and its id", key);
+  return IdOf(pair[1]);
+}
+
+// Puts the processor's tokens around what `frame` already holds.
+Status ReadProcessor(const json& processor, int depth, std::vector<int>& frame) {
+  if (processor.is_null()) return {};
+  UM_ASSIGN_OR_RETURN(const std::string type, TypeOf(processor, "post-processor"));
+  std::vector<int> outer;
+  if (type == "ByteLevel") {
+    return {};
+  } else if (type == "Sequence") {
+    if (depth > kMaxNesting) return BadModel("the tokenizer's post-processors are nested too deep");
+    UM_ASSIGN_OR_RETURN(const json* list, ListAt(processor, "processors"));
+    for (const json& item : *list) UM_RETURN_IF_ERROR(ReadProcessor(item, depth + 1, frame));
+    return {};
+  } else if (type == "TemplateProcessing") {
+    UM_ASSIGN_OR_RETURN(const json* single, ListAt(processor, "single"));
+    for (const json& item : *single) {
+      if (!item.is_object()) return BadModel("the tokenizer's template holds something that is not an object");
+      if (item.contains("Sequence")) {
+        outer.insert(outer.end(), frame.begin(), frame.end());
+      } else {
+        UM_ASSIGN_OR_RETURN(const std::string name, TextAt(Part(item, "SpecialToken"), "id"));
+        UM_RETURN_IF_ERROR(AppendSpecial(processor, name, outer));
+      }
+      if (outer.size() > kMaxAdded) return BadModel("the tokenizer's template is too long");
+    }
+  } else if (type == "BertProcessing" || type == "RobertaProcessing") {
+    UM_ASSIGN_OR_RETURN(const int cls, PairId(processor, "cls"));
+    UM_ASSIGN_OR_RETURN(const int sep, PairId(processor, "sep"));
+    outer.push_back(cls);
+    outer.insert(outer.end(), frame.begin(), frame.end());
+    outer.push_back(sep);
+  } else {
+    return BadModel("post-processor '{}' of the tokenizer is not supported", type);
+  }
+  frame = std::move(outer);
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view text) {
+  if (text.size() > kMaxBytes)
+    return BadModel("the tokenizer has {} bytes; at most {} are read", text.size(), kMaxBytes);
+  if (JsonDepth(text) > kMaxNesting) return BadModel("the tokenizer's JSON is nested deeper than {}", kMaxNesting);
+  const json root = json::parse(text, nullptr, false);
+  if (root.is_discarded() || !root.is_object()) return BadModel("the tokenizer is not a JSON object");
+  auto impl = std::make_unique<Impl>();
+  UM_ASSIGN_OR_RETURN(impl->normalizer, Normalizer::FromJson(Part(root, "normalizer")));
+  UM_ASSIGN_OR_RETURN(impl->pre_tokenizer, PreTokenizer::FromJson(Part(root, "pre_tokenizer")));
+  UM_ASSIGN_OR_RETURN(impl->decoder, Decoder::FromJson(Part(root, "decoder")));
+  UM_ASSIGN_OR_RETURN(impl->model, ReadModel(Part(root, "model"), impl->model_vocabulary));
+  UM_ASSIGN_OR_RETURN(impl->added, ReadAdded(root));
+  UM_RETURN_IF_ERROR(ReadProcessor(Part(root, "post_processor"), 0, impl->frame));
+  impl->IndexAdded();
+  for (int id : impl->frame) {
+    if (id >= impl->vocabulary.size())
+      return BadModel("the tokenizer's template adds token {}, which is not there", id);
+  }
+  return std::make_unique<Tokenizer>(std::move(impl));
+}
+
+}  // namespace unimax

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "text/utf8.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+
+namespace unimax::utf8 {
+namespace {
+
+uint8_t Byte(std::string_view text, size_t i) { return static_cast<uint8_t>(text[i]); }
+
+// The bytes that may follow a lead byte differ for the second place only (Unicode standard, table 3-7).
+struct Lead {
+  int length;
+  uint8_t low, high;  // range of the second byte
+};
+
+Lead LeadOf(uint8_t b) {
+  if (b < 0x80) return {1, 0, 0};
+  if (b < 0xc2) return {0, 0, 0};
+  if (b < 0xe0) return {2, 0x80, 0xbf};
+  if (b == 0xe0) return {3, 0xa0, 0xbf};
+  if (b == 0xed) return {3, 0x80, 0x9f};
+  if (b < 0xf0) return {3, 0x80, 0xbf};
+  if (b == 0xf0) return {4, 0x90, 0xbf};
+  if (b < 0xf4) return {4, 0x80, 0xbf};
+  if (b == 0xf4) return {4, 0x80, 0x8f};
+  return {0, 0, 0};
+}
+
+// How many bytes from `at` fit the beginning of a character with lead `l` (at least 1).
+int Fitting(std::string_view text, size_t at, const Lead& l) {
+  int n = 1;
+  while (n < l.length && at + static_cast<size_t>(n) < text.size()) {
+    const uint8_t b = Byte(text, at + static_cast<size_t>(n));
+    const bool fits = n == 1 ? (b >= l.low && b <= l.high) : (b & 0xc0) == 0x80;
+    if (!fits) break;
+    ++n;
+  }
+  return n;
+}
+
+utf8proc_category_t Category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)); }
+
+}  // namespace
+
+Char At(std::string_view text, size_t at) {
+  const uint8_t b = Byte(text, at);
+  if (b < 0x80) return {b, 1};
+  const Lead l = LeadOf(b);
+  if (l.length == 0) return {0xfffd, 1};
+  const int n = Fitting(text, at, l);
+  if (n < l.length) return {0xfffd, n};
+  char32_t c = b & (0xffu >> (l.length + 1));
+  for (int i = 1; i < n; ++i) c = (c << 6) | (Byte(text, at + static_cast<size_t>(i)) & 0x3fu);
+  return {c, n};
+}
+
+void Append(std::string& out, char32_t c) {
+  if (c < 0x80) {
+    out += static_cast<char>(c);
+  } else if (c < 0x800) {
+    out += static_cast<char>(0xc0 | (c >> 6));
+    out += static_cast<char>(0x80 | (c & 0x3f));
+  } else if (c < 0x10000) {
+    out += static_cast<char>(0xe0 | (c >> 12));
+    out += static_cast<char>(0x80 | ((c >> 6) & 0x3f));
+    out += static_cast<char>(0x80 | (c & 0x3f));
+  } else {
+    out += static_cast<char>(0xf0 | (c >> 18));
+    out += static_cast<char>(0x80 | ((c >> 12) & 0x3f));
+    out += static_cast<char>(0x80 | ((c >> 6) & 0x3f));
+    out += static_cast<char>(0x80 | (c & 0x3f));
+  }
+}
+
+bool IsValid(std::string_view bytes) {
+  for (size_t i = 0; i < bytes.size();) {
+    const Lead l = LeadOf(Byte(bytes, i));
+    if (l.length == 0 || (l.length > 1 && Fitting(bytes, i, l) < l.length)) return false;
+    i += static_cast<size_t>(l.length);
+  }
+  return true;
+}
+
+std::string Sanitize(std::string_view bytes) {
+  if (IsValid(bytes)) return std::string(bytes);
+  std::string out;
+  for (size_t i = 0; i < bytes.size();) {
+    const Char c = At(bytes, i);
+    Append(out, c.code);
+    i += static_cast<size_t>(c.length);
+  }
+  return out;
+}
+
+size_t IncompleteTail(std::string_view bytes) {
+  for (size_t back = 1; back <= 3 && back <= bytes.size(); ++back) {
+    const size_t at = bytes.size() - back;
+    const Lead l = LeadOf(Byte(bytes, at));
+    if (l.length > 1) {
+      const bool open = static_cast<size_t>(l.length) > back && static_cast<size_t>(Fitting(bytes, at, l)) == back;
+      return open ? back : 0;
+    }
+    if ((Byte(bytes, at) & 0xc0) != 0x80) return 0;
+  }
+  return 0;
+}
+
+std::u32string Decode(std::string_view text) {
+  std::u32string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const Char c = At(text, i);
+    out += c.code;
+    i += static_cast<size_t>(c.length);
+  }
+  return out;
+}
+
+std::string Encode(std::u32string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (char32_t c : text) Append(out, c);
+  return out;
+}
+
+size_t Length(std::string_view text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char b) { return (static_cast<uint8_t>(b) & 0xc0) != 0x80; }));
+}
+
+bool IsWhite(char32_t c) {
+  return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
+         c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+bool IsAlphabetic(char32_t c) {
+  const int g = Category(c);
+  if (g >= UTF8PROC_CATEGORY_LU && g <= UTF8PROC_CATEGORY_LO) return true;
+  if (g == UTF8PROC_CATEGORY_NL) return true;
+  return (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
+         (c >= 0x1f170 && c <= 0x1f189);
+}
+
+bool IsWord(char32_t c) {
+  const int g = Category(c);
+  return IsAlphabetic(c) || IsCombining(c) || g == UTF8PROC_CATEGORY_ND || g == UTF8PROC_CATEGORY_PC || c == 0x200c ||
+         c == 0x200d;
+}
+
+bool IsNumeric(char32_t c) {
+  const int g = Category(c);
+  return g >= UTF8PROC_CATEGORY_ND && g <= UTF8PROC_CATEGORY_NO;
+}
+
+bool IsPunctuation(char32_t c) {
+  const int g = Category(c);
+  return g >= UTF8PROC_CATEGORY_PC && g <= UTF8PROC_CATEGORY_PO;
+}
+
+bool IsMark(char32_t c) { return Category(c) == UTF8PROC_CATEGORY_MN; }
+
+bool IsCombining(char32_t c) {
+  const int g = Category(c);
+  return g >= UTF8PROC_CATEGORY_MN && g <= UTF8PROC_CATEGORY_ME;
+}
+
+bool IsOther(char32_t c) {
+  const int g = Category(c);
+  return g == UTF8PROC_CATEGORY_CN || g >= UTF8PROC_CATEGORY_CC;
+}
+
+void AppendLower(std::string& out, char32_t c) {
+  if (c == 0x130) {  // the only character whose lower case is two characters
+    out += "i\xcc\x87";
+    return;
+  }
+  Append(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+}
+
+std::string Normalize(std::string_view text, Form form) {
+  const bool ascii = std::all_of(text.begin(), text.end(), [](char b) { return static_cast<uint8_t>(b) < 0x80; });
+  if (ascii) return std::string(text);
+  const bool compose = form == Form::kNfc || form == Form::kNfkc;
+  const bool compat = form == Form::kNfkc || form == Form::kNfkd;
+  const auto options =
+      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0));
+  // Characters are decomposed one by one and the marks sorted here: the library's own sort is quadratic in their
+  // number.
+  std::vector<utf8proc_int32_t> codes;
+  codes.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const Char c = At(text, i);
+    utf8proc_int32_t parts[32];
+    int boundary = 0;
+    const auto n = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts, 32, options, &boundary);
+    if (n > 0 && n <= 32) {
+      codes.insert(codes.end(), parts, parts + n);
+    } else {
+      codes.push_back(static_cast<utf8proc_int32_t>(c.code));
+    }
+    i += static_cast<size_t>(c.length);
+  }
+  const auto mark_class = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
+  for (size_t i = 0; i < codes.size();) {
+    size_t end = i;
+    while (end < codes.size() && mark_class(codes[end]) != 0) ++end;
+    std::stable_sort(codes.begin() + static_cast<ptrdiff_t>(i), codes.begin() + static_cast<ptrdiff_t>(end),
+                     [&](auto a, auto b) { return mark_class(a) < mark_class(b); });
+    i = end + 1;
+  }
+  if (compose) {
+    const auto n = utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()),
+                                            static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+    if (n >= 0) codes.resize(static_cast<size_t>(n));
+  }
+  std::string out;
+  out.reserve(text.size());
+  for (auto c : codes) Append(out, static_cast<char32_t>(c));
+  return out;
+}
+
+}  // namespace unimax::utf8
