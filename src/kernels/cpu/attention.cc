@@ -4,7 +4,7 @@
 // Work:      a unit is (rows of one sequence, KV head, split of the tokens): up to kQueries query vectors that read the
 //            same keys, in pieces of 32 tokens. Units are dealt to threads in turn, which evens out causal lengths.
 // Bound:     one row: memory, bytes = 2 * tokens * kv_heads * head_dim * bytes(kv); many rows: multiply-add rate.
-// Launch:    every thread of the team; head_dim <= kMaxHeadDim; keys transposed as cpu_kernels.h says.
+// Launch:    every thread of the team; head_dim <= kWidestHead; keys transposed as cpu_kernels.h says.
 // Reference: RefAttentionRow, tolerance in table_cpu.cc. Source: Milakov & Gimelshein 2018 (online softmax).
 #include "kernels/cpu/bodies.h"
 #include "kernels/cpu/vec.h"
@@ -31,7 +31,7 @@ struct Unit {
   float top[kQueries], sum[kQueries];
   int queries, tokens;                               // most tokens of any query
   alignas(kTail) float score[kQueries][kPiece];      // then probabilities
-  alignas(kTail) float mix[kQueries * kMaxHeadDim];  // [queries, head_dim]: sum of p v
+  alignas(kTail) float mix[kQueries * kWidestHead];  // [queries, head_dim]: sum of p v
 };
 
 // score[i][0..V*kLanes) = q[i] . k for Q queries and V vectors of tokens.
@@ -256,8 +256,8 @@ void RopeStore(const RopeStoreArgs& a, int thread, int threads) {
   const int half = a.head_dim / 2, units = a.heads + a.kv_heads;
   const int key_stride = KeyStride(a.page_tokens);
   const Range range = RangeOf(a.m * units, thread, threads);
-  alignas(kTail) float cosine[kMaxHeadDim / 2], sine[kMaxHeadDim / 2], key[kMaxHeadDim];
-  E cached[kMaxHeadDim];
+  alignas(kTail) float cosine[kWidestHead / 2], sine[kWidestHead / 2], key[kWidestHead];
+  E cached[kWidestHead];
   int angles_of = -1;
   for (int u = range.begin; u < range.end; ++u) {
     const int row = u / units, head = u % units, position = a.positions[row];

@@ -45,7 +45,7 @@ struct QuantizeArgs {
 // past the last page of keys.
 // (Helpers used by the bodies are always inlined: see vec.h.)
 [[gnu::always_inline]] inline constexpr int KeyStride(int page_tokens) { return (page_tokens + 15) / 16 * 16; }
-inline constexpr int kMaxHeadDim = 512;
+inline constexpr int kWidestHead = 512;
 
 // The best of a part of a row of logits.
 struct BestLogit {
