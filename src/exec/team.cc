@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "exec/team.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "exec/team_plan.h"
+#include "exec/team_weights.h"
+#include "kernels/reference.h"
+
+namespace unimax {
+namespace {
+
+class TeamExecutor : public Executor {
+ public:
+  TeamExecutor(const Program& program, const ExecutorOptions& options, const TeamOptions& team)
+      : program_(Fuse(program, {.residual = true})),
+        options_(options),
+        plain_(team.plain),
+        team_(team.threads),
+        kernels_(KernelsFor(team.isa)) {}
+
+  Status Load(const WeightSource& source);
+  Status Run(const Step& step) override;
+  Result<std::span<const int>> Ids() override { return std::span<const int>(ids_.data(), sampled_); }
+  Result<std::span<const float>> Logits(int row) override;
+  Result<std::vector<float>> Read(int value) override;
+  MemoryUse memory() const override {
+    return {weights_.bytes(), kv_.bytes(), workspace_.bytes() + cos_sin_.size() * sizeof(float)};
+  }
+  std::string Describe() const override {
+    return fmt::format("team, {}, {} threads, {} weights, {} KV", IsaName(kernels_.isa), team_.threads(),
+                       weights_.form_name(), kv_form_ == KvForm::kF32 ? "f32" : "f16");
+  }
+
+ private:
+  Status Allocate();
+  Status Check(const Step& step) const;
+  void ChooseSplits(const Step& step);
+  int MaxRows(int value) const {
+    return program_.values[value].rows == Rows::kTokens ? options_.max_tokens : options_.max_outputs;
+  }
+  int RowsOf(int value) const { return program_.values[value].rows == Rows::kTokens ? tokens_ : outputs_; }
+  int Stride(int value) const {
+    const Value& v = program_.values[value];
+    return v.parent >= 0 ? program_.values[v.parent].cols : v.cols;
+  }
+  float* At(int value) const {
+    return value < 0 ? nullptr : buffers_[static_cast<size_t>(plan_.buffer_of[value])] + program_.values[value].offset;
+  }
+  const float* VectorAt(int weight) const { return weight < 0 ? nullptr : weights_[weight].vector.data(); }
+  std::byte* KvAt(int layer, bool values) const {
+    return kv_base_ + (values ? static_cast<uint64_t>(program_.layers) * key_bytes_ : 0) +
+           static_cast<uint64_t>(layer) * (values ? value_bytes_ : key_bytes_);
+  }
+
+  // One thread's part of a stage.
+  void RunStage(const Stage& stage, const Step& step, int thread, int threads);
+  void RunEmbed(const Op& op, const Step& step, int thread, int threads);
+  void RunLinear(const Stage& stage, int thread, int threads);
+  void RunRopeAndStore(const Op& op, const Step& step, int thread, int threads);
+  void RunAttention(const Op& op, const Step& step, int thread, int threads);
+  void RunActMul(const Stage& stage, int thread, int threads);
+  void RunSample(const Op& op, int thread, int threads);
+
+  Program program_;
+  ExecutorOptions options_;
+  bool plain_;
+  Team team_;
+  const CpuKernels& kernels_;
+  TeamWeights weights_;
+  BufferPlan plan_;
+  std::vector<Stage> stages_;
+  KvForm kv_form_ = KvForm::kF16;
+
+  Arena workspace_, kv_;
+  std::byte* kv_base_ = nullptr;  // keys of all layers, then values of all layers
+  uint64_t key_bytes_ = 0, value_bytes_ = 0;
+  std::vector<float*> buffers_;        // of plan_
+  std::byte* quantized_ = nullptr;     // [max rows, widest packed input], shared
+  std::vector<float*> own_norm_;       // thread -> one row
+  std::vector<std::byte*> own_quant_;  // thread -> one quantised row
+  float* partial_ = nullptr;           // of AttentionArgs
+  int partial_rows_ = 0;
+  std::vector<float> cos_sin_;
+  std::vector<BestLogit> best_;  // [max_outputs, threads]
+  std::vector<int> ids_;
+  size_t sampled_ = 0;
+  int tokens_ = 0, outputs_ = 0, splits_ = 1;
+};
+
+Status TeamExecutor::Load(const WeightSource& source) {
+  const AttentionShape& a = program_.attention;
+  if (a.head_dim > kWidestHead) return BadModel("heads of {} are wider than {}", a.head_dim, kWidestHead);
+  UM_ASSIGN_OR_RETURN(weights_, TeamWeights::Load(program_, source, kernels_, team_, plain_));
+  kv_form_ = plain_ || weights_.all_f32() ? KvForm::kF32 : KvForm::kF16;
+  plan_ = PlanBuffers(program_, program_.ops.empty() ? -1 : program_.ops.back().out);
+  stages_ = PlanStages(program_, plan_, [&](int w) { return weights_[w].packed; });
+  return Allocate();
+}
+
+Status TeamExecutor::Allocate() {
+  const auto threads = static_cast<uint64_t>(team_.threads());
+  const AttentionShape& a = program_.attention;
+
+  const uint64_t element = kv_form_ == KvForm::kF32 ? 4 : 2;
+  const uint64_t heads = static_cast<uint64_t>(options_.pages) * static_cast<uint64_t>(a.kv_heads) *
+                         static_cast<uint64_t>(a.head_dim) * element;
+  key_bytes_ = heads * static_cast<uint64_t>(KeyStride(options_.page_tokens));
+  value_bytes_ = heads * static_cast<uint64_t>(options_.page_tokens);
+  const uint64_t kv = static_cast<uint64_t>(program_.layers) * (key_bytes_ + value_bytes_);
+  UM_ASSIGN_OR_RETURN(kv_, Arena::Take(Arena::Rounded(kv)));
+  kv_base_ = kv_.Next(kv);
+
+  const auto value_bytes = [&](int value) {
+    return static_cast<uint64_t>(MaxRows(value)) * static_cast<uint64_t>(program_.values[value].cols) * sizeof(float);
+  };
+  uint64_t bytes = 0, quantized = 0, norm = 0, quantized_row = 0;
+  for (int value : plan_.example) bytes += Arena::Rounded(value_bytes(value));
+  for (const Stage& stage : stages_) {
+    if (stage.op.kind != OpKind::kLinear) continue;
+    const int cols = program_.weights[stage.op.weight].cols;
+    norm = std::max(norm, static_cast<uint64_t>(cols) * sizeof(float));
+    if (!weights_[stage.op.weight].packed) continue;
+    const auto row = static_cast<uint64_t>(QuantizedStride(cols));
+    quantized_row = std::max(quantized_row, row);
+    quantized = std::max(quantized, row * static_cast<uint64_t>(MaxRows(stage.op.in)));
+  }
+  // Tokens are split only where rows alone do not feed the threads.
+  partial_rows_ = a.kv_heads == 0 ? 0 : std::min(options_.max_tokens, 2 * team_.threads() / a.kv_heads + 1);
+  const uint64_t partial = static_cast<uint64_t>(partial_rows_) * static_cast<uint64_t>(a.heads) * threads *
+                           static_cast<uint64_t>(a.head_dim + 2) * sizeof(float);
+  bytes += Arena::Rounded(quantized) + Arena::Rounded(partial);
+  bytes += threads * (Arena::Rounded(norm) + Arena::Rounded(quantized_row));
+  UM_ASSIGN_OR_RETURN(workspace_, Arena::Take(bytes));
+  for (int value : plan_.example) buffers_.push_back(reinterpret_cast<float*>(workspace_.Next(value_bytes(value))));
+  quantized_ = workspace_.Next(quantized);
+  partial_ = reinterpret_cast<float*>(workspace_.Next(partial));
+  for (uint64_t t = 0; t < threads; ++t) {
+    own_norm_.push_back(reinterpret_cast<float*>(workspace_.Next(norm)));
+    own_quant_.push_back(workspace_.Next(quantized_row));
+  }
+  const int positions = options_.max_pages * options_.page_tokens;
+  cos_sin_ = CosSinTable(program_.rope.inv_freq, program_.rope.magnitude, positions);
+  best_.resize(static_cast<size_t>(options_.max_outputs) * threads);
+  ids_.resize(static_cast<size_t>(options_.max_outputs));
+  return {};
+}
+
+Status TeamExecutor::Check(const Step& step) const {
+  const size_t tokens = step.ids.size(), outputs = step.outputs.size();
+  if (tokens > static_cast<size_t>(options_.max_tokens) || outputs > static_cast<size_t>(options_.max_outputs)) {
+    return Internal("a step of {} tokens and {} outputs is larger than its executor", tokens, outputs);
+  }
+  if (step.positions.size() != tokens || step.sequences.size() != tokens) {
+    return Internal("a step has {} ids, {} positions and {} sequences", tokens, step.positions.size(),
+                    step.sequences.size());
+  }
+  const int sequences = options_.max_pages > 0 ? static_cast<int>(step.page_table.size()) / options_.max_pages : 0;
+  for (size_t t = 0; t < tokens; ++t) {
+    const int position = step.positions[t], sequence = step.sequences[t];
+    if (step.ids[t] < 0 || (program_.vocab > 0 && step.ids[t] >= program_.vocab)) {
+      return Internal("token {} of a step has id {}", t, step.ids[t]);
+    }
+    if (sequence < 0 || sequence >= sequences || position < 0 ||
+        position / options_.page_tokens >= options_.max_pages) {
+      return Internal("token {} of a step has sequence {}, position {}", t, sequence, position);
+    }
+    // Rows of a sequence are in order, so the pages up to the last of them are all that is read.
+    const bool last = t + 1 == tokens || step.sequences[t + 1] != sequence;
+    for (int p = 0; last && p <= position / options_.page_tokens; ++p) {
+      const int page = step.page_table[static_cast<size_t>(sequence) * static_cast<size_t>(options_.max_pages) +
+                                       static_cast<size_t>(p)];
+      if (page < 0 || page >= options_.pages) return Internal("sequence {} of a step has page {}", sequence, page);
+    }
+  }
+  for (int row : step.outputs) {
+    if (row < 0 || row >= static_cast<int>(tokens)) return Internal("a step wants the logits of row {}", row);
+  }
+  return {};
+}
+
+// A function of the step alone, so that all threads see the same.
+void TeamExecutor::ChooseSplits(const Step& step) {
+  splits_ = 1;
+  const int units = tokens_ * program_.attention.kv_heads, threads = team_.threads();
+  constexpr int kWorthwhile = 128;  // below, the parts cost more to combine than they save
+  const int longest = *std::max_element(step.positions.begin(), step.positions.end()) + 1;
+  if (units == 0 || units >= 2 * threads || tokens_ > partial_rows_ || longest < kWorthwhile) return;
+  splits_ = threads / std::gcd(threads, units);
+}
+
+Status TeamExecutor::Run(const Step& step) {
+  UM_RETURN_IF_ERROR(Check(step));
+  tokens_ = static_cast<int>(step.ids.size());
+  outputs_ = static_cast<int>(step.outputs.size());
+  sampled_ = 0;
+  if (tokens_ == 0) return {};
+  ChooseSplits(step);
+  team_.Run([&](int thread, int threads) {
+    for (const Stage& stage : stages_) {
+      RunStage(stage, step, thread, threads);
+      team_.Barrier();  // the next stage reads what this one wrote
+    }
+  });
+  return {};
+}
+
+void TeamExecutor::RunStage(const Stage& stage, const Step& step, int thread, int threads) {
+  const Op& op = stage.op;
+  switch (op.kind) {
+    case OpKind::kEmbed:
+      return RunEmbed(op, step, thread, threads);
+    case OpKind::kNorm:
+      return kernels_.norm({At(op.in), VectorAt(op.weight), At(op.out), RowsOf(op.out), Stride(op.in), op.eps}, thread,
+                           threads);
+    case OpKind::kLinear:
+      return RunLinear(stage, thread, threads);
+    case OpKind::kRopeAndStore:
+      return RunRopeAndStore(op, step, thread, threads);
+    case OpKind::kAttention:
+      return RunAttention(op, step, thread, threads);
+    case OpKind::kActMul:
+      return RunActMul(stage, thread, threads);
+    case OpKind::kAdd:
+      return kernels_.add({At(op.in), At(op.in2), At(op.out), RowsOf(op.out), Stride(op.in)}, thread, threads);
+    case OpKind::kSelect: {
+      const int cols = Stride(op.in);
+      for (int o = outputs_ * thread / threads; o < outputs_ * (thread + 1) / threads; ++o) {
+        const float* row = At(op.in) + static_cast<int64_t>(step.outputs[static_cast<size_t>(o)]) * cols;
+        std::copy_n(row, cols, At(op.out) + static_cast<int64_t>(o) * cols);
+      }
+      return;
+    }
+    case OpKind::kSample:
+      return RunSample(op, thread, threads);
+  }
+}
+
+void TeamExecutor::RunEmbed(const Op& op, const Step& step, int thread, int threads) {
+  const SourceTensor& table = weights_[op.weight].table;
+  for (int t = tokens_ * thread / threads; t < tokens_ * (thread + 1) / threads; ++t) {
+    Dequantize(table.type, table.Row(step.ids[static_cast<size_t>(t)]), static_cast<uint64_t>(table.cols),
+               At(op.out) + static_cast<int64_t>(t) * table.cols);
+  }
+}
+
+void TeamExecutor::RunLinear(const Stage& stage, int thread, int threads) {
+  const Op& op = stage.op;
+  const TeamWeight& weight = weights_[op.weight];
+  const int rows = RowsOf(op.out), cols = program_.weights[op.weight].cols;
+  if (rows == 0) return;
+  const float* x = At(op.in);
+  std::byte* quantized = quantized_;
+  int stride = Stride(op.in);
+
+  // The input: by each thread for itself where there is one row, else by rows with a barrier behind.
+  const bool own = rows == 1;
+  const int first = own ? 0 : rows * thread / threads;
+  const int count = own ? 1 : rows * (thread + 1) / threads - first;
+  if (stage.has_norm) {
+    float* y = own ? own_norm_[static_cast<size_t>(thread)] : At(op.in) + static_cast<int64_t>(first) * cols;
+    kernels_.norm({At(stage.norm.in) + static_cast<int64_t>(first) * cols, VectorAt(stage.norm.weight), y, count, cols,
+                   stage.norm.eps},
+                  0, 1);
+    if (own) x = y;
+    if (own) stride = cols;
+  }
+  if (weight.packed && !stage.quantized_input) {
+    if (own) quantized = own_quant_[static_cast<size_t>(thread)];
+    std::byte* y = quantized + first * QuantizedStride(cols);
+    kernels_.quantize({x + static_cast<int64_t>(first) * stride, y, count, cols, stride}, 0, 1);
+  }
+  if (!own && (stage.has_norm || (weight.packed && !stage.quantized_input))) {
+    team_.Barrier();  // every thread reads all rows of the input
+  }
+
+  const int y_stride = Stride(op.out);
+  const float *bias = VectorAt(op.bias), *residual = At(op.in2);
+  for (const WeightSegment& s : weight.segments) {
+    const void* input = IsPacked(s.form) ? static_cast<const void*>(quantized) : x;
+    const LinearArgs args = {.x = input,
+                             .w = s.data,
+                             .bias = bias != nullptr ? bias + s.first_row : nullptr,
+                             .residual = residual != nullptr ? residual + s.first_row : nullptr,
+                             .y = At(op.out) + s.first_row,
+                             .m = rows,
+                             .n = s.rows,
+                             .k = cols,
+                             .x_stride = stride,
+                             .y_stride = y_stride};
+    kernels_.linear[static_cast<int>(s.form)](args, thread, threads);
+  }
+}
+
+void TeamExecutor::RunRopeAndStore(const Op& op, const Step& step, int thread, int threads) {
+  const AttentionShape& a = program_.attention;
+  RopeStoreArgs args = {};
+  args.q = At(op.in);
+  args.k = At(op.in2);
+  args.v = At(op.in3);
+  args.k_cache = KvAt(op.layer, false);
+  args.v_cache = KvAt(op.layer, true);
+  args.cos_sin = cos_sin_.data();
+  args.positions = step.positions.data();
+  args.sequences = step.sequences.data();
+  args.page_table = step.page_table.data();
+  args.m = tokens_;
+  args.heads = a.heads;
+  args.kv_heads = a.kv_heads;
+  args.head_dim = a.head_dim;
+  args.stride = Stride(op.in);
+  args.page_tokens = options_.page_tokens;
+  args.max_pages = options_.max_pages;
+  args.interleaved = program_.rope.interleaved ? 1 : 0;
+  kernels_.rope_store[static_cast<int>(kv_form_)](args, thread, threads);
+}
+
+void TeamExecutor::RunAttention(const Op& op, const Step& step, int thread, int threads) {
+  const AttentionShape& a = program_.attention;
+  AttentionArgs args = {};
+  args.q = At(op.in);
+  args.k_cache = KvAt(op.layer, false);
+  args.v_cache = KvAt(op.layer, true);
+  args.y = At(op.out);
+  args.positions = step.positions.data();
+  args.sequences = step.sequences.data();
+  args.page_table = step.page_table.data();
+  args.partial = partial_;
+  args.m = tokens_;
+  args.heads = a.heads;
+  args.kv_heads = a.kv_heads;
+  args.head_dim = a.head_dim;
+  args.q_stride = Stride(op.in);
+  args.page_tokens = options_.page_tokens;
+  args.max_pages = options_.max_pages;
+  args.splits = splits_;
+  args.scale = a.scale;
+  kernels_.attention[static_cast<int>(kv_form_)](args, thread, threads);
+  if (splits_ > 1) {
+    team_.Barrier();  // combine reads the parts of all threads
+    kernels_.combine(args, thread, threads);
+  }
+}
+
+void TeamExecutor::RunActMul(const Stage& stage, int thread, int threads) {
+  const Op& op = stage.op;
+  const int rows = RowsOf(op.out), cols = program_.values[op.out].cols;
+  kernels_.act_mul({At(op.in), At(op.in2), At(op.out), rows, cols, Stride(op.in)}, thread, threads);
+  // Both cut the rows into the same pieces of 32 columns: a thread quantises what it has just written.
+  if (stage.quantize_output) kernels_.quantize({At(op.out), quantized_, rows, cols, cols}, thread, threads);
+}
+
+void TeamExecutor::RunSample(const Op& op, int thread, int threads) {
+  const int vocab = Stride(op.in);
+  for (int o = 0; o < outputs_; ++o) {
+    const float* logits = At(op.in) + static_cast<int64_t>(o) * vocab;
+    const auto begin = static_cast<int>(int64_t{vocab} * thread / threads);
+    const auto end = static_cast<int>(int64_t{vocab} * (thread + 1) / threads);
+    best_[static_cast<size_t>(o * threads + thread)] = kernels_.best(logits, begin, end);
+  }
+  team_.Barrier();  // thread 0 reads every thread's best
+  if (thread != 0) return;
+  for (int o = 0; o < outputs_; ++o) {
+    const BestLogit* parts = best_.data() + o * threads;
+    BestLogit best = parts[0];
+    for (int t = 1; t < threads; ++t) {
+      if (parts[t].index < 0 || (best.index >= 0 && parts[t].value > best.value)) best = parts[t];
+    }
+    const int id = best.index;
+    ids_[static_cast<size_t>(o)] = id;
+    std::memcpy(At(op.out) + o, &id, sizeof(id));
+  }
+  sampled_ = static_cast<size_t>(outputs_);
+}
+
+Result<std::span<const float>> TeamExecutor::Logits(int row) {
+  if (program_.logits < 0) return Internal("the program has no logits");
+  if (row < 0 || row >= outputs_) return Internal("the last step has no output row {}", row);
+  const int vocab = program_.values[program_.logits].cols;
+  return std::span<const float>(At(program_.logits) + static_cast<int64_t>(row) * vocab, static_cast<size_t>(vocab));
+}
+
+Result<std::vector<float>> TeamExecutor::Read(int value) {
+  if (value < 0 || value >= static_cast<int>(program_.values.size()) || plan_.buffer_of[value] < 0) {
+    return Internal("value {} is not computed", value);
+  }
+  const Value& v = program_.values[value];
+  std::vector<float> dense;
+  for (int r = 0; r < RowsOf(value); ++r) {
+    const float* row = At(value) + static_cast<int64_t>(r) * Stride(value);
+    for (int c = 0; c < v.cols; ++c) {
+      int32_t id = 0;
+      std::memcpy(&id, row + c, sizeof(id));
+      dense.push_back(v.storage == Storage::kIds ? static_cast<float>(id) : row[c]);
+    }
+  }
+  return dense;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Executor>> MakeTeamExecutor(const Program& program, const WeightSource& source,
+                                                   const ExecutorOptions& options, const TeamOptions& team) {
+  if (!Supported(team.isa)) return UsageError("this machine does not have the instruction set {}", IsaName(team.isa));
+  if (team.threads < 1) return UsageError("threads: {} is below 1", team.threads);
+  auto executor = std::make_unique<TeamExecutor>(program, options, team);
+  UM_RETURN_IF_ERROR(executor->Load(source));
+  return std::unique_ptr<Executor>(std::move(executor));
+}
+
+}  // namespace unimax
