@@ -10,7 +10,7 @@
 namespace unimax {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 constexpr int64_t kFixedNow = 1721984703;  // 2024-07-26 09:05:03
 
@@ -61,7 +61,7 @@ TEST(Jinja, PublicTemplates) {
   int passed = 0;
   int cases = 0;
   for (const auto& file : std::filesystem::directory_iterator(folder + "/templates")) {
-    const std::string name = file.path().filename().string();
+    const std::string name = file.path().stem().string();
     const std::string source = ReadTestFile(file.path().string()).value_or("");
     int wrong = 0;
     for (const json& line : ReadJsonLines(folder + "/golden/" + name + ".jsonl.gz")) {

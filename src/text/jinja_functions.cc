@@ -61,6 +61,9 @@ Result<Value> MakeDict(In& in, const Value&, const Args& args) {
 }
 
 Result<Value> MakeNamespace(In& in, const Value&, const Args& args) {
+  for (const auto& [name, v] : args.named) {
+    if (name.starts_with('_')) return in.Error(fmt::format("namespace attribute '{}' is unsafe", name));
+  }
   const Value space = Value::Of(Kind::kNamespace, in.heap().Make<DictObject>());
   UM_RETURN_IF_ERROR(Fill(in, args, space.dict()));
   return space;
