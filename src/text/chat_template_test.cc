@@ -82,5 +82,56 @@ TEST(Jinja, PublicTemplates) {
   EXPECT_GE(passed, 1015);
 }
 
+TEST(Jinja, BombsAreErrors) {
+  const std::string deep_list = "{{ " + std::string(5000, '[') + std::string(5000, ']') + " }}";
+  std::string deep_if;
+  for (int i = 0; i < 5000; ++i) deep_if += "{% if true %}";
+  std::string long_sum = "{{ 1";
+  for (int i = 0; i < 50000; ++i) long_sum += "+1";
+  const std::string bombs[] = {
+      "{{ 'x' * 10 ** 10 }}",
+      "{{ [0] * 10 ** 10 }}",
+      "{{ 2 ** 100000000 }}",
+      "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+      "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+      "{% set ns = namespace(x='aaaaaaaaaa') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+      "{{ 'a' | center(10 ** 12) }}",
+      "{{ 'a' | indent(10 ** 12, true) }}",
+      "{{ '%999999999999d' % 1 }}{{ 'x' * 90000000 }}",
+      "{% set a = [] %}{% for i in range(99999) %}{% set a = a + a + [i] %}{{ a | length }}{% endfor %}",
+      "{% for i in range(100000) %}{{ range(100000) | list | length }}{% endfor %}",
+      deep_list,
+      deep_if,
+      long_sum + " }}",
+      "{{ " + std::string(5000, '-') + "1 }}",
+      "{{ " + std::string(5000, '(') + "1" + std::string(5000, ')') + " }}",
+  };
+  for (const std::string& bomb : bombs) {
+    const auto made = ChatTemplate::Parse(bomb);
+    if (!made.ok()) continue;
+    const auto rendered = made.value().RenderJson("{}", kFixedNow);
+    EXPECT_FALSE(rendered.ok()) << bomb.substr(0, 80);
+  }
+}
+
+TEST(Jinja, MessagesCarryMoreThanTheirContent) {
+  const auto made = ChatTemplate::Parse(
+      "{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m.content if m.content is string else m.content[0].text }}"
+      "{% if m.tool_calls %}!{{ m.tool_calls[0].name }}{% endif %};{% endfor %}{{ tools | length if tools }}{{ kw }}");
+  ASSERT_TRUE(made.ok()) << made.status().text();
+  ChatInput input;
+  input.messages = {{"user", "a", ""},
+                    {"assistant", "", R"({"tool_calls": [{"name": "f"}]})"},
+                    {"user", "", R"({"content": [{"type": "text", "text": "b"}]})"}};
+  input.bos_token = "<s>";
+  input.tools_json = "[1, 2]";
+  input.extra_json = R"({"kw": 5})";
+  const auto rendered = made.value().Render(input);
+  ASSERT_TRUE(rendered.ok()) << rendered.status().text();
+  EXPECT_EQ(rendered.value().text, "<s>user:a;assistant:!f;user:b;25");
+  input.tools_json = "[";
+  EXPECT_FALSE(made.value().Render(input).ok());
+}
+
 }  // namespace
 }  // namespace unimax

@@ -164,6 +164,7 @@ Result<Value> List(In& in, const Value& self, const Args&) {
 }
 
 Result<Value> Map(In& in, const Value& self, const Args& args) {
+  if (!Truthy(self)) return in.heap().Generator({});
   UM_ASSIGN_OR_RETURN(const auto items, in.Iterate(self));
   std::vector<Value> out;
   if (args.positional.empty()) {
@@ -186,6 +187,7 @@ Result<Value> Map(In& in, const Value& self, const Args& args) {
 }
 
 Result<Value> SelectWith(In& in, const Value& self, const Args& args, bool keep, bool by_attribute) {
+  if (!Truthy(self)) return in.heap().Generator({});  // none, too
   UM_ASSIGN_OR_RETURN(const auto items, in.Iterate(self));
   const size_t skip = by_attribute ? 1 : 0;
   if (args.positional.size() < skip) return in.Error("missing the name of an attribute");
