@@ -112,6 +112,7 @@ function(um_cuda_code target)
       set(kind --cubin -gencode arch=compute_${arch},code=sm_${arch})
     endif()
     um_add_code(${target} ${code} ${C_SOURCE} ${UM_NVCC} -ccbin ${CMAKE_CXX_COMPILER} -x cu -std=c++20 -O3 ${kind}
+      --expt-relaxed-constexpr  # constexpr functions of base/ serve host and device, as in clang
       -MD -MT @OUT@ -MF @OUT@.d -DUM_PORT_CUDA -I${CMAKE_SOURCE_DIR}/src ${C_OPTIONS})
   endforeach()
 endfunction()

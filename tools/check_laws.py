@@ -221,7 +221,7 @@ def allocation(tree):
 def vendor_words(tree):
     words = (r"\b(cuda\w*|cu[A-Z]\w*|CU(device|context|module|stream|function|result|graph\w*|event)|hip|hip[A-Z_]\w*"
              r"|__(CUDA|HIP|AMDGCN|NVCC)\w*|__(shfl|syncthreads|syncwarp)\w*|__(global|device|shared|launch_bounds)__"
-             r"|__nv_\w+|__builtin_(amdgcn|ia32)\w*|_mm\d*_\w+|__m(128|256|512)\w*|vld1\w*|vst1\w*|asm|__asm__"
+             r"|__nv_\w+|__builtin_amdgcn\w*|_mm\d*_\w+|__m(128|256|512)\w*|vld1\w*|vst1\w*|asm|__asm__"
              r"|threadIdx|blockIdx|blockDim|gridDim|warpSize)\b")
     for path, number, text in grep(tree.select("src/"), words, "vendor word {0}", VENDOR_PLACES):
         if not re.match(r'\s*#\s*include\s+"', tree.files[path].raw[number - 1]):

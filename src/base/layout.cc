@@ -16,22 +16,28 @@ void ForBlocks(const void* row, uint64_t elements, float* out, Fn&& expand) {
   }
 }
 
+// Tensors of a safetensors file may begin at any byte.
+inline uint16_t Half(const void* row, uint64_t i) {
+  uint16_t bits;
+  std::memcpy(&bits, static_cast<const unsigned char*>(row) + i * 2, 2);
+  return bits;
+}
+
 inline int Bit4(const uint8_t* high, int i) { return ((high[i / 8] >> (i % 8)) & 1) << 4; }
 inline int Nibble(const uint8_t* q, int i) { return i < 16 ? q[i] & 15 : q[i - 16] >> 4; }
 
 }  // namespace
 
 void Dequantize(DType type, const void* row, uint64_t elements, float* out) {
-  const auto* half = static_cast<const uint16_t*>(row);
   switch (type) {
     case DType::kF32:
       std::memcpy(out, row, elements * 4);
       return;
     case DType::kF16:
-      for (uint64_t i = 0; i < elements; ++i) out[i] = F16ToFloat(half[i]);
+      for (uint64_t i = 0; i < elements; ++i) out[i] = F16ToFloat(Half(row, i));
       return;
     case DType::kBF16:
-      for (uint64_t i = 0; i < elements; ++i) out[i] = BF16ToFloat(half[i]);
+      for (uint64_t i = 0; i < elements; ++i) out[i] = BF16ToFloat(Half(row, i));
       return;
     case DType::kQ4_0:
       return ForBlocks<BlockQ4_0>(row, elements, out, [](const BlockQ4_0& b, float* y) {

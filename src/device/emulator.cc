@@ -3,7 +3,7 @@
 
 #include <chrono>
 #include <cstring>
-#include <new>
+#include <memory_resource>
 
 #include "device/emulator_entry.h"
 #include "device/emulator_grid.h"
@@ -15,7 +15,7 @@ using emulator::GlobalMemory;
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kMemoryBytes = int64_t{16} << 30;
-constexpr std::align_val_t kBufferAlign{256};
+constexpr size_t kBufferAlign = 256;
 constexpr int kPoison = 0xA5;
 
 class EmulatorGraph : public Graph {
@@ -50,9 +50,7 @@ class EmulatorDevice : public Device {
     if (bytes > static_cast<uint64_t>(left)) {
       return NoDevice("{} needs {} bytes of the emulator's memory, {} are free", label, bytes, left);
     }
-    // At least one byte, so that every buffer has an address of its own.
-    void* address = ::operator new(std::max<size_t>(bytes, 1), kBufferAlign, std::nothrow);
-    if (address == nullptr) return NoDevice("{} needs {} bytes, which the system refused", label, bytes);
+    void* address = Host().allocate(HostBytes(bytes), kBufferAlign);
     std::memset(address, kPoison, bytes);
     memory_.Add(address, bytes);
     used_bytes_ += static_cast<int64_t>(bytes);
@@ -60,9 +58,10 @@ class EmulatorDevice : public Device {
   }
 
   void Free(void* address) override {
-    used_bytes_ -= static_cast<int64_t>(memory_.BytesAt(address));
+    const size_t bytes = memory_.BytesAt(address);
+    used_bytes_ -= static_cast<int64_t>(bytes);
     memory_.Remove(address);
-    ::operator delete(address, kBufferAlign);
+    Host().deallocate(address, HostBytes(bytes), kBufferAlign);
   }
 
   Status Upload(void* to, const void* from, size_t bytes) override {
@@ -133,6 +132,10 @@ class EmulatorDevice : public Device {
   }
 
  private:
+  static std::pmr::memory_resource& Host() { return *std::pmr::new_delete_resource(); }
+  // At least one byte, so that every buffer has an address of its own.
+  static size_t HostBytes(size_t bytes) { return std::max<size_t>(bytes, 1); }
+
   // A transfer between host and device cannot be replayed by a graph: drivers refuse it during a capture as well.
   Status CheckTransfer(const char* what, const void* address, size_t bytes) {
     if (capture_ != nullptr) return Internal("{} inside Capture", what);

@@ -28,7 +28,13 @@ class Checker {
   Checker(Device& device, const Row& row, const Case& c, uint64_t seed)
       : device_(device), row_(row), case_(c), random_(seed) {}
 
-  Result<CheckResult> Run(int repeats);
+  Result<CheckResult> Run(int repeats) {
+    UM_ASSIGN_OR_RETURN(CheckResult result, RunOp());
+    if (repeats > 0) {
+      UM_ASSIGN_OR_RETURN(result.microseconds, MedianMicroseconds(repeats));
+    }
+    return result;
+  }
 
  private:
   float Draw() { return std::normal_distribution<float>()(random_); }
@@ -44,8 +50,10 @@ class Checker {
   Result<std::vector<double>> Fetch(DType type, const Buffer& buffer, int64_t count);
   template <class Args>
   Status Launch(const Args& args);
+  Result<double> MedianMicroseconds(int repeats);
   Result<CheckResult> Compare(DType type, const Buffer& out, const std::vector<double>& reference);
 
+  Result<CheckResult> RunOp();
   Result<CheckResult> Embed();
   Result<CheckResult> Norm();
   Result<CheckResult> Linear();
@@ -60,8 +68,7 @@ class Checker {
   const Row& row_;
   const Case& case_;
   std::mt19937_64 random_;
-  int repeats_ = 0;
-  double microseconds_ = 0;
+  unimax::Launch launch_;
 };
 
 Result<Buffer> Checker::UploadAs(DType type, const std::vector<double>& values) {
@@ -142,21 +149,23 @@ Status Checker::Launch(const Args& args) {
   launch.grid_z = shape.grid_z;
   launch.threads = shape.threads;
   launch.shared_bytes = shape.shared_bytes;
+  launch_ = launch;
   UM_RETURN_IF_ERROR(device_.Run(launch));
-  UM_RETURN_IF_ERROR(device_.Synchronize());
+  return device_.Synchronize();
+}
+
+// The launch again, after its first result was compared: rows that work in place may be repeated on any values.
+Result<double> Checker::MedianMicroseconds(int repeats) {
   std::vector<double> times;
-  for (int i = 0; i < repeats_; ++i) {
+  for (int i = 0; i < repeats; ++i) {
     UM_RETURN_IF_ERROR(device_.Mark(0));
-    UM_RETURN_IF_ERROR(device_.Run(launch));
+    UM_RETURN_IF_ERROR(device_.Run(launch_));
     UM_RETURN_IF_ERROR(device_.Mark(1));
     UM_ASSIGN_OR_RETURN(const double ms, device_.Milliseconds(0, 1));
     times.push_back(ms * 1e3);
   }
-  if (!times.empty()) {
-    std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size()) / 2, times.end());
-    microseconds_ = times[times.size() / 2];
-  }
-  return {};
+  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size()) / 2, times.end());
+  return times[times.size() / 2];
 }
 
 Result<CheckResult> Checker::Compare(DType type, const Buffer& out, const std::vector<double>& reference) {
@@ -172,7 +181,6 @@ Result<CheckResult> Checker::Compare(DType type, const Buffer& out, const std::v
   result.norm = std::sqrt(norm);
   result.error =
       finite ? std::sqrt(difference) / std::max(result.norm, 1e-30) : std::numeric_limits<double>::infinity();
-  result.microseconds = microseconds_;
   return result;
 }
 
@@ -416,15 +424,13 @@ Result<CheckResult> Checker::Sample() {
   UM_RETURN_IF_ERROR(device_.Download(got.data(), ids.data(), got.size() * sizeof(int)));
   CheckResult result;
   result.norm = std::sqrt(static_cast<double>(case_.m));
-  result.microseconds = microseconds_;
   for (int t = 0; t < case_.m; ++t) {
     if (got[static_cast<size_t>(t)] != RefSample(logits.data() + int64_t{t} * vocab, vocab)) result.error += 1;
   }
   return result;
 }
 
-Result<CheckResult> Checker::Run(int repeats) {
-  repeats_ = repeats;
+Result<CheckResult> Checker::RunOp() {
   switch (row_.op) {
     case OpKind::kEmbed:
       return Embed();

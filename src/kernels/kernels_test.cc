@@ -27,8 +27,8 @@ void WalkTable(const EmulatorOptions& options) {
     EXPECT_GT(cases, 0) << row.kernel << " has no case that it takes";
     checked += cases;
   }
-  std::printf("lanes %d seed %llu: %d cases of %zu rows\n", options.lanes, static_cast<unsigned long long>(options.seed),
-              checked, GpuRows().size());
+  std::printf("lanes %d seed %llu: %d cases of %zu rows\n", options.lanes,
+              static_cast<unsigned long long>(options.seed), checked, GpuRows().size());
 }
 
 TEST(Table, EveryRowAt32Lanes) { WalkTable({.lanes = 32, .seed = 1, .check_races = false}); }

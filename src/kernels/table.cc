@@ -24,7 +24,7 @@ bool DecodeGrouped(const Case& c, const Limits&) { return c.decode && c.attentio
 // ---- how it is launched ----
 LaunchShape PerRow(const Case& c, const Limits&) { return {.grid_x = c.m, .threads = 256}; }
 LaunchShape PerRowSum(const Case& c, const Limits& l) {
-  return {.grid_x = c.m, .threads = c.n >= 2048 ? 1024 : 256, .shared_bytes = l.lanes * 8};
+  return {.grid_x = c.m, .threads = c.n >= 2048 ? 512 : 256, .shared_bytes = l.lanes * 8};
 }
 LaunchShape PerRowChoice(const Case& c, const Limits& l) {
   return {.grid_x = c.m, .threads = 1024, .shared_bytes = l.lanes * 8};
@@ -41,10 +41,12 @@ LaunchShape RopeSlices(const Case& c, const Limits&) {
 LaunchShape Plain(const Case& c, const Limits& l) {
   return {.grid_x = CeilDiv(c.n, 128 / l.lanes), .grid_y = CeilDiv(c.m, 4), .threads = 128};
 }
+// Few blocks get more groups each, so that every multiprocessor has 16 groups' loads in flight.
 template <int kTiles>
 LaunchShape Flat(const Case& c, const Limits& l) {
-  const int groups = 256 / l.lanes;
-  return {.grid_x = CeilDiv(c.n, 32), .threads = 256, .shared_bytes = groups * 2 * kTiles * 16 * l.tile_cols * 4};
+  const int blocks = CeilDiv(c.n, 32);
+  const int threads = kTiles <= 2 && blocks <= l.multiprocessors ? 512 : 256;
+  return {.grid_x = blocks, .threads = threads, .shared_bytes = threads / l.lanes * 2 * kTiles * 16 * l.tile_cols * 4};
 }
 LaunchShape Tiled(const Case& c, const Limits& l) {
   return {.grid_x = CeilDiv(c.m, 64),
@@ -89,7 +91,8 @@ double AttentionBytes(const Case& c) {
 }
 
 // ---- the shapes of the test ----
-constexpr Case kRowCases[] = {{.m = 1, .n = 64}, {.m = 3, .n = 576}, {.m = 9, .n = 4096}, {.m = 2, .n = 8}};
+constexpr Case kRowCases[] = {
+    {.m = 1, .n = 64}, {.m = 3, .n = 576}, {.m = 9, .n = 4096}, {.m = 2, .n = 8}, {.m = 2, .n = 9000}};
 constexpr Case kSampleCases[] = {{.m = 1, .n = 384}, {.m = 5, .n = 49152}, {.m = 2, .n = 1001}, {.m = 1, .n = 1}};
 constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
                                  {.m = 2, .n = 48, .k = 40},

@@ -13,6 +13,8 @@ namespace unimax {
 
 inline constexpr int kMaxNesting = 64;  // of sequences within sequences
 
+// The deepest nesting of brackets outside strings: the parser of the JSON library has no limit of its own.
+int JsonDepth(std::string_view text);
 // The member "type" of `spec`, an object; `what` is named in the error.
 Result<std::string> TypeOf(const nlohmann::json& spec, std::string_view what);
 Result<std::string> TextAt(const nlohmann::json& spec, const char* key);

@@ -30,11 +30,11 @@ std::optional<std::string> ReadTestFile(const std::string& path) {
   return n < 0 ? std::nullopt : std::optional<std::string>(std::move(out));
 }
 
-std::vector<nlohmann::json> ReadJsonLines(const std::string& path) {
-  std::vector<nlohmann::json> lines;
+std::vector<nlohmann::ordered_json> ReadJsonLines(const std::string& path) {
+  std::vector<nlohmann::ordered_json> lines;
   std::istringstream in(ReadTestFile(path).value_or(""));
   for (std::string line; std::getline(in, line);) {
-    if (!line.empty()) lines.push_back(nlohmann::json::parse(line, nullptr, false));
+    if (!line.empty()) lines.push_back(nlohmann::ordered_json::parse(line, nullptr, false));
   }
   return lines;
 }

@@ -10,7 +10,7 @@
 namespace unimax {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 // What a stream decoder gives for `ids`, put together.
 std::string Streamed(const Tokenizer& t, const std::vector<int>& ids, bool skip) {

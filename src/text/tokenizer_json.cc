@@ -16,26 +16,6 @@ using nlohmann::json;
 constexpr size_t kMaxBytes = 64u << 20;
 constexpr size_t kMaxAdded = 65536;
 
-// The deepest nesting of brackets outside strings: the parser of the JSON library has no limit of its own.
-int JsonDepth(std::string_view text) {
-  int depth = 0, deepest = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return deepest;
-}
-
 const json& Part(const json& root, const char* key) {
   static const json none;
   const auto it = root.find(key);

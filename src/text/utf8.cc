@@ -155,6 +155,13 @@ bool IsNumeric(char32_t c) {
   return g >= UTF8PROC_CATEGORY_ND && g <= UTF8PROC_CATEGORY_NO;
 }
 
+bool IsDecimal(char32_t c) { return Category(c) == UTF8PROC_CATEGORY_ND; }
+
+bool IsSymbol(char32_t c) {
+  const int g = Category(c);
+  return g >= UTF8PROC_CATEGORY_SM && g <= UTF8PROC_CATEGORY_SO;
+}
+
 bool IsPunctuation(char32_t c) {
   const int g = Category(c);
   return g >= UTF8PROC_CATEGORY_PC && g <= UTF8PROC_CATEGORY_PO;

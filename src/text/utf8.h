@@ -31,6 +31,8 @@ size_t Length(std::string_view text);  // in characters
 bool IsWhite(char32_t c);        // property White_Space
 bool IsWord(char32_t c);         // what \w means in Oniguruma and Rust: alphabetic, mark, decimal, connector, joiner
 bool IsNumeric(char32_t c);      // categories Nd, Nl, No
+bool IsDecimal(char32_t c);      // category Nd
+bool IsSymbol(char32_t c);       // categories S*
 bool IsPunctuation(char32_t c);  // categories P*
 bool IsMark(char32_t c);         // category Mn
 bool IsCombining(char32_t c);    // categories M*

@@ -21,16 +21,17 @@ namespace unimax::UM_PORT_NAMESPACE {
 
 inline constexpr int kLaneDims = 8;  // elements of a head that one lane holds
 
+// The elements of one head that a lane holds, as they are stored.
 template <class T>
-UM_DEVICE void LoadDims(const T* p, float (&out)[kLaneDims]) {
-  constexpr int kEach = 16 / sizeof(T);
+struct Dims {
+  static constexpr int kEach = 16 / sizeof(T);
+  Vec16 part[kLaneDims / kEach];
+  UM_DEVICE void Load(const T* p) {
 #pragma unroll
-  for (int part = 0; part < kLaneDims / kEach; ++part) {
-    const Vec16 v = Load16(p + part * kEach);
-#pragma unroll
-    for (int i = 0; i < kEach; ++i) out[part * kEach + i] = ToFloat(v.As<T>(i));
+    for (int i = 0; i < kLaneDims / kEach; ++i) part[i] = Load16(p + i * kEach);
   }
-}
+  UM_DEVICE float operator[](int i) const { return ToFloat(part[i / kEach].template As<T>(i % kEach)); }
+};
 
 // Where one query reads and writes; q and y point at [head_dim]. `tokens` = 0 marks an absent query.
 template <class T>
@@ -48,20 +49,9 @@ UM_DEVICE int TeamLanes(int head_dim) {
   return lanes;
 }
 
-// Merges a state (sum of p v, maximum, sum of p) into another.
-UM_DEVICE void MergeState(float (&acc)[kLaneDims], float& top, float& sum, const float (&acc2)[kLaneDims], float top2,
-                          float sum2) {
-  const float high = Max(top, top2);
-  const float a = top == -Infinity() ? 0.0f : Exp(top - high);
-  const float b = top2 == -Infinity() ? 0.0f : Exp(top2 - high);
-#pragma unroll
-  for (int i = 0; i < kLaneDims; ++i) acc[i] = acc[i] * a + acc2[i] * b;
-  sum = sum * a + sum2 * b;
-  top = high;
-}
-
-// Attends kQ queries of one sequence and one KV head over positions [begin, end).
-template <class T, int kQ>
+// Attends kQ queries of one sequence and one KV head over positions [begin, end); every team has kAhead tokens in
+// flight.
+template <class T, int kQ, int kAhead>
 UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int sequence, int kv_head, int begin,
                       int end) {
   const int lanes = TeamLanes(a.head_dim);
@@ -74,38 +64,46 @@ UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int
   float q[kQ][kLaneDims] = {}, acc[kQ][kLaneDims] = {}, top[kQ], sum[kQ];
 #pragma unroll
   for (int j = 0; j < kQ; ++j) {
-    if (active && queries[j].tokens > 0) LoadDims(queries[j].q + dim, q[j]);
+    if (active && queries[j].tokens > 0) {
+      Dims<T> dims;
+      dims.Load(queries[j].q + dim);
+#pragma unroll
+      for (int i = 0; i < kLaneDims; ++i) q[j][i] = dims[i];
+    }
     top[j] = -Infinity();
     sum[j] = 0;
   }
   // All teams of a group walk the same number of rounds, because their lanes shuffle together.
-  const int rounds = (end - begin + teams - 1) / teams;
-#pragma unroll 2
-  for (int round = 0; round < rounds; ++round) {
-    const int position = begin + round * teams + team;
-    const bool inside = position < end;
-    float k[kLaneDims] = {}, v[kLaneDims] = {};
-    if (inside && active) {
+  for (int at = begin; at < end; at += kAhead * teams) {
+    Dims<T> k[kAhead] = {}, v[kAhead] = {};
+#pragma unroll
+    for (int r = 0; r < kAhead; ++r) {
+      const int position = at + r * teams + team;
+      if (position >= end || !active) continue;
       const int64_t row =
           (static_cast<int64_t>(pages[position / a.page_tokens]) * a.kv_heads + kv_head) * a.page_tokens +
           position % a.page_tokens;
-      LoadDims(static_cast<const T*>(a.k_cache) + row * a.head_dim + dim, k);
-      LoadDims(static_cast<const T*>(a.v_cache) + row * a.head_dim + dim, v);
+      k[r].Load(static_cast<const T*>(a.k_cache) + row * a.head_dim + dim);
+      v[r].Load(static_cast<const T*>(a.v_cache) + row * a.head_dim + dim);
     }
 #pragma unroll
-    for (int j = 0; j < kQ; ++j) {
-      float score = 0;
+    for (int r = 0; r < kAhead; ++r) {
+      const int position = at + r * teams + team;
 #pragma unroll
-      for (int i = 0; i < kLaneDims; ++i) score += q[j][i] * k[i];
-      for (int mask = lanes / 2; mask > 0; mask /= 2) score += ShuffleXor(score, mask);
-      if (!inside || position >= queries[j].tokens) continue;  // masked: never multiplied
-      score *= a.scale;
-      const float high = Max(top[j], score);
-      const float keep = Exp(top[j] - high), p = Exp(score - high);
+      for (int j = 0; j < kQ; ++j) {
+        float score = 0;
 #pragma unroll
-      for (int i = 0; i < kLaneDims; ++i) acc[j][i] = acc[j][i] * keep + p * v[i];
-      sum[j] = sum[j] * keep + p;
-      top[j] = high;
+        for (int i = 0; i < kLaneDims; ++i) score += q[j][i] * k[r][i];
+        for (int mask = lanes / 2; mask > 0; mask /= 2) score += ShuffleXor(score, mask);
+        if (position >= end || position >= queries[j].tokens) continue;  // masked: never multiplied
+        score *= a.scale;
+        const float high = Max(top[j], score);
+        const float keep = Exp(top[j] - high), p = Exp(score - high);
+#pragma unroll
+        for (int i = 0; i < kLaneDims; ++i) acc[j][i] = acc[j][i] * keep + p * v[r][i];
+        sum[j] = sum[j] * keep + p;
+        top[j] = high;
+      }
     }
   }
 
@@ -203,7 +201,8 @@ UM_DEVICE void AttentionDecode(const AttentionArgs& a) {
     queries[j].partial = a.splits > 1 ? a.partial + (row_head * a.splits + split) * (a.head_dim + 2) : nullptr;
     queries[j].tokens = present ? tokens : 0;
   }
-  Attend<T, kQ>(a, queries, a.sequences[row], kv_head, begin, end);
+  constexpr int kAhead = kQ == 1 ? 4 : 2;
+  Attend<T, kQ, kAhead>(a, queries, a.sequences[row], kv_head, begin, end);
   if (a.splits == 1) return;
 
   // The block that finishes last merges; the counter returns to zero for the next launch.
@@ -247,7 +246,7 @@ UM_DEVICE void AttentionPrefill(const AttentionArgs& a) {
       if (present) ++rows;
       tokens = queries[j].tokens > tokens ? queries[j].tokens : tokens;
     }
-    Attend<T, kQ>(a, queries, sequence, kv_head, 0, tokens);
+    Attend<T, kQ, 1>(a, queries, sequence, kv_head, 0, tokens);
     Barrier();  // orders the reads of the states before the next sequence's writes
     begin += rows;
   }

@@ -32,10 +32,6 @@ constexpr std::array<EmulatorEntry, kCount> kEntries = Entries();
 }  // namespace
 }  // namespace UM_PORT_NAMESPACE
 
-#if UM_EMULATOR_LANES == 32
-std::span<const EmulatorEntry> EmulatorEntries32() { return UM_PORT_NAMESPACE::kEntries; }
-#else
-std::span<const EmulatorEntry> EmulatorEntries64() { return UM_PORT_NAMESPACE::kEntries; }
-#endif
+std::span<const EmulatorEntry> UM_EMULATOR_ENTRIES() { return UM_PORT_NAMESPACE::kEntries; }
 
 }  // namespace unimax

@@ -5,7 +5,7 @@
 // the
 //            block streams both strips once; the batch stands on the column side of the matrix instruction.
 // Bound:     memory. bytes = N*K*2 + M*(K+N)*2; the next kDepth tiles are in flight while these are multiplied.
-// Launch:    grid ceil(N/32); threads 128..512; shared groups * 2 * kTiles * 16 * kTileCols * 4.
+// Launch:    grid ceil(N/32); threads 256 or 512; shared groups * 2 * kTiles * 16 * kTileCols * 4.
 // Reference: RefLinear. Sum order: k-tiles of a group in turn, then groups in turn.
 // Source:    FlashDecoding++ (arXiv 2311.01282), section 4: flat GEMM with double buffering.
 #pragma once
@@ -16,7 +16,7 @@
 namespace unimax::UM_PORT_NAMESPACE {
 
 inline constexpr int kFlatStrips = 2;  // strips a block: more reuse of x, and gate and up of a column in one block
-inline constexpr int kFlatDepth = 4;   // k-tiles a group loads ahead
+inline constexpr int kFlatDepth = 2;   // k-tiles a group loads at once, twice: 8 KB in flight, within 128 registers
 
 // Writes one finished sum: bias and residual are added, then it is stored wide or narrow.
 template <class T>
@@ -33,13 +33,13 @@ UM_DEVICE void StoreLinear(const LinearArgs& a, int row, int n, float sum) {
 
 UM_DEVICE float Silu(float x) { return x / (1.0f + Exp(-x)); }
 
+// The next kFlatDepth k-tiles of a group, of both strips.
 template <class T>
 struct FlatTiles {
   FragA<T> a[kFlatDepth][kFlatStrips];
 };
 
-// Loads the next kFlatDepth k-tiles of this group, beginning at `tile`; beyond the end it repeats the last one, whose
-// product is then skipped.
+// Loads k-tiles tile, tile + step, ...; beyond the end it repeats the last one, whose product counts as zero.
 template <class T>
 UM_DEVICE void LoadFlat(FlatTiles<T>& t, const char* w, int64_t strip_bytes, int tile, int step, int tiles) {
 #pragma unroll
@@ -53,18 +53,21 @@ UM_DEVICE void LoadFlat(FlatTiles<T>& t, const char* w, int64_t strip_bytes, int
 
 template <class T, int kTiles>
 UM_DEVICE void MultiplyFlat(FragC (&sum)[kFlatStrips][kTiles], const FlatTiles<T>& t, const LinearArgs& a, int tile,
-                            int step, int tiles) {
+                            int step) {
   const T* x = static_cast<const T*>(a.x);
 #pragma unroll
-  for (int d = 0; d < kFlatDepth; ++d) {
-    const int k = tile + d * step;
-    if (k >= tiles) break;
+  for (int c = 0; c < kTiles; ++c) {
+    const T* column = x + static_cast<int64_t>(c) * kTileCols * a.x_stride;
+    FragB<T> b[kFlatDepth];
 #pragma unroll
-    for (int c = 0; c < kTiles; ++c) {
-      const T* column = x + static_cast<int64_t>(c) * kTileCols * a.x_stride + k * kTileK;
-      const FragB<T> b = LoadX<T>(column, a.x_stride, a.m - c * kTileCols, a.k - k * kTileK);
+    for (int d = 0; d < kFlatDepth; ++d) {
+      const int k = (tile + d * step) * kTileK;
+      b[d] = LoadX<T>(column + k, a.x_stride, a.m - c * kTileCols, a.k - k);  // zero beyond K
+    }
 #pragma unroll
-      for (int s = 0; s < kFlatStrips; ++s) Mma<T>(sum[s][c], t.a[d][s], b);
+    for (int d = 0; d < kFlatDepth; ++d) {
+#pragma unroll
+      for (int s = 0; s < kFlatStrips; ++s) Mma<T>(sum[s][c], t.a[d][s], b[d]);
     }
   }
 }
@@ -79,17 +82,23 @@ UM_DEVICE void LinearFlat(const LinearArgs& a) {
   const int64_t second = first + 1 < strips ? strip_bytes : 0;
   const char* w = static_cast<const char*>(a.w) + first * strip_bytes;
   const int step = Groups();
+  const int stride = kFlatDepth * step;
 
-  FlatTiles<T> now, next;
-  LoadFlat<T>(now, w, second, Group() < tiles ? Group() : tiles - 1, step, tiles);  // weights depend on no other launch
+  LetNextStart();  // its blocks may load their first weights as soon as this grid leaves room
+  FlatTiles<T> even, odd;
+  int tile = Group();
+  LoadFlat<T>(even, w, second, tile, step, tiles);  // weights depend on no other launch
   WaitForPrevious();
   FragC sum[kFlatStrips][kTiles] = {};
-  for (int tile = Group(); tile < tiles; tile += kFlatDepth * step) {
-    if (tile + kFlatDepth * step < tiles) LoadFlat<T>(next, w, second, tile + kFlatDepth * step, step, tiles);
-    MultiplyFlat<T, kTiles>(sum, now, a, tile, step, tiles);
-    now = next;
+  // Two buffers in turn: one is filled while the other is multiplied, and neither is ever copied.
+  while (true) {
+    if (tile + stride < tiles) LoadFlat<T>(odd, w, second, tile + stride, step, tiles);
+    MultiplyFlat<T, kTiles>(sum, even, a, tile, step);
+    if ((tile += stride) >= tiles) break;
+    if (tile + stride < tiles) LoadFlat<T>(even, w, second, tile + stride, step, tiles);
+    MultiplyFlat<T, kTiles>(sum, odd, a, tile, step);
+    if ((tile += stride) >= tiles) break;
   }
-  LetNextStart();
 
   // Sums of the groups meet in shared memory: [group][strip][column tile][column][row].
   constexpr int kCells = kTileRows * kTileCols;

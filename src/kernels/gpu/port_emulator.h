@@ -17,8 +17,10 @@
 
 #if UM_EMULATOR_LANES == 32
 #define UM_PORT_NAMESPACE emulator32
+#define UM_EMULATOR_ENTRIES EmulatorEntries32
 #elif UM_EMULATOR_LANES == 64
 #define UM_PORT_NAMESPACE emulator64
+#define UM_EMULATOR_ENTRIES EmulatorEntries64
 #else
 #error "UM_EMULATOR_LANES is 32 or 64"
 #endif

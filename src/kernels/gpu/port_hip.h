@@ -76,13 +76,16 @@ UM_DEVICE V ShuffleXor(V v, int mask) {
 }
 UM_DEVICE float Max(float a, float b) { return __builtin_fmaxf(a, b); }
 UM_DEVICE float Min(float a, float b) { return __builtin_fminf(a, b); }
-UM_DEVICE float GroupSum(float v) {
-  for (int mask = kLanes / 2; mask > 0; mask /= 2) v += ShuffleXor(v, mask);
+template <class Combine>
+UM_DEVICE float Butterfly(float v, Combine combine) {
+  for (int distance = kLanes / 2; distance > 0; distance /= 2) v = combine(v, ShuffleXor(v, distance));
   return v;
 }
+UM_DEVICE float GroupSum(float v) {
+  return Butterfly(v, [](float a, float b) { return a + b; });
+}
 UM_DEVICE float GroupMax(float v) {
-  for (int mask = kLanes / 2; mask > 0; mask /= 2) v = Max(v, ShuffleXor(v, mask));
-  return v;
+  return Butterfly(v, [](float a, float b) { return Max(a, b); });
 }
 // No dependent launches here.
 UM_DEVICE void WaitForPrevious() {}
@@ -97,22 +100,19 @@ struct f16 {
 UM_DEVICE float ToFloat(float v) { return v; }
 UM_DEVICE float ToFloat(bf16 v) { return BitCopy<float>(static_cast<uint32_t>(v.bits) << 16); }
 UM_DEVICE float ToFloat(f16 v) { return static_cast<float>(BitCopy<_Float16>(v.bits)); }
-template <class T>
-UM_DEVICE T FromFloat(float f);
-template <>
-UM_DEVICE float FromFloat<float>(float f) {
-  return f;
-}
-// To nearest even; NaN stays NaN.
-template <>
-UM_DEVICE bf16 FromFloat<bf16>(float f) {
+UM_DEVICE uint16_t RoundToBF16(float f) {  // to nearest even; NaN stays NaN
   const uint32_t u = BitCopy<uint32_t>(f);
   const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
-  return {static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded)};
+  return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded);
 }
-template <>
-UM_DEVICE f16 FromFloat<f16>(float f) {
-  return {BitCopy<uint16_t>(static_cast<_Float16>(f))};
+template <class T>
+UM_DEVICE T FromFloat(float f) {
+  if constexpr (__is_same(T, bf16))
+    return {RoundToBF16(f)};
+  else if constexpr (__is_same(T, f16))
+    return {BitCopy<uint16_t>(static_cast<_Float16>(f))};
+  else
+    return T(f);
 }
 
 using Words4 = uint32_t __attribute__((ext_vector_type(4)));
@@ -120,20 +120,13 @@ struct alignas(16) Vec16 {
   uint32_t w[4];
   template <class T>
   UM_DEVICE T As(int i) const {
-    if constexpr (sizeof(T) == 4) {
-      return BitCopy<T>(w[i]);
-    } else {
-      return BitCopy<T>(static_cast<uint16_t>(w[i / 2] >> (16 * (i % 2))));
-    }
+    T v;
+    __builtin_memcpy(&v, reinterpret_cast<const char*>(w) + i * static_cast<int>(sizeof(T)), sizeof(T));
+    return v;
   }
   template <class T>
   UM_DEVICE void Put(int i, T v) {
-    if constexpr (sizeof(T) == 4) {
-      w[i] = BitCopy<uint32_t>(v);
-    } else {
-      const uint32_t half = BitCopy<uint16_t>(v);
-      w[i / 2] = i % 2 ? (w[i / 2] & 0xffffu) | (half << 16) : (w[i / 2] & 0xffff0000u) | half;
-    }
+    __builtin_memcpy(reinterpret_cast<char*>(w) + i * static_cast<int>(sizeof(T)), &v, sizeof(T));
   }
 };
 // Global addresses as such: a generic pointer would give the slower flat_load.

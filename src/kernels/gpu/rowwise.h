@@ -15,15 +15,13 @@
 
 namespace unimax::UM_PORT_NAMESPACE {
 
-// Sum over the block in fixed order; every thread gets it. Uses the first kLanes floats of shared memory.
+// Sum over the block (at most kLanes groups) in fixed order; every thread gets it. Uses kLanes floats of shared memory.
 UM_DEVICE float BlockSum(float v) {
   Shared<float> sums(0);
   v = GroupSum(v);
   if (Lane() == 0) sums.Set(Group(), v);
   Barrier();  // orders every group's sum before it is read
-  float total = 0;
-  for (int g = 0; g < Groups(); ++g) total += sums.Get(g);
-  return total;
+  return GroupSum(Lane() < Groups() ? sums.Get(Lane()) : 0.0f);
 }
 
 UM_DEVICE void EmbedPlain(const EmbedArgs& a) {
@@ -49,16 +47,36 @@ UM_DEVICE void EmbedPacked(const EmbedArgs& a) {
   }
 }
 
+// A thread keeps its first kNormKeep values between the two passes; wider rows read the rest again.
+inline constexpr int kNormKeep = 8;
 template <class T>
 UM_DEVICE void Norm(const NormArgs& a) {
+  LetNextStart();
+  float weight[kNormKeep], x[kNormKeep];
+#pragma unroll
+  for (int i = 0; i < kNormKeep; ++i) {  // the weight depends on no other launch
+    const int c = Thread() + i * BlockThreads();
+    weight[i] = c < a.cols ? a.weight[c] : 0.0f;
+  }
   WaitForPrevious();
-  const float* x = a.x + static_cast<int64_t>(BlockX()) * a.cols;
+  const float* row = a.x + static_cast<int64_t>(BlockX()) * a.cols;
   T* y = static_cast<T*>(a.y) + static_cast<int64_t>(BlockX()) * a.cols;
   float squares = 0;
-  for (int c = Thread(); c < a.cols; c += BlockThreads()) squares += x[c] * x[c];
+#pragma unroll
+  for (int i = 0; i < kNormKeep; ++i) {
+    const int c = Thread() + i * BlockThreads();
+    x[i] = c < a.cols ? row[c] : 0.0f;
+    squares += x[i] * x[i];
+  }
+  const int rest = Thread() + kNormKeep * BlockThreads();
+  for (int c = rest; c < a.cols; c += BlockThreads()) squares += row[c] * row[c];
   const float scale = Rsqrt(BlockSum(squares) / static_cast<float>(a.cols) + a.eps);
-  LetNextStart();
-  for (int c = Thread(); c < a.cols; c += BlockThreads()) y[c] = FromFloat<T>(x[c] * scale * a.weight[c]);
+#pragma unroll
+  for (int i = 0; i < kNormKeep; ++i) {
+    const int c = Thread() + i * BlockThreads();
+    if (c < a.cols) y[c] = FromFloat<T>(x[i] * scale * weight[i]);
+  }
+  for (int c = rest; c < a.cols; c += BlockThreads()) y[c] = FromFloat<T>(row[c] * scale * a.weight[c]);
 }
 
 // Thread i of a row takes pair i of the q heads, then of the k heads, then copies its part of v.

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+// Expressions.
+#include <algorithm>
+#include <utility>
+
+#include "text/jinja_interp.h"
+
+namespace unimax::jinja {
+namespace {
+
+struct Nest {
+  explicit Nest(int& count) : count_(count) { ++count_; }
+  ~Nest() { --count_; }
+  Nest(const Nest&) = delete;
+  Nest& operator=(const Nest&) = delete;
+  int& count_;
+};
+
+}  // namespace
+
+Value Interpreter::Lookup(const std::string& name, const Scope* scope) const {
+  for (; scope != nullptr; scope = scope->parent) {
+    const auto it = scope->names.find(name);
+    if (it != scope->names.end()) return it->second;
+  }
+  return {};
+}
+
+Result<Value> Interpreter::Eval(const Expr& e, Scope* scope) {
+  const Nest nest(depth_);
+  UM_RETURN_IF_ERROR(Step());
+  switch (e.kind) {
+    case ExprKind::kString:
+      return heap_.String(e.text);
+    case ExprKind::kConst:
+      return e.constant;
+    case ExprKind::kName:
+      return Lookup(e.text, scope);
+    case ExprKind::kList:
+    case ExprKind::kTuple:
+      return EvalList(e, scope);
+    case ExprKind::kDict:
+      return EvalDict(e, scope);
+    case ExprKind::kAttr: {
+      UM_ASSIGN_OR_RETURN(const Value object, Eval(*e.args[0], scope));
+      return Attribute(object, e.text);
+    }
+    case ExprKind::kItem:
+      return EvalItem(e, scope);
+    case ExprKind::kCall:
+      return EvalCall(e, scope, nullptr);
+    case ExprKind::kFilter:
+      return EvalFilter(e, scope, nullptr);
+    case ExprKind::kTest: {
+      UM_ASSIGN_OR_RETURN(const Value self, Eval(*e.args[0], scope));
+      UM_ASSIGN_OR_RETURN(const Args args, EvalArgs(e.call, scope));
+      UM_ASSIGN_OR_RETURN(const bool holds, Test(e.text, self, args));
+      return Value::Bool(holds);
+    }
+    case ExprKind::kNot: {
+      UM_ASSIGN_OR_RETURN(const Value v, Eval(*e.args[0], scope));
+      return Value::Bool(!Truthy(v));
+    }
+    case ExprKind::kNeg:
+    case ExprKind::kPos:
+      return EvalSign(e, scope);
+    case ExprKind::kBinary: {
+      UM_ASSIGN_OR_RETURN(const Value a, Eval(*e.args[0], scope));
+      UM_ASSIGN_OR_RETURN(const Value b, Eval(*e.args[1], scope));
+      return Binary(e.op, a, b);
+    }
+    case ExprKind::kConcat:
+      return EvalConcat(e, scope);
+    case ExprKind::kCompare:
+      return EvalCompare(e, scope);
+    case ExprKind::kAnd:
+    case ExprKind::kOr: {
+      UM_ASSIGN_OR_RETURN(const Value a, Eval(*e.args[0], scope));
+      return Truthy(a) == (e.kind == ExprKind::kOr) ? a : Eval(*e.args[1], scope);
+    }
+    case ExprKind::kCond: {
+      UM_ASSIGN_OR_RETURN(const Value test, Eval(*e.args[0], scope));
+      if (Truthy(test)) return Eval(*e.args[1], scope);
+      return e.args[2] != nullptr ? Eval(*e.args[2], scope) : Result<Value>(Value());
+    }
+    case ExprKind::kSlice:
+    case ExprKind::kNsRef:
+      break;
+  }
+  return Error("this expression cannot stand here");
+}
+
+Result<Value> Interpreter::EvalSign(const Expr& e, Scope* scope) {
+  UM_ASSIGN_OR_RETURN(const Value v, Eval(*e.args[0], scope));
+  if (!v.IsNumber()) return Error(fmt::format("bad operand type for unary sign: '{}'", TypeName(v)));
+  if (e.kind == ExprKind::kPos) return v.Is(Kind::kBool) ? Value::Integer(v.AsInt()) : v;
+  if (v.Is(Kind::kFloat)) return Value::Float(-v.d);
+  Int result = 0;
+  if (__builtin_sub_overflow(Int{0}, v.AsInt(), &result)) return Error("a number is too large");
+  return Value::Integer(result);
+}
+
+Result<Value> Interpreter::EvalList(const Expr& e, Scope* scope) {
+  std::vector<Value> items;
+  items.reserve(e.args.size());
+  for (const ExprPtr& arg : e.args) {
+    UM_ASSIGN_OR_RETURN(const Value v, Eval(*arg, scope));
+    items.push_back(v);
+  }
+  return e.kind == ExprKind::kList ? heap_.List(std::move(items)) : heap_.Tuple(std::move(items));
+}
+
+Result<Value> Interpreter::EvalDict(const Expr& e, Scope* scope) {
+  const Value dict = heap_.Dict();
+  for (size_t i = 0; i + 1 < e.args.size(); i += 2) {
+    UM_ASSIGN_OR_RETURN(const Value key, Eval(*e.args[i], scope));
+    UM_ASSIGN_OR_RETURN(const Value value, Eval(*e.args[i + 1], scope));
+    UM_RETURN_IF_ERROR(Charge(2 * sizeof(Value) + 64));
+    if (!dict.dict().Set(key, value)) return Error(fmt::format("unhashable type: '{}'", TypeName(key)));
+  }
+  return dict;
+}
+
+Result<Value> Interpreter::EvalItem(const Expr& e, Scope* scope) {
+  UM_ASSIGN_OR_RETURN(const Value object, Eval(*e.args[0], scope));
+  const Expr& key = *e.args[1];
+  if (key.kind != ExprKind::kSlice) {
+    UM_ASSIGN_OR_RETURN(const Value k, Eval(key, scope));
+    return Item(object, k);
+  }
+  Value parts[3];
+  for (size_t i = 0; i < 3; ++i) {
+    parts[i] = Value::None();
+    if (key.args[i] == nullptr) continue;
+    UM_ASSIGN_OR_RETURN(parts[i], Eval(*key.args[i], scope));
+  }
+  return SliceOf(object, parts[0], parts[1], parts[2]);
+}
+
+Result<Value> Interpreter::EvalConcat(const Expr& e, Scope* scope) {
+  Text out;
+  for (const ExprPtr& arg : e.args) {
+    UM_ASSIGN_OR_RETURN(const Value v, Eval(*arg, scope));
+    const Text part = ToText(v);
+    UM_RETURN_IF_ERROR(Charge(part.size()));
+    out.Append(part);
+  }
+  return Str(std::move(out));
+}
+
+Result<Value> Interpreter::EvalCompare(const Expr& e, Scope* scope) {
+  UM_ASSIGN_OR_RETURN(Value left, Eval(*e.args[0], scope));
+  for (size_t i = 0; i < e.cmps.size(); ++i) {
+    UM_ASSIGN_OR_RETURN(const Value right, Eval(*e.args[i + 1], scope));
+    UM_ASSIGN_OR_RETURN(const bool holds, Compare(e.cmps[i], left, right));
+    if (!holds) return Value::Bool(false);
+    left = right;
+  }
+  return Value::Bool(true);
+}
+
+Result<Args> Interpreter::EvalArgs(const CallArgs& call, Scope* scope) {
+  Args args;
+  for (const ExprPtr& e : call.positional) {
+    UM_ASSIGN_OR_RETURN(const Value v, Eval(*e, scope));
+    args.positional.push_back(v);
+  }
+  for (const auto& [name, e] : call.named) {
+    UM_ASSIGN_OR_RETURN(const Value v, Eval(*e, scope));
+    args.named.emplace_back(name, v);
+  }
+  if (call.star != nullptr) {
+    UM_ASSIGN_OR_RETURN(const Value list, Eval(*call.star, scope));
+    UM_ASSIGN_OR_RETURN(const std::vector<Value> items, Iterate(list));
+    args.positional.insert(args.positional.end(), items.begin(), items.end());
+  }
+  if (call.double_star != nullptr) {
+    UM_ASSIGN_OR_RETURN(const Value dict, Eval(*call.double_star, scope));
+    if (!dict.Is(Kind::kDict)) return Error("what follows ** is not a mapping");
+    for (const auto& [key, v] : dict.dict().items) {
+      if (!key.Is(Kind::kText)) return Error("keywords must be strings");
+      args.named.emplace_back(key.bytes(), v);
+    }
+  }
+  return args;
+}
+
+Result<Value> Interpreter::EvalCall(const Expr& e, Scope* scope, const Value* caller) {
+  UM_ASSIGN_OR_RETURN(const Value callee, Eval(*e.args[0], scope));
+  UM_ASSIGN_OR_RETURN(Args args, EvalArgs(e.call, scope));
+  if (caller != nullptr) args.named.emplace_back("caller", *caller);
+  if (callee.IsUndefined()) {
+    const Expr& what = *e.args[0];
+    return Error(fmt::format("'{}' is undefined", what.text.empty() ? "a called value" : what.text));
+  }
+  return Call(callee, args);
+}
+
+Result<Value> Interpreter::EvalFilter(const Expr& e, Scope* scope, const Value* input) {
+  Value self;
+  if (e.args[0] == nullptr) {
+    if (input == nullptr) return Error("a filter has no input");
+    self = *input;
+  } else if (e.args[0]->kind == ExprKind::kFilter) {
+    const Nest nest(depth_);
+    UM_RETURN_IF_ERROR(Step());
+    UM_ASSIGN_OR_RETURN(self, EvalFilter(*e.args[0], scope, input));
+  } else {
+    UM_ASSIGN_OR_RETURN(self, Eval(*e.args[0], scope));
+  }
+  UM_ASSIGN_OR_RETURN(const Args args, EvalArgs(e.call, scope));
+  return Filter(e.text, self, args);
+}
+
+Result<Value> Interpreter::Filter(std::string_view name, const Value& self, const Args& args) {
+  const FilterRow* row = FindFilter(name);
+  if (row == nullptr) return Error(fmt::format("no filter named '{}'", name));
+  return row->run(*this, self, args);
+}
+
+Result<bool> Interpreter::Test(std::string_view name, const Value& self, const Args& args) {
+  const TestRow* row = FindTest(name);
+  if (row == nullptr) return Error(fmt::format("no test named '{}'", name));
+  return row->run(*this, self, args);
+}
+
+Result<Value> Interpreter::Call(const Value& callee, const Args& args) {
+  UM_RETURN_IF_ERROR(Step());
+  switch (callee.kind) {
+    case Kind::kMacro:
+      return CallMacro(*static_cast<MacroObject*>(callee.o), args);
+    case Kind::kLoop:
+      return CallLoop(*static_cast<LoopObject*>(callee.o), args);
+    case Kind::kMethod:
+    case Kind::kFunction: {
+      const auto& method = *static_cast<MethodObject*>(callee.o);
+      return method.row->run(*this, method.self, args);
+    }
+    case Kind::kJoiner: {
+      auto& joiner = *static_cast<CyclerObject*>(callee.o);
+      return joiner.at++ == 0 ? heap_.String("") : joiner.items[0];
+    }
+    default:
+      return Error(fmt::format("'{}' object is not callable", TypeName(callee)));
+  }
+}
+
+Result<std::vector<Value>> Interpreter::Bind(const Args& args, std::initializer_list<std::string_view> names,
+                                             size_t required) {
+  if (args.positional.size() > names.size()) {
+    return Error(fmt::format("takes at most {} arguments, not {}", names.size(), args.positional.size()));
+  }
+  std::vector<Value> values = args.positional;
+  values.resize(names.size(), Value::Missing());
+  for (const auto& [name, v] : args.named) {
+    const auto it = std::find(names.begin(), names.end(), name);
+    if (it == names.end()) return Error(fmt::format("unexpected keyword argument '{}'", name));
+    Value& slot = values[static_cast<size_t>(it - names.begin())];
+    if (!slot.IsMissing()) return Error(fmt::format("got multiple values for argument '{}'", name));
+    slot = v;
+  }
+  for (size_t i = 0; i < required; ++i) {
+    if (values[i].IsMissing()) return Error(fmt::format("missing required argument '{}'", *(names.begin() + i)));
+  }
+  return values;
+}
+
+Result<Int> Interpreter::IntOf(const Value& v) {
+  if (!v.IsInteger()) return Error(fmt::format("'{}' object is not an integer", TypeName(v)));
+  return v.AsInt();
+}
+
+}  // namespace unimax::jinja

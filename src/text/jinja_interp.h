@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// Walks the tree of a template with a budget. Everything a template can reach goes through this class; it can reach
+// nothing but its inputs and the tables of filters, tests, methods and functions.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "text/chat_template.h"
+#include "text/jinja_ast.h"
+#include "text/jinja_value.h"
+#include "text/vocabulary.h"
+
+namespace unimax::jinja {
+
+struct Args {
+  std::vector<Value> positional;
+  std::vector<std::pair<std::string, Value>> named;
+};
+
+class Interpreter;
+using FilterFunction = Result<Value> (*)(Interpreter&, const Value& self, const Args&);
+using TestFunction = Result<bool> (*)(Interpreter&, const Value& self, const Args&);
+struct FilterRow {
+  std::string_view name;
+  FilterFunction run;
+};
+struct TestRow {
+  std::string_view name;
+  TestFunction run;
+};
+
+std::span<const FilterRow> TextFilters();
+std::span<const FilterRow> ListFilters();
+std::span<const FilterRow> NumberFilters();
+std::span<const TestRow> Tests();
+std::span<const FilterRow> TextMethods();
+std::span<const FilterRow> ListMethods();
+std::span<const FilterRow> DictMethods();
+std::span<const FilterRow> GlobalFunctions();  // `self` is none
+const FilterRow* FindFilter(std::string_view name);
+const TestRow* FindTest(std::string_view name);
+// Whether the sandbox forbids this method because it changes a list or a dict.
+bool ChangesContainer(std::string_view method);
+
+struct Scope final : Object {
+  Scope* parent = nullptr;
+  StringMap<Value> names;
+};
+struct MacroObject final : Object {
+  const Stmt* stmt = nullptr;
+  Scope* scope = nullptr;
+};
+struct LoopObject final : Object {
+  std::vector<Value> items;
+  size_t at = 0;
+  int depth = 1;
+  const Stmt* stmt = nullptr;
+  Scope* scope = nullptr;  // around the loop
+  Value changed = Value::Missing();
+};
+struct MethodObject final : Object {  // also a global function, and the methods of loops and cyclers
+  Value self;
+  const FilterRow* row = nullptr;
+};
+struct CyclerObject final : Object {  // also a joiner: items[0] is its separator, `at` says whether it was called
+  std::vector<Value> items;
+  size_t at = 0;
+};
+
+class Interpreter {
+ public:
+  Interpreter(const TemplateBudget& budget, int64_t now) : budget_(budget), heap_(budget.heap_bytes), now_(now) {}
+
+  Result<Text> Run(const Program& program, const Value& context);
+
+  Heap& heap() { return heap_; }
+  int64_t now() const { return now_; }
+  Status Error(std::string_view reason) const;
+  // Counts work; an error when steps or heap are used up.
+  Status Step(int64_t n = 1);
+  Status Charge(size_t bytes);  // before a large object is made
+
+  Result<Value> Call(const Value& callee, const Args& args);
+  Result<Value> Filter(std::string_view name, const Value& self, const Args& args);
+  Result<bool> Test(std::string_view name, const Value& self, const Args& args);
+  Result<Value> Attribute(const Value& object, const std::string& name);  // object.name
+  Result<Value> Item(const Value& object, const Value& key);              // object[key]
+  Result<Value> Path(Value object, const Value& path);                    // what attribute= means: "a.b.0" or an index
+  Result<std::vector<Value>> Iterate(const Value& v);                     // empties generators
+  Result<Value> Binary(Op op, const Value& a, const Value& b);
+  Result<bool> Compare(Cmp cmp, const Value& a, const Value& b);
+  Result<Value> SliceOf(const Value& object, const Value& start, const Value& stop, const Value& step);
+  // The values of parameters by name, kMissing where not given. Errors: one too many, an unknown name, a required one
+  // (the first `required`) not given.
+  Result<std::vector<Value>> Bind(const Args& args, std::initializer_list<std::string_view> names, size_t required);
+  Result<Int> IntOf(const Value& v);  // errors on anything but integers
+  Value Str(Text text) { return heap_.String(std::move(text)); }
+
+ private:
+  struct Deeper;  // counts nesting while it lives
+
+  Status ExecBody(const Body& body, Scope* scope);
+  Status Exec(const Stmt& s, Scope* scope);
+  Status ExecFor(const Stmt& s, Scope* scope);
+  Status RunLoop(const Stmt& s, std::vector<Value> items, int depth, Scope* scope);
+  Status ExecSet(const Stmt& s, Scope* scope);
+  Status ExecCallBlock(const Stmt& s, Scope* scope);
+  Status ExecWith(const Stmt& s, Scope* scope);
+  Status Output(const Value& v);
+  Status Emit(const Text& text);
+  // Runs `body` in a fresh scope and gives what it wrote.
+  Result<Text> Capture(const Body& body, Scope* scope);
+  Status Assign(const Expr& target, const Value& value, Scope* scope);
+
+  Result<Value> Eval(const Expr& e, Scope* scope);
+  Result<Value> EvalItem(const Expr& e, Scope* scope);
+  Result<Value> EvalCall(const Expr& e, Scope* scope, const Value* caller);
+  Result<Value> EvalList(const Expr& e, Scope* scope);
+  Result<Value> EvalDict(const Expr& e, Scope* scope);
+  Result<Value> EvalCompare(const Expr& e, Scope* scope);
+  Result<Value> EvalConcat(const Expr& e, Scope* scope);
+  Result<Value> EvalFilter(const Expr& e, Scope* scope, const Value* input);
+  Result<Value> EvalSign(const Expr& e, Scope* scope);
+  Result<Args> EvalArgs(const CallArgs& call, Scope* scope);
+  Result<Value> CallMacro(const MacroObject& macro, const Args& args);
+  Result<Value> CallLoop(LoopObject& loop, const Args& args);
+  Result<Value> LoopAttribute(const Value& object, const std::string& name);
+  Result<Value> Method(const Value& self, std::span<const FilterRow> rows, std::string_view name);
+  Value Lookup(const std::string& name, const Scope* scope) const;
+  Scope* NewScope(Scope* parent);
+
+  enum class Flow { kNext, kBreak, kContinue };
+  TemplateBudget budget_;
+  Heap heap_;
+  int64_t now_;
+  int64_t steps_ = 0;
+  int depth_ = 0, calls_ = 0;
+  int line_ = 0;
+  Flow flow_ = Flow::kNext;
+  bool autoescape_ = false;
+  Text* out_ = nullptr;
+};
+
+// Variables and results as JSON.
+Result<Value> FromJson(Heap& heap, std::string_view json, bool untrusted);  // errors: kBadModel
+struct JsonStyle {
+  bool ascii = false, sort_keys = false;
+  std::optional<std::string> indent;  // none: one line
+  std::string item_separator = ", ", key_separator = ": ";
+};
+Result<Text> ToJson(Interpreter& in, const Value& v, const JsonStyle& style);
+
+// Python's "%" and str.format.
+Result<Value> PercentFormat(Interpreter& in, const Text& format, const Value& args);
+Result<Value> BraceFormat(Interpreter& in, const Text& format, const Args& args);
+Text EscapeHtml(const Text& text);
+std::string FormatTime(std::string_view format, int64_t seconds);
+
+}  // namespace unimax::jinja

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// String operations that filters and methods share. All keep the origin of what they keep.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "text/jinja_interp.h"
+
+namespace unimax::jinja {
+
+Text UpperOf(const Text& text);
+Text LowerOf(const Text& text);  // with the final sigma of Python
+Text CapitalOf(const Text& text);
+Text TitleOf(const Text& text);  // str.title
+// Without the characters of `chars` (none: white space) at its ends.
+Text StripOf(const Text& text, const std::optional<std::string>& chars, bool left, bool right);
+// [begin, end) of the parts between runs of white space.
+std::vector<std::pair<size_t, size_t>> WordsOf(const Text& text);
+// `count` below 0: all.
+Result<Value> ReplaceIn(Interpreter& in, const Text& text, const Text& from, const Text& to, Int count);
+enum class Side { kLeft, kRight, kBoth };  // where the padding goes
+Result<Value> Pad(Interpreter& in, const Text& text, Int width, const std::string& fill, Side side);
+bool IsPythonSpace(char32_t c);
+
+}  // namespace unimax::jinja

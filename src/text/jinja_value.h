@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// Values of the template language: Python's, as far as templates can tell. Values are small and point into the heap of
+// one rendering; the heap owns every object until the rendering ends.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+
+namespace unimax::jinja {
+
+using Int = __int128;  // Python's integers have no end; templates stay far below this one's
+
+// A string that knows which of its bytes are untrusted (came from outside the template).
+class Text {
+ public:
+  Text() = default;
+  explicit Text(std::string bytes, bool untrusted = false);
+  const std::string& bytes() const { return bytes_; }
+  size_t size() const { return bytes_.size(); }
+  void Append(std::string_view bytes, bool untrusted);
+  void Append(const Text& other);
+  void Append(const Text& other, size_t begin, size_t end);  // bytes [begin, end) of `other`
+  Text Slice(size_t begin, size_t end) const;
+  bool UntrustedAt(size_t at) const;
+  bool AnyUntrusted() const;
+  // Ends of runs of equal origin, and whether the run is untrusted; they cover the string.
+  const std::vector<std::pair<size_t, bool>>& runs() const { return runs_; }
+
+ private:
+  std::string bytes_;
+  std::vector<std::pair<size_t, bool>> runs_;
+};
+
+enum class Kind : uint8_t {
+  kMissing,
+  kUndefined,
+  kNone,
+  kBool,
+  kInt,
+  kFloat,
+  kText,
+  kList,
+  kTuple,
+  kDict,
+  kDictView,
+  kGenerator,
+  kNamespace,
+  kMacro,
+  kLoop,
+  kJoiner,
+  kCycler,
+  kMethod,
+  kFunction
+};
+
+struct Object {
+  virtual ~Object() = default;
+};
+struct TextObject;
+struct ListObject;
+struct DictObject;
+
+struct Value {
+  Kind kind = Kind::kUndefined;
+  union {
+    bool b;
+    Int i;
+    double d;
+    Object* o;
+  };
+  Value() : i(0) {}
+  static Value Missing() { return OfKind(Kind::kMissing); }  // an argument that was not given
+  static Value None() { return OfKind(Kind::kNone); }
+  static Value Bool(bool v) {
+    Value r = OfKind(Kind::kBool);
+    r.b = v;
+    return r;
+  }
+  static Value Integer(Int v) {
+    Value r = OfKind(Kind::kInt);
+    r.i = v;
+    return r;
+  }
+  static Value Float(double v) {
+    Value r = OfKind(Kind::kFloat);
+    r.d = v;
+    return r;
+  }
+  static Value Of(Kind kind, Object* object) {
+    Value r = OfKind(kind);
+    r.o = object;
+    return r;
+  }
+  bool Is(Kind k) const { return kind == k; }
+  bool IsMissing() const { return kind == Kind::kMissing; }
+  bool IsUndefined() const { return kind == Kind::kUndefined || kind == Kind::kMissing; }
+  bool IsNumber() const { return kind == Kind::kBool || kind == Kind::kInt || kind == Kind::kFloat; }
+  bool IsInteger() const { return kind == Kind::kBool || kind == Kind::kInt; }
+  bool IsSequence() const { return kind == Kind::kList || kind == Kind::kTuple; }
+  Int AsInt() const { return kind == Kind::kBool ? Int{b} : i; }
+  double AsDouble() const { return kind == Kind::kFloat ? d : static_cast<double>(AsInt()); }
+  const Text& text() const;
+  bool markup() const;
+  const std::string& bytes() const { return text().bytes(); }
+  ListObject& list() const;  // kList, kTuple, kGenerator, kDictView
+  DictObject& dict() const;  // kDict, kNamespace
+
+ private:
+  static Value OfKind(Kind kind) {
+    Value r;
+    r.kind = kind;
+    return r;
+  }
+};
+
+struct TextObject final : Object {
+  Text text;
+  bool markup = false;  // already escaped for HTML
+};
+struct ListObject final : Object {
+  std::vector<Value> items;
+  bool grouped = false;   // a tuple of groupby, whose parts have names
+  std::string_view view;  // kDictView: "dict_keys", "dict_values", "dict_items"
+};
+struct DictObject final : Object {
+  std::vector<std::pair<Value, Value>> items;  // in order of insertion
+  std::unordered_map<std::string, size_t> index;
+  const Value* Find(const Value& key) const;  // nullptr also for a key that cannot be one
+  const Value* Find(std::string_view key) const;
+  bool Set(const Value& key, const Value& value);  // false: the key cannot be one (a list, a dict)
+};
+
+// Owns the objects of a rendering and counts their bytes; what is counted is never given back.
+class Heap {
+ public:
+  explicit Heap(int64_t limit) : left_(limit) {}
+  // Counts `bytes` before they are made; false when the limit is passed.
+  bool Charge(size_t bytes) {
+    left_ = bytes > static_cast<size_t>(std::max<int64_t>(left_, 0)) ? -1 : left_ - static_cast<int64_t>(bytes);
+    return left_ >= 0;
+  }
+  bool Full() const { return left_ < 0; }
+  template <class T>
+  T* Make() {
+    Charge(sizeof(T) + sizeof(void*));
+    auto object = std::make_unique<T>();
+    T* raw = object.get();
+    objects_.push_back(std::move(object));
+    return raw;
+  }
+  Value String(Text text, bool markup = false);
+  Value String(std::string_view bytes) { return String(Text(std::string(bytes))); }
+  Value Sequence(Kind kind, std::vector<Value> items);
+  Value List(std::vector<Value> items) { return Sequence(Kind::kList, std::move(items)); }
+  Value Tuple(std::vector<Value> items) { return Sequence(Kind::kTuple, std::move(items)); }
+  Value Generator(std::vector<Value> items) { return Sequence(Kind::kGenerator, std::move(items)); }
+  Value Dict() { return Value::Of(Kind::kDict, Make<DictObject>()); }
+
+ private:
+  int64_t left_;
+  std::vector<std::unique_ptr<Object>> objects_;
+};
+
+bool Truthy(const Value& v);
+// Python's ==. Depth is bounded by `depth`; deeper values count as different.
+bool Equal(const Value& a, const Value& b, int depth = 64);
+// Python's <, or none when the two cannot be ordered.
+std::optional<bool> Less(const Value& a, const Value& b, int depth = 64);
+// What str() and repr() give; `repr` quotes strings. Origin is kept.
+Text ToText(const Value& v, bool repr = false);
+std::string_view TypeName(const Value& v);  // Python's: "str", "int"
+std::string IntText(Int v);
+std::string FloatText(double v);  // Python's repr
+// A key for hashing that equal values share; none for what Python cannot hash.
+std::optional<std::string> HashKey(const Value& v);
+
+}  // namespace unimax::jinja
