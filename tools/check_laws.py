@@ -36,7 +36,7 @@ ARROWS = {
     "kernels": {"program", "device"},
     "models": {"program", "weights"},
     "exec": {"kernels", "program", "weights", "device"},
-    "engine": {"exec", "models", "text"},
+    "engine": {"exec", "models", "text", "program", "weights", "device"},
     "server": {"engine", "text"},
     "cli": {"program", "device", "text", "weights", "kernels", "models", "exec", "engine", "server"},
     "main.cc": {"cli"},
