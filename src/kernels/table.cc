@@ -77,7 +77,7 @@ LaunchShape Prefill(const Case& c, const Limits&) {
 
 // ---- what it must move ----
 double Element(const Case& c) { return Info(c.act).block_bytes; }
-double EachOnce(const Case& c) { return 1.0 * c.m * c.n * (4 + Element(c)); }
+double OnceBytes(const Case& c) { return 1.0 * c.m * c.n * (4 + Element(c)); }
 double LinearBytes(const Case& c) {
   return 1.0 * c.n * c.k * Element(c) + 1.0 * c.m * (c.k * Element(c) + c.n * (c.flags & kLinearWide ? 4 : Element(c)));
 }
@@ -91,33 +91,33 @@ double KvBytes(const Case& c) {
 }
 
 // ---- the shapes of the test ----
-constexpr Case kRowwise[] = {
+constexpr Case kRowCases[] = {
     {.m = 1, .n = 64}, {.m = 3, .n = 576}, {.m = 9, .n = 4096}, {.m = 2, .n = 8}, {.m = 2, .n = 9000}};
-constexpr Case kSamples[] = {{.m = 1, .n = 384}, {.m = 5, .n = 49152}, {.m = 2, .n = 1001}, {.m = 1, .n = 1}};
-constexpr Case kLinears[] = {{.m = 1, .n = 64, .k = 64},
-                             {.m = 2, .n = 48, .k = 40},
-                             {.m = 7, .n = 100, .k = 576},
-                             {.m = 8, .n = 512, .k = 1536},
-                             {.m = 9, .n = 33, .k = 256},
-                             {.m = 16, .n = 160, .k = 1024},
-                             {.m = 33, .n = 96, .k = 320},
-                             {.m = 63, .n = 64, .k = 96},
-                             {.m = 64, .n = 128, .k = 128},
-                             {.m = 65, .n = 64, .k = 48},
-                             {.m = 130, .n = 200, .k = 264},
-                             {.m = 20, .n = 64, .k = 2048},
-                             {.m = 3, .n = 192, .k = 64, .flags = kLinearWide},
-                             {.m = 70, .n = 96, .k = 64, .flags = kLinearWide},
-                             {.m = 5, .n = 128, .k = 96, .flags = kLinearActMul},
-                             {.m = 67, .n = 96, .k = 64, .flags = kLinearActMul}};
-constexpr Case kHeads[] = {{.m = 1, .attention = {4, 4, 16, 0.25f}, .decode = true, .tokens = 1},
-                           {.m = 3, .attention = {2, 1, 16, 0.25f}, .decode = true, .tokens = 40},
-                           {.m = 2, .attention = {9, 3, 64, 0.125f}, .decode = true, .tokens = 333},
-                           {.m = 1, .attention = {8, 8, 128, 0.09f}, .decode = true, .tokens = 1030},
-                           {.m = 2, .attention = {16, 2, 80, 0.11f}, .decode = true, .tokens = 65},
-                           {.m = 7, .attention = {4, 2, 16, 0.25f}, .tokens = 7},
-                           {.m = 33, .attention = {9, 3, 64, 0.125f}, .tokens = 50},
-                           {.m = 20, .attention = {2, 2, 128, 0.09f}, .tokens = 96}};
+constexpr Case kPickCases[] = {{.m = 1, .n = 384}, {.m = 5, .n = 49152}, {.m = 2, .n = 1001}, {.m = 1, .n = 1}};
+constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
+                                 {.m = 2, .n = 48, .k = 40},
+                                 {.m = 7, .n = 100, .k = 576},
+                                 {.m = 8, .n = 512, .k = 1536},
+                                 {.m = 9, .n = 33, .k = 256},
+                                 {.m = 16, .n = 160, .k = 1024},
+                                 {.m = 33, .n = 96, .k = 320},
+                                 {.m = 63, .n = 64, .k = 96},
+                                 {.m = 64, .n = 128, .k = 128},
+                                 {.m = 65, .n = 64, .k = 48},
+                                 {.m = 130, .n = 200, .k = 264},
+                                 {.m = 20, .n = 64, .k = 2048},
+                                 {.m = 3, .n = 192, .k = 64, .flags = kLinearWide},
+                                 {.m = 70, .n = 96, .k = 64, .flags = kLinearWide},
+                                 {.m = 5, .n = 128, .k = 96, .flags = kLinearActMul},
+                                 {.m = 67, .n = 96, .k = 64, .flags = kLinearActMul}};
+constexpr Case kHeadCases[] = {{.m = 1, .attention = {4, 4, 16, 0.25f}, .decode = true, .tokens = 1},
+                               {.m = 3, .attention = {2, 1, 16, 0.25f}, .decode = true, .tokens = 40},
+                               {.m = 2, .attention = {9, 3, 64, 0.125f}, .decode = true, .tokens = 333},
+                               {.m = 1, .attention = {8, 8, 128, 0.09f}, .decode = true, .tokens = 1030},
+                               {.m = 2, .attention = {16, 2, 80, 0.11f}, .decode = true, .tokens = 65},
+                               {.m = 7, .attention = {4, 2, 16, 0.25f}, .tokens = 7},
+                               {.m = 33, .attention = {9, 3, 64, 0.125f}, .tokens = 50},
+                               {.m = 20, .attention = {2, 2, 128, 0.09f}, .tokens = 96}};
 
 constexpr DType f32 = DType::kF32, bf16 = DType::kBF16, f16 = DType::kF16;
 
@@ -125,43 +125,43 @@ constexpr DType f32 = DType::kF32, bf16 = DType::kBF16, f16 = DType::kF16;
 constexpr Row kRows[] = {
     // clang-format off
     // op, variant, kernel, act, fits, launch, largest error, bytes, cases
-    {OpKind::kEmbed, "plain",  "embed_f32",         f32,  Always, PerRow, 0.0f, EachOnce, kRowwise},
-    {OpKind::kEmbed, "packed", "embed_packed_bf16", bf16, Always, PerRow, 0.0f, EachOnce, kRowwise},
-    {OpKind::kEmbed, "packed", "embed_packed_f16",  f16,  Always, PerRow, 0.0f, EachOnce, kRowwise},
-    {OpKind::kNorm, "row", "norm_f32",  f32,  Always, RowSum, 2e-6f, EachOnce, kRowwise},
-    {OpKind::kNorm, "row", "norm_bf16", bf16, Always, RowSum, 3e-3f, EachOnce, kRowwise},
-    {OpKind::kNorm, "row", "norm_f16",  f16,  Always, RowSum, 4e-4f, EachOnce, kRowwise},
-    {OpKind::kRopeAndStore, "pairs", "rope_store_f32",  f32,  Always, RopeSlices, 1e-6f, RopeBytes, kHeads},
-    {OpKind::kRopeAndStore, "pairs", "rope_store_bf16", bf16, Always, RopeSlices, 3e-3f, RopeBytes, kHeads},
-    {OpKind::kRopeAndStore, "pairs", "rope_store_f16",  f16,  Always, RopeSlices, 4e-4f, RopeBytes, kHeads},
-    {OpKind::kActMul, "slice", "act_mul_f32",  f32,  Always, PerSlice, 1e-6f, EachOnce, kRowwise},
-    {OpKind::kActMul, "slice", "act_mul_bf16", bf16, Always, PerSlice, 3e-3f, EachOnce, kRowwise},
-    {OpKind::kActMul, "slice", "act_mul_f16",  f16,  Always, PerSlice, 4e-4f, EachOnce, kRowwise},
-    {OpKind::kAdd, "slice", "add_f32",  f32,  Always, PerSlice, 1e-6f, EachOnce, kRowwise},
-    {OpKind::kAdd, "slice", "add_bf16", bf16, Always, PerSlice, 1e-6f, EachOnce, kRowwise},
-    {OpKind::kAdd, "slice", "add_f16",  f16,  Always, PerSlice, 1e-6f, EachOnce, kRowwise},
-    {OpKind::kSelect, "row", "select_rows", f32, Always, PerRow, 0.0f, EachOnce, kRowwise},
-    {OpKind::kSample, "greedy", "sample_greedy", f32, Always, RowChoice, 0.0f, EachOnce, kSamples},
-    {OpKind::kLinear, "plain", "linear_plain_f32",   f32,  Always,      Plain,   1e-5f, LinearBytes, kLinears},
-    {OpKind::kLinear, "flat1", "linear_flat_bf16_1", bf16, FlatFits<1>, Flat<1>, 3e-3f, LinearBytes, kLinears},
-    {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinears},
-    {OpKind::kLinear, "flat4", "linear_flat_bf16_4", bf16, FlatFits<4>, Flat<4>, 3e-3f, LinearBytes, kLinears},
-    {OpKind::kLinear, "flat8", "linear_flat_bf16_8", bf16, FlatFits<8>, Flat<8>, 3e-3f, LinearBytes, kLinears},
-    {OpKind::kLinear, "tiled", "linear_tiled_bf16",  bf16, TiledFits,   Tiled,   3e-3f, LinearBytes, kLinears},
-    {OpKind::kLinear, "flat1", "linear_flat_f16_1",  f16,  FlatFits<1>, Flat<1>, 4e-4f, LinearBytes, kLinears},
-    {OpKind::kLinear, "flat2", "linear_flat_f16_2",  f16,  FlatFits<2>, Flat<2>, 4e-4f, LinearBytes, kLinears},
-    {OpKind::kLinear, "flat4", "linear_flat_f16_4",  f16,  FlatFits<4>, Flat<4>, 4e-4f, LinearBytes, kLinears},
-    {OpKind::kLinear, "flat8", "linear_flat_f16_8",  f16,  FlatFits<8>, Flat<8>, 4e-4f, LinearBytes, kLinears},
-    {OpKind::kLinear, "tiled", "linear_tiled_f16",   f16,  TiledFits,   Tiled,   4e-4f, LinearBytes, kLinears},
-    {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeads},
-    {OpKind::kAttention, "decode4", "attention_decode_f32_4",  f32,  Grouped, Decode,  5e-6f, KvBytes, kHeads},
-    {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  Always,  Prefill, 5e-6f, KvBytes, kHeads},
-    {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeads},
-    {OpKind::kAttention, "decode4", "attention_decode_bf16_4", bf16, Grouped, Decode,  3e-3f, KvBytes, kHeads},
-    {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, Always,  Prefill, 3e-3f, KvBytes, kHeads},
-    {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeads},
-    {OpKind::kAttention, "decode4", "attention_decode_f16_4",  f16,  Grouped, Decode,  4e-4f, KvBytes, kHeads},
-    {OpKind::kAttention, "prefill", "attention_prefill_f16",   f16,  Always,  Prefill, 4e-4f, KvBytes, kHeads},
+    {OpKind::kEmbed, "plain",  "embed_f32",         f32,  Always, PerRow, 0.0f, OnceBytes, kRowCases},
+    {OpKind::kEmbed, "packed", "embed_packed_bf16", bf16, Always, PerRow, 0.0f, OnceBytes, kRowCases},
+    {OpKind::kEmbed, "packed", "embed_packed_f16",  f16,  Always, PerRow, 0.0f, OnceBytes, kRowCases},
+    {OpKind::kNorm, "row", "norm_f32",  f32,  Always, RowSum, 2e-6f, OnceBytes, kRowCases},
+    {OpKind::kNorm, "row", "norm_bf16", bf16, Always, RowSum, 3e-3f, OnceBytes, kRowCases},
+    {OpKind::kNorm, "row", "norm_f16",  f16,  Always, RowSum, 4e-4f, OnceBytes, kRowCases},
+    {OpKind::kRopeAndStore, "pairs", "rope_store_f32",  f32,  Always, RopeSlices, 1e-6f, RopeBytes, kHeadCases},
+    {OpKind::kRopeAndStore, "pairs", "rope_store_bf16", bf16, Always, RopeSlices, 3e-3f, RopeBytes, kHeadCases},
+    {OpKind::kRopeAndStore, "pairs", "rope_store_f16",  f16,  Always, RopeSlices, 4e-4f, RopeBytes, kHeadCases},
+    {OpKind::kActMul, "slice", "act_mul_f32",  f32,  Always, PerSlice, 1e-6f, OnceBytes, kRowCases},
+    {OpKind::kActMul, "slice", "act_mul_bf16", bf16, Always, PerSlice, 3e-3f, OnceBytes, kRowCases},
+    {OpKind::kActMul, "slice", "act_mul_f16",  f16,  Always, PerSlice, 4e-4f, OnceBytes, kRowCases},
+    {OpKind::kAdd, "slice", "add_f32",  f32,  Always, PerSlice, 1e-6f, OnceBytes, kRowCases},
+    {OpKind::kAdd, "slice", "add_bf16", bf16, Always, PerSlice, 1e-6f, OnceBytes, kRowCases},
+    {OpKind::kAdd, "slice", "add_f16",  f16,  Always, PerSlice, 1e-6f, OnceBytes, kRowCases},
+    {OpKind::kSelect, "row", "select_rows", f32, Always, PerRow, 0.0f, OnceBytes, kRowCases},
+    {OpKind::kSample, "greedy", "sample_greedy", f32, Always, RowChoice, 0.0f, OnceBytes, kPickCases},
+    {OpKind::kLinear, "plain", "linear_plain_f32",   f32,  Always,      Plain,   1e-5f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat1", "linear_flat_bf16_1", bf16, FlatFits<1>, Flat<1>, 3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat4", "linear_flat_bf16_4", bf16, FlatFits<4>, Flat<4>, 3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat8", "linear_flat_bf16_8", bf16, FlatFits<8>, Flat<8>, 3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "tiled", "linear_tiled_bf16",  bf16, TiledFits,   Tiled,   3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat1", "linear_flat_f16_1",  f16,  FlatFits<1>, Flat<1>, 4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat2", "linear_flat_f16_2",  f16,  FlatFits<2>, Flat<2>, 4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat4", "linear_flat_f16_4",  f16,  FlatFits<4>, Flat<4>, 4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat8", "linear_flat_f16_8",  f16,  FlatFits<8>, Flat<8>, 4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "tiled", "linear_tiled_f16",   f16,  TiledFits,   Tiled,   4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "decode4", "attention_decode_f32_4",  f32,  Grouped, Decode,  5e-6f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  Always,  Prefill, 5e-6f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "decode4", "attention_decode_bf16_4", bf16, Grouped, Decode,  3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, Always,  Prefill, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "decode4", "attention_decode_f16_4",  f16,  Grouped, Decode,  4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "prefill", "attention_prefill_f16",   f16,  Always,  Prefill, 4e-4f, KvBytes, kHeadCases},
     // clang-format on
 };
 
