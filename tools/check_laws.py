@@ -26,7 +26,7 @@ EXCEPTIONS = [
            "2027-12-31"),
 ]
 
-MAX_SRC_LINES = 25000  # raising it is a commit of its own
+MAX_SRC_LINES = 32000  # raising it is a commit of its own
 BASELINE = "dc5bef88b06b81327e73317ac5d96ec100659a2c"  # commits after this one are held to law 24
 
 # Law 1: what a folder of src/ may include besides itself and base. A test may reach through several arrows.
