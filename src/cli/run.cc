@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <optional>
 
 #include "base/log.h"
 #include "cli/command.h"
@@ -16,6 +17,7 @@ struct RunOptions {
   ModelOptions model;
   GenerateOptions generate;
   std::string prompt;
+  std::vector<int> ids;  // instead of a prompt
   bool raw = false, json = false, quiet = false;
 };
 
@@ -30,10 +32,19 @@ uint64_t PeakResident() {
 }
 
 Status Run(const RunOptions& options, std::chrono::steady_clock::time_point begin) {
+  if (options.ids.empty() && options.prompt.empty()) return UsageError("give the prompt: -p \"...\"");
   if (options.quiet || options.json) SetLogLevel(LogLevel::kWarning);
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
-  UM_ASSIGN_OR_RETURN(const std::vector<int> prompt, model->EncodePrompt(options.prompt, options.raw));
-  StreamDecoder decoder(*model->tokenizer(), true);
+  std::vector<int> prompt = options.ids;
+  if (prompt.empty()) {
+    UM_ASSIGN_OR_RETURN(prompt, model->EncodePrompt(options.prompt, options.raw));
+  }
+  for (int id : prompt) {
+    if (id < 0 || id >= model->config().vocab)
+      return UsageError("id {} is outside the vocabulary of {}", id, model->config().vocab);
+  }
+  std::optional<StreamDecoder> decoder;  // without a tokenizer the answer is ids alone
+  if (model->tokenizer() != nullptr) decoder.emplace(*model->tokenizer(), true);
   std::string text;
   double first_ms = 0;
   const auto show = [&](const std::string& delta) {
@@ -45,10 +56,10 @@ Status Run(const RunOptions& options, std::chrono::steady_clock::time_point begi
   const auto on_token = [&](int id) {
     if (first_ms == 0)
       first_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
-    show(decoder.Add(id));
+    if (decoder) show(decoder->Add(id));
   };
   UM_ASSIGN_OR_RETURN(const GenerateResult result, Generate(*model, prompt, options.generate, on_token));
-  show(decoder.Flush());
+  if (decoder) show(decoder->Flush());
 
   const int later = static_cast<int>(result.ids.size()) - 1;
   const double prefill_rate = static_cast<double>(prompt.size()) / result.prefill_ms * 1e3;
@@ -82,7 +93,8 @@ Command AddRun(CLI::App& app) {
       "  unimax run model.gguf -p \"Once upon a time\" --raw -n 64 --temperature 0.8 --seed 7\n"
       "  unimax run demo -p hello --device cuda --json");
   AddModelOptions(*run, options->model, true);
-  run->add_option("-p,--prompt", options->prompt, "the user's message")->required();
+  auto* prompt = run->add_option("-p,--prompt", options->prompt, "the user's message");
+  run->add_option("--ids", options->ids, "the prompt as token ids, a list")->delimiter(',')->excludes(prompt);
   run->add_option("-n,--max-new-tokens", options->generate.max_new, "tokens of the answer")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 24));
@@ -90,6 +102,7 @@ Command AddRun(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(0.0, 100.0));
   run->add_option("--seed", options->generate.seed, "of the draws at a temperature above 0")->capture_default_str();
+  run->add_flag("--ignore-end", options->generate.ignore_end, "go on after an end token");
   run->add_flag("--raw", options->raw, "the prompt as it is, without the chat template");
   run->add_flag("--json", options->json, "one JSON object instead of text");
   run->add_flag("-q,--quiet", options->quiet, "no log and no statistics");

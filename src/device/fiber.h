@@ -73,6 +73,7 @@ class Fiber {
   size_t bytes_ = 0;
   void* fake_stack_ = nullptr;     // address sanitizer's, while the fiber is stopped
   void* thread_record_ = nullptr;  // thread sanitizer's
+  int starts_ = 0;
 };
 
 }  // namespace unimax

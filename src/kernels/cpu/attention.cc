@@ -145,9 +145,33 @@ inline void Soften(Unit* u, int first, int tokens, float* factor) {
   }
 }
 
+// Where the keys and values of one KV head at `token` lie.
+template <class Kv>
+struct Place {
+  const typename Kv::Element *k, *v;
+};
+template <class Kv>
+inline Place<Kv> PlaceOf(const AttentionArgs& a, const int* pages, int kv_head, int token) {
+  const int64_t page = int64_t{pages[token / a.page_tokens]} * a.kv_heads + kv_head;
+  const int slot = token % a.page_tokens;
+  return {static_cast<const typename Kv::Element*>(a.k_cache) + page * a.head_dim * KeyStride(a.page_tokens) + slot,
+          static_cast<const typename Kv::Element*>(a.v_cache) + (page * a.page_tokens + slot) * a.head_dim};
+}
+
+// Pages lie anywhere, and a piece of one is too short for the hardware to find a stream: each would cost a few memory
+// latencies. So the next piece is asked for while this one is worked on. (Always inlined: GCC takes a function of
+// prefetches alone for one without effect and drops its calls.)
+template <class Kv>
+[[gnu::always_inline]] inline void Prefetch(const AttentionArgs& a, const Place<Kv>& at) {
+  constexpr int kLine = 64 / static_cast<int>(sizeof(typename Kv::Element));
+  for (int d = 0; d < a.head_dim; ++d) {
+    for (int j = 0; j < kPiece; j += kLine) __builtin_prefetch(at.k + d * KeyStride(a.page_tokens) + j, 0, 2);
+  }
+  for (int i = 0; i < Least(kPiece, a.page_tokens) * a.head_dim; i += kLine) __builtin_prefetch(at.v + i, 0, 2);
+}
+
 template <class Kv>
 inline void RunUnit(const AttentionArgs& a, Unit* u, int sequence, int kv_head, int begin, int end) {
-  using E = typename Kv::Element;
   const int key_stride = KeyStride(a.page_tokens);
   const int* pages = a.page_table + int64_t{sequence} * a.max_pages;
   for (int i = 0; i < u->queries; ++i) {
@@ -156,12 +180,14 @@ inline void RunUnit(const AttentionArgs& a, Unit* u, int sequence, int kv_head, 
   }
   for (int i = 0; i < u->queries * a.head_dim; ++i) u->mix[i] = 0.0f;
   float factor[kQueries];
+  if (u->queries <= kTile && begin < end) Prefetch(a, PlaceOf<Kv>(a, pages, kv_head, begin));
   for (int token = begin; token < end;) {
     const int in_page = token % a.page_tokens;
     const int tokens = Least(Least(kPiece - in_page % kPiece, a.page_tokens - in_page), end - token);
-    const int64_t page = int64_t{pages[token / a.page_tokens]} * a.kv_heads + kv_head;
-    const E* k = static_cast<const E*>(a.k_cache) + page * a.head_dim * key_stride + in_page;
-    const E* v = static_cast<const E*>(a.v_cache) + (page * a.page_tokens + in_page) * a.head_dim;
+    const Place<Kv> at = PlaceOf<Kv>(a, pages, kv_head, token);
+    const auto *k = at.k, *v = at.v;
+    // With many queries the piece is worked on for longer than it takes to come, and the other rows have fetched it.
+    if (u->queries <= kTile && token + tokens < end) Prefetch(a, PlaceOf<Kv>(a, pages, kv_head, token + tokens));
     int i = 0;
     for (; i + kTile <= u->queries; i += kTile) AllScores<Kv, kTile>(u, i, k, key_stride, a.head_dim, tokens, a.scale);
     if (u->queries - i == 3) AllScores<Kv, 3>(u, i, k, key_stride, a.head_dim, tokens, a.scale);
@@ -237,17 +263,24 @@ inline void StoreCached(uint16_t* p, const float* v, int count) {
 
 // Rotates one head by cos[i], sin[i] into `y`, which may be x.
 inline void Rotate(const float* x, const float* cosine, const float* sine, bool interleaved, int half, float* y) {
-  const int step = interleaved ? 2 : 1, other = interleaved ? 1 : half;
+  if (interleaved) {
+    for (int i = 0; i < half; ++i) {
+      const float a = x[2 * i], b = x[2 * i + 1];
+      y[2 * i] = a * cosine[i] - b * sine[i];
+      y[2 * i + 1] = b * cosine[i] + a * sine[i];
+    }
+    return;
+  }
   int i = 0;
-  for (; !interleaved && i + kLanes <= half; i += kLanes) {
+  for (; i + kLanes <= half; i += kLanes) {
     const F a = Load(x + i), b = Load(x + half + i), c = Load(cosine + i), s = Load(sine + i);
     Store(y + i, a * c - b * s);
     Store(y + half + i, b * c + a * s);
   }
   for (; i < half; ++i) {
-    const float a = x[i * step], b = x[i * step + other];
-    y[i * step] = a * cosine[i] - b * sine[i];
-    y[i * step + other] = b * cosine[i] + a * sine[i];
+    const float a = x[i], b = x[half + i];
+    y[i] = a * cosine[i] - b * sine[i];
+    y[half + i] = b * cosine[i] + a * sine[i];
   }
 }
 

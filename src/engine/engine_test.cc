@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include "base/log.h"
+#include "engine/compare.h"
+#include "engine/generate.h"
+#include "engine/philox.h"
+
+namespace unimax {
+namespace {
+
+constexpr const char* kTiny = UM_SOURCE_DIR "/tests/data/models/llama3";
+
+Result<std::unique_ptr<Model>> Tiny(const std::string& device = "cpu") {
+  SetLogLevel(LogLevel::kWarning);
+  ModelOptions options;
+  options.model = kTiny;
+  options.device = device;
+  options.dtype = "f32";
+  options.context = 64;
+  return Model::Load(options);
+}
+
+// The known answers of the generator's authors (Random123, kat_vectors, philox4x32 10).
+TEST(Philox, GivesTheKnownAnswers) {
+  EXPECT_EQ(Philox(0, 0), (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  double sum = 0;
+  for (uint64_t i = 0; i < 10000; ++i) sum += PhiloxUniform(3, i);
+  EXPECT_NEAR(sum / 10000, 0.5, 0.02);
+}
+
+TEST(Generate, RepeatsItselfForOneSeedOnly) {
+  auto model = Tiny();
+  ASSERT_TRUE(model.ok()) << model.status().text();
+  const std::vector<int> prompt = {1, 40, 41, 42};
+  const auto ids = [&](uint64_t seed) {
+    GenerateOptions options;
+    options.max_new = 12;
+    options.temperature = 1.0;
+    options.seed = seed;
+    options.ignore_end = true;
+    const auto result = Generate(**model, prompt, options, [](int) {});
+    EXPECT_TRUE(result.ok()) << result.status().text();
+    return result->ids;
+  };
+  EXPECT_EQ(ids(1), ids(1));
+  EXPECT_NE(ids(1), ids(2));
+}
+
+TEST(Generate, ChunksOfThePromptDoNotChangeTheAnswer) {
+  std::vector<int> prompt, first;
+  for (int i = 0; i < 40; ++i) prompt.push_back(5 + i * 7 % 300);
+  for (int chunk : {512, 16, 7}) {
+    SetLogLevel(LogLevel::kWarning);
+    ModelOptions options;
+    options.model = kTiny;
+    options.device = "cpu";
+    options.dtype = "f32";
+    options.max_tokens = chunk;
+    const auto model = Model::Load(options);
+    ASSERT_TRUE(model.ok());
+    GenerateOptions generate;
+    generate.max_new = 8;
+    generate.ignore_end = true;
+    const auto result = Generate(**model, prompt, generate, [](int) {});
+    ASSERT_TRUE(result.ok()) << result.status().text();
+    if (first.empty()) first = result->ids;
+    EXPECT_EQ(result->ids, first) << chunk;
+  }
+}
+
+TEST(Generate, RefusesAPromptThatFillsTheContext) {
+  auto model = Tiny();
+  ASSERT_TRUE(model.ok());
+  const std::vector<int> prompt(64, 7);
+  const auto result = Generate(**model, prompt, {}, [](int) {});
+  ASSERT_FALSE(result.ok());
+  EXPECT_EQ(result.status().kind(), ErrorKind::kUsage);
+  EXPECT_NE(result.status().text().find("--context"), std::string_view::npos);
+}
+
+// A candidate that is wrong in one op: the first weight row of layer 1's feed-forward is planted with a fault.
+TEST(Compare, NamesTheFirstOpWithAPlantedBug) {
+  auto model = Tiny("emulator");
+  ASSERT_TRUE(model.ok()) << model.status().text();
+  const Program& program = (*model)->program();
+  int planted = -1;
+  for (size_t i = 0; i < program.ops.size(); ++i) {
+    if (program.ops[i].kind == OpKind::kNorm && planted < 0 && i > program.ops.size() / 2)
+      planted = static_cast<int>(i);
+  }
+  ASSERT_GE(planted, 0);
+  const auto wrong = [&](const Program& p) {
+    Program bad = p;
+    if (static_cast<int>(bad.ops.size()) > planted) bad.ops[static_cast<size_t>(planted)].eps = 0.5f;
+    return (*model)->MakeExecutor(bad, "auto");
+  };
+  const auto right = [&](const Program& p) { return (*model)->MakeExecutor(p, "auto"); };
+  const auto truth = [&](const Program& p) { return (*model)->MakeExecutor(p, "reference"); };
+  const std::vector<int> ids = {1, 9, 33, 60};
+  const auto bad = ComparePrefixes(program, (*model)->limits(), ids, wrong, truth, 1e-4, [](int) {});
+  ASSERT_TRUE(bad.ok()) << bad.status().text();
+  EXPECT_EQ(bad->first_bad, planted);
+  const auto good = ComparePrefixes(program, (*model)->limits(), ids, right, truth, 1e-4, [](int) {});
+  ASSERT_TRUE(good.ok());
+  EXPECT_EQ(good->first_bad, -1);
+}
+
+TEST(Model, NamesWhatIsMissing) {
+  ModelOptions options;
+  options.model = "no-such-model";
+  const auto model = Model::Load(options);
+  ASSERT_FALSE(model.ok());
+  EXPECT_EQ(model.status().kind(), ErrorKind::kIo);
+  EXPECT_NE(model.status().text().find("no-such-model"), std::string_view::npos);
+}
+
+}  // namespace
+}  // namespace unimax
