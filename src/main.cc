@@ -2,8 +2,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <new>
-#include <vector>
 
 #include "cli/command.h"
 
@@ -13,7 +13,7 @@ int Main(int argc, char** argv) {
   CLI::App app("unimax: runs large language models on CPUs and GPUs", "unimax");
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string(UM_VERSION));
-  const std::vector<unimax::Command> commands = {unimax::AddRun(app), unimax::AddInspect(app), unimax::AddEval(app),
+  std::unique_ptr<unimax::Command> commands[] = {unimax::AddRun(app), unimax::AddInspect(app), unimax::AddEval(app),
                                                  unimax::AddBench(app), unimax::AddSelftest(app)};
   try {
     app.parse(argc, argv);
@@ -22,9 +22,9 @@ int Main(int argc, char** argv) {
     app.exit(error);
     return asked ? 0 : static_cast<int>(unimax::ErrorKind::kUsage);
   }
-  for (const unimax::Command& command : commands) {
-    if (!command.app->parsed()) continue;
-    const unimax::Status status = command.act();
+  for (const std::unique_ptr<unimax::Command>& command : commands) {
+    if (!command->app().parsed()) continue;
+    const unimax::Status status = command->Act();
     if (status.ok()) return 0;
     std::fprintf(stderr, "unimax: %.*s\n", static_cast<int>(status.text().size()), status.text().data());
     return status.exit_status();

@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <ctime>
+#include <fstream>
+#include <iterator>
 
 #include "base/log.h"
 #include "cli/command.h"
 #include "engine/measure.h"
+#include "exec/read_rate.h"
 
 namespace unimax {
 namespace {
@@ -15,7 +18,7 @@ struct BenchOptions {
   ModelOptions model;
   std::vector<int> batches = {1}, contexts = {128, 1024};
   int steps = 64;
-  std::string name, commit, command;
+  std::string name, commit;
   bool json = false;
 };
 
@@ -24,6 +27,15 @@ std::string Today() {
   std::tm day{};
   gmtime_r(&now, &day);
   return fmt::format("{:04}-{:02}-{:02}", day.tm_year + 1900, day.tm_mon + 1, day.tm_mday);
+}
+
+// This process's command line, words joined by spaces; "" where /proc is missing.
+std::string CommandLine() {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::string line((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  std::replace(line.begin(), line.end(), '\0', ' ');
+  while (!line.empty() && line.back() == ' ') line.pop_back();
+  return line;
 }
 
 std::string JsonLine(const BenchOptions& options, Model& model, const char* bench, const Measurement& m, double ms,
@@ -42,10 +54,11 @@ std::string JsonLine(const BenchOptions& options, Model& model, const char* benc
         m.decode_low, m.decode_high, bytes / ms * 1e-6, rate * 1e-9, bytes / ms * 1e3 / rate);
   }
   return line + fmt::format(", \"commit\": {}, \"date\": \"{}\", \"command\": {}}}", JsonString(options.commit),
-                            Today(), JsonString(options.command));
+                            Today(), JsonString(CommandLine()));
 }
 
-Status Bench(BenchOptions options) {
+Status Bench(const BenchOptions& given) {
+  BenchOptions options = given;
   if (options.model.model.empty() == options.model.config.empty()) {
     return UsageError("give a model or --config config.json, one of them");
   }
@@ -81,32 +94,33 @@ Status Bench(BenchOptions options) {
 
 }  // namespace
 
-Command AddBench(CLI::App& app) {
-  auto options = std::make_shared<BenchOptions>();
-  CLI::App* bench = app.add_subcommand("bench", "time prefill and decode, as a share of the machine's read rate");
+std::unique_ptr<Command> AddBench(CLI::App& app) {
+  auto command = std::make_unique<CommandOf<BenchOptions>>(
+      app.add_subcommand("bench", "time prefill and decode, as a share of the machine's read rate"), &Bench);
+  CLI::App* bench = &command->app();
+  BenchOptions& options = command->options();
   bench->footer(
       "Examples:\n  unimax bench demo --device cpu --context 128,512\n"
       "  unimax bench --config llama-2-7b.json --device cuda --batch 1,8 --context 1024 --json\n"
       "Decode times are wall-clock medians of whole steps, the host's part included; --config makes random weights on "
       "the\n"
       "device. GB/s counts the weights and the cached K and V that a step must read.");
-  AddModelOptions(*bench, options->model, false);
+  AddModelOptions(*bench, options.model, false);
   bench->remove_option(bench->get_option("--context"));
-  bench->add_option("--config", options->model.config, "a config.json: its shape with random weights");
-  bench->add_option("--batch", options->batches, "sequences at once, a list")
+  bench->add_option("--config", options.model.config, "a config.json: its shape with random weights");
+  bench->add_option("--batch", options.batches, "sequences at once, a list")
       ->delimiter(',')
       ->check(CLI::Range(1, 1024));
-  bench->add_option("--context", options->contexts, "cached tokens of a sequence, a list")
+  bench->add_option("--context", options.contexts, "cached tokens of a sequence, a list")
       ->delimiter(',')
       ->check(CLI::Range(1, 1 << 24));
-  bench->add_option("--steps", options->steps, "decode steps that are timed")
+  bench->add_option("--steps", options.steps, "decode steps that are timed")
       ->capture_default_str()
       ->check(CLI::Range(4, 100000));
-  bench->add_flag("--json", options->json, "one JSON line a result");
-  bench->add_option("--name", options->name, "the model's name in the JSON lines");
-  bench->add_option("--commit", options->commit, "the commit's name in the JSON lines");
-  bench->callback([options, &app] { options->command = app.config_to_str(); });
-  return {bench, [options] { return Bench(*options); }};
+  bench->add_flag("--json", options.json, "one JSON line a result");
+  bench->add_option("--name", options.name, "the model's name in the JSON lines");
+  bench->add_option("--commit", options.commit, "the commit's name in the JSON lines");
+  return command;
 }
 
 }  // namespace unimax

@@ -14,8 +14,10 @@ TEST(Json, EscapesWhateverAModelSays) {
 
 TEST(Commands, EachHasHelpWithExamples) {
   CLI::App app("unimax");
-  for (const Command& command : {AddRun(app), AddInspect(app), AddEval(app), AddBench(app), AddSelftest(app)}) {
-    EXPECT_NE(command.app->help().find("Examples:"), std::string::npos) << command.app->get_name();
+  const std::unique_ptr<Command> commands[] = {AddRun(app), AddInspect(app), AddEval(app), AddBench(app),
+                                               AddSelftest(app)};
+  for (const std::unique_ptr<Command>& command : commands) {
+    EXPECT_NE(command->app().help().find("Examples:"), std::string::npos) << command->app().get_name();
   }
 }
 

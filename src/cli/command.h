@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commands of the program. Each adds its options to a CLI11 subcommand and returns the process's exit status.
+// The commands of the program. Each adds its options to a CLI11 subcommand, made once; Act runs when it was given.
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <functional>
+#include <memory>
 #include <string>
 
 #include "base/status.h"
@@ -11,17 +11,36 @@
 
 namespace unimax {
 
-// A command: its subcommand is made once, `act` runs when it was given. Errors are printed by main as one sentence.
-struct Command {
-  CLI::App* app = nullptr;
-  std::function<Status()> act;
+class Command {
+ public:
+  explicit Command(CLI::App* app) : app_(app) {}
+  virtual ~Command() = default;
+  CLI::App& app() const { return *app_; }
+  // Errors are printed by main as one sentence; their kind is the exit status.
+  virtual Status Act() = 0;
+
+ private:
+  CLI::App* app_;
 };
 
-Command AddRun(CLI::App& app);
-Command AddInspect(CLI::App& app);
-Command AddEval(CLI::App& app);
-Command AddBench(CLI::App& app);
-Command AddSelftest(CLI::App& app);
+// A command that is a function of its options, which the subcommand's parser fills.
+template <class Options>
+class CommandOf : public Command {
+ public:
+  CommandOf(CLI::App* app, Status (*act)(const Options&)) : Command(app), act_(act) {}
+  Options& options() { return options_; }
+  Status Act() override { return act_(options_); }
+
+ private:
+  Options options_;
+  Status (*act_)(const Options&);
+};
+
+std::unique_ptr<Command> AddRun(CLI::App& app);
+std::unique_ptr<Command> AddInspect(CLI::App& app);
+std::unique_ptr<Command> AddEval(CLI::App& app);
+std::unique_ptr<Command> AddBench(CLI::App& app);
+std::unique_ptr<Command> AddSelftest(CLI::App& app);
 
 // --device, --isa, --threads, --dtype, --context and the hidden --executor.
 void AddModelOptions(CLI::App& app, ModelOptions& options, bool model_required);

@@ -61,19 +61,20 @@ Status Eval(const EvalOptions& options) {
 
 }  // namespace
 
-Command AddEval(CLI::App& app) {
-  auto options = std::make_shared<EvalOptions>();
-  CLI::App* eval = app.add_subcommand("eval", "check a model's results");
+std::unique_ptr<Command> AddEval(CLI::App& app) {
+  auto command = std::make_unique<CommandOf<EvalOptions>>(app.add_subcommand("eval", "check a model's results"), &Eval);
+  CLI::App* eval = &command->app();
+  EvalOptions& options = command->options();
   eval->footer(
       "Examples:\n  unimax eval tiny.gguf --check\n  unimax eval tiny.gguf --check --device emulator64 --dtype f32\n"
       "Exit status: 0 every op agrees, 70 an op differs (it is named).");
-  AddModelOptions(*eval, options->model, true);
-  eval->add_flag("--check", options->check, "compare every op with the reference, prefix by prefix");
-  eval->add_option("--tokens", options->tokens, "tokens of the step")->capture_default_str()->check(CLI::Range(1, 512));
-  eval->add_option("--tolerance", options->tolerance, "largest ||a - b|| / ||b||; 0: by the precision")
+  AddModelOptions(*eval, options.model, true);
+  eval->add_flag("--check", options.check, "compare every op with the reference, prefix by prefix");
+  eval->add_option("--tokens", options.tokens, "tokens of the step")->capture_default_str()->check(CLI::Range(1, 512));
+  eval->add_option("--tolerance", options.tolerance, "largest ||a - b|| / ||b||; 0: by the precision")
       ->capture_default_str();
-  eval->add_flag("--json", options->json, "one JSON object instead of text");
-  return {eval, [options] { return Eval(*options); }};
+  eval->add_flag("--json", options.json, "one JSON object instead of text");
+  return command;
 }
 
 }  // namespace unimax

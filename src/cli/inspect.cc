@@ -60,20 +60,22 @@ Status Inspect(const InspectOptions& options) {
 
 }  // namespace
 
-Command AddInspect(CLI::App& app) {
-  auto options = std::make_shared<InspectOptions>();
-  CLI::App* inspect = app.add_subcommand("inspect", "say what a model file holds");
+std::unique_ptr<Command> AddInspect(CLI::App& app) {
+  auto command = std::make_unique<CommandOf<InspectOptions>>(
+      app.add_subcommand("inspect", "say what a model file holds"), &Inspect);
+  CLI::App* inspect = &command->app();
+  InspectOptions& options = command->options();
   inspect->footer(
       "Examples:\n  unimax inspect demo\n  unimax inspect model.gguf --tensors\n"
       "  unimax inspect demo --program --context 1024\n  unimax inspect --config config.json --program");
-  inspect->add_option("model", options->model.model, "a file, a folder, or a name in the model cache");
-  inspect->add_option("--config", options->model.config, "a config.json instead of a model");
-  inspect->add_flag("--program", options->program, "the model's program: ops, shapes, bytes and FLOPs");
-  inspect->add_option("--tokens", options->tokens, "tokens of the step whose costs are shown")->capture_default_str();
-  inspect->add_option("--context", options->context, "cached tokens of that step")->capture_default_str();
-  inspect->add_flag("--tensors", options->tensors, "every tensor of the file");
-  inspect->add_flag("--json", options->json, "one JSON object instead of text");
-  return {inspect, [options] { return Inspect(*options); }};
+  inspect->add_option("model", options.model.model, "a file, a folder, or a name in the model cache");
+  inspect->add_option("--config", options.model.config, "a config.json instead of a model");
+  inspect->add_flag("--program", options.program, "the model's program: ops, shapes, bytes and FLOPs");
+  inspect->add_option("--tokens", options.tokens, "tokens of the step whose costs are shown")->capture_default_str();
+  inspect->add_option("--context", options.context, "cached tokens of that step")->capture_default_str();
+  inspect->add_flag("--tensors", options.tensors, "every tensor of the file");
+  inspect->add_flag("--json", options.json, "one JSON object instead of text");
+  return command;
 }
 
 }  // namespace unimax

@@ -19,6 +19,7 @@ struct RunOptions {
   std::string prompt;
   std::vector<int> ids;  // instead of a prompt
   bool raw = false, json = false, quiet = false;
+  std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();  // of the process
 };
 
 // Peak resident memory of this process in bytes, from /proc; 0 where there is none.
@@ -31,7 +32,7 @@ uint64_t PeakResident() {
   return 0;
 }
 
-Status Run(const RunOptions& options, std::chrono::steady_clock::time_point begin) {
+Status Run(const RunOptions& options) {
   if (options.ids.empty() && options.prompt.empty()) return UsageError("give the prompt: -p \"...\"");
   if (options.quiet || options.json) SetLogLevel(LogLevel::kWarning);
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
@@ -55,7 +56,7 @@ Status Run(const RunOptions& options, std::chrono::steady_clock::time_point begi
   };
   const auto on_token = [&](int id) {
     if (first_ms == 0)
-      first_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+      first_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - options.begin).count();
     if (decoder) show(decoder->Add(id));
   };
   UM_ASSIGN_OR_RETURN(const GenerateResult result, Generate(*model, prompt, options.generate, on_token));
@@ -84,29 +85,29 @@ Status Run(const RunOptions& options, std::chrono::steady_clock::time_point begi
 
 }  // namespace
 
-Command AddRun(CLI::App& app) {
-  auto options = std::make_shared<RunOptions>();
-  const auto begin = std::chrono::steady_clock::now();
-  CLI::App* run = app.add_subcommand("run", "answer one prompt");
+std::unique_ptr<Command> AddRun(CLI::App& app) {
+  auto command = std::make_unique<CommandOf<RunOptions>>(app.add_subcommand("run", "answer one prompt"), &Run);
+  CLI::App* run = &command->app();
+  RunOptions& options = command->options();
   run->footer(
       "Examples:\n  unimax run demo -p \"Name the capital of France.\"\n"
       "  unimax run model.gguf -p \"Once upon a time\" --raw -n 64 --temperature 0.8 --seed 7\n"
       "  unimax run demo -p hello --device cuda --json");
-  AddModelOptions(*run, options->model, true);
-  auto* prompt = run->add_option("-p,--prompt", options->prompt, "the user's message");
-  run->add_option("--ids", options->ids, "the prompt as token ids, a list")->delimiter(',')->excludes(prompt);
-  run->add_option("-n,--max-new-tokens", options->generate.max_new, "tokens of the answer")
+  AddModelOptions(*run, options.model, true);
+  auto* prompt = run->add_option("-p,--prompt", options.prompt, "the user's message");
+  run->add_option("--ids", options.ids, "the prompt as token ids, a list")->delimiter(',')->excludes(prompt);
+  run->add_option("-n,--max-new-tokens", options.generate.max_new, "tokens of the answer")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 24));
-  run->add_option("--temperature", options->generate.temperature, "0: always the likeliest token")
+  run->add_option("--temperature", options.generate.temperature, "0: always the likeliest token")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 100.0));
-  run->add_option("--seed", options->generate.seed, "of the draws at a temperature above 0")->capture_default_str();
-  run->add_flag("--ignore-end", options->generate.ignore_end, "go on after an end token");
-  run->add_flag("--raw", options->raw, "the prompt as it is, without the chat template");
-  run->add_flag("--json", options->json, "one JSON object instead of text");
-  run->add_flag("-q,--quiet", options->quiet, "no log and no statistics");
-  return {run, [options, begin] { return Run(*options, begin); }};
+  run->add_option("--seed", options.generate.seed, "of the draws at a temperature above 0")->capture_default_str();
+  run->add_flag("--ignore-end", options.generate.ignore_end, "go on after an end token");
+  run->add_flag("--raw", options.raw, "the prompt as it is, without the chat template");
+  run->add_flag("--json", options.json, "one JSON object instead of text");
+  run->add_flag("-q,--quiet", options.quiet, "no log and no statistics");
+  return command;
 }
 
 }  // namespace unimax

@@ -46,19 +46,21 @@ Status Selftest(const SelftestOptions& options) {
 
 }  // namespace
 
-Command AddSelftest(CLI::App& app) {
-  auto options = std::make_shared<SelftestOptions>();
-  CLI::App* selftest = app.add_subcommand("selftest", "compare every GPU kernel with the reference on this device");
+std::unique_ptr<Command> AddSelftest(CLI::App& app) {
+  auto command = std::make_unique<CommandOf<SelftestOptions>>(
+      app.add_subcommand("selftest", "compare every GPU kernel with the reference on this device"), &Selftest);
+  CLI::App* selftest = &command->app();
+  SelftestOptions& options = command->options();
   selftest->footer(
       "Examples:\n  unimax selftest\n  unimax selftest --device cuda --time 20 --json\n"
       "  unimax selftest --device emulator64 --only linear\nExit status: 0 all agree, 70 some do not, 69 no device.");
-  selftest->add_option("--device", options->device, "auto, cuda[:N], hip[:N], emulator or emulator64")
+  selftest->add_option("--device", options.device, "auto, cuda[:N], hip[:N], emulator or emulator64")
       ->capture_default_str();
-  selftest->add_option("--only", options->only, "only kernels whose name contains this");
-  selftest->add_option("--time", options->repeats, "timed launches of each case")->capture_default_str();
-  selftest->add_flag("--failures", options->check_only_failures, "print only cases that differ");
-  selftest->add_flag("--json", options->json, "one JSON line a case");
-  return {selftest, [options] { return Selftest(*options); }};
+  selftest->add_option("--only", options.only, "only kernels whose name contains this");
+  selftest->add_option("--time", options.repeats, "timed launches of each case")->capture_default_str();
+  selftest->add_flag("--failures", options.check_only_failures, "print only cases that differ");
+  selftest->add_flag("--json", options.json, "one JSON line a case");
+  return command;
 }
 
 }  // namespace unimax

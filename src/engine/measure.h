@@ -21,8 +21,4 @@ struct Measurement {
 // before. The model must have been loaded for that many sequences and context + steps tokens.
 Result<Measurement> Measure(Model& model, int batch, int context, int steps);
 
-// Bytes a second of one pass over a buffer of random data much larger than the caches: best of five. On a device by
-// the read_rate kernel, on the CPU by `threads` threads (0: all).
-Result<double> ReadRate(Device* device, int threads);
-
 }  // namespace unimax

@@ -18,15 +18,15 @@ bool FlatFits(const Case& c, const Limits& l) {
   return ColumnTiles(c, l) <= kTiles && c.k % 8 == 0;
 }
 bool TiledFits(const Case& c, const Limits&) { return c.k % 8 == 0; }
-bool DecodeAlone(const Case& c, const Limits&) { return c.decode && c.attention.heads == c.attention.kv_heads; }
-bool DecodeGrouped(const Case& c, const Limits&) { return c.decode && c.attention.heads != c.attention.kv_heads; }
+bool Alone(const Case& c, const Limits&) { return c.decode && c.attention.heads == c.attention.kv_heads; }
+bool Grouped(const Case& c, const Limits&) { return c.decode && c.attention.heads != c.attention.kv_heads; }
 
 // ---- how it is launched ----
 LaunchShape PerRow(const Case& c, const Limits&) { return {.grid_x = c.m, .threads = 256}; }
-LaunchShape PerRowSum(const Case& c, const Limits& l) {
+LaunchShape RowSum(const Case& c, const Limits& l) {
   return {.grid_x = c.m, .threads = c.n >= 2048 ? 512 : 256, .shared_bytes = l.lanes * 8};
 }
-LaunchShape PerRowChoice(const Case& c, const Limits& l) {
+LaunchShape RowChoice(const Case& c, const Limits& l) {
   return {.grid_x = c.m, .threads = 1024, .shared_bytes = l.lanes * 8};
 }
 LaunchShape PerSlice(const Case& c, const Limits&) {
@@ -77,14 +77,14 @@ LaunchShape Prefill(const Case& c, const Limits&) {
 
 // ---- what it must move ----
 double Element(const Case& c) { return Info(c.act).block_bytes; }
-double RowBytesOnce(const Case& c) { return 1.0 * c.m * c.n * (4 + Element(c)); }
+double OnceBytes(const Case& c) { return 1.0 * c.m * c.n * (4 + Element(c)); }
 double LinearBytes(const Case& c) {
   return 1.0 * c.n * c.k * Element(c) + 1.0 * c.m * (c.k * Element(c) + c.n * (c.flags & kLinearWide ? 4 : Element(c)));
 }
 double RopeBytes(const Case& c) {
   return 2.0 * c.m * (c.attention.heads + 2 * c.attention.kv_heads) * c.attention.head_dim * Element(c);
 }
-double AttentionBytes(const Case& c) {
+double KvBytes(const Case& c) {
   const AttentionShape& a = c.attention;
   return 2.0 * (c.decode ? c.m : 1) * c.tokens * a.kv_heads * a.head_dim * Element(c) +
          2.0 * c.m * a.heads * a.head_dim * Element(c);
@@ -93,7 +93,7 @@ double AttentionBytes(const Case& c) {
 // ---- the shapes of the test ----
 constexpr Case kRowCases[] = {
     {.m = 1, .n = 64}, {.m = 3, .n = 576}, {.m = 9, .n = 4096}, {.m = 2, .n = 8}, {.m = 2, .n = 9000}};
-constexpr Case kSampleCases[] = {{.m = 1, .n = 384}, {.m = 5, .n = 49152}, {.m = 2, .n = 1001}, {.m = 1, .n = 1}};
+constexpr Case kPickCases[] = {{.m = 1, .n = 384}, {.m = 5, .n = 49152}, {.m = 2, .n = 1001}, {.m = 1, .n = 1}};
 constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
                                  {.m = 2, .n = 48, .k = 40},
                                  {.m = 7, .n = 100, .k = 576},
@@ -110,58 +110,58 @@ constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
                                  {.m = 70, .n = 96, .k = 64, .flags = kLinearWide},
                                  {.m = 5, .n = 128, .k = 96, .flags = kLinearActMul},
                                  {.m = 67, .n = 96, .k = 64, .flags = kLinearActMul}};
-constexpr Case kAttentionCases[] = {{.m = 1, .attention = {4, 4, 16, 0.25f}, .decode = true, .tokens = 1},
-                                    {.m = 3, .attention = {2, 1, 16, 0.25f}, .decode = true, .tokens = 40},
-                                    {.m = 2, .attention = {9, 3, 64, 0.125f}, .decode = true, .tokens = 333},
-                                    {.m = 1, .attention = {8, 8, 128, 0.09f}, .decode = true, .tokens = 1030},
-                                    {.m = 2, .attention = {16, 2, 80, 0.11f}, .decode = true, .tokens = 65},
-                                    {.m = 7, .attention = {4, 2, 16, 0.25f}, .tokens = 7},
-                                    {.m = 33, .attention = {9, 3, 64, 0.125f}, .tokens = 50},
-                                    {.m = 20, .attention = {2, 2, 128, 0.09f}, .tokens = 96}};
+constexpr Case kHeadCases[] = {{.m = 1, .attention = {4, 4, 16, 0.25f}, .decode = true, .tokens = 1},
+                               {.m = 3, .attention = {2, 1, 16, 0.25f}, .decode = true, .tokens = 40},
+                               {.m = 2, .attention = {9, 3, 64, 0.125f}, .decode = true, .tokens = 333},
+                               {.m = 1, .attention = {8, 8, 128, 0.09f}, .decode = true, .tokens = 1030},
+                               {.m = 2, .attention = {16, 2, 80, 0.11f}, .decode = true, .tokens = 65},
+                               {.m = 7, .attention = {4, 2, 16, 0.25f}, .tokens = 7},
+                               {.m = 33, .attention = {9, 3, 64, 0.125f}, .tokens = 50},
+                               {.m = 20, .attention = {2, 2, 128, 0.09f}, .tokens = 96}};
 
 constexpr DType f32 = DType::kF32, bf16 = DType::kBF16, f16 = DType::kF16;
 
 // Tolerances: f32 rows by their sum length; bf16 stores 8 bits (2^-9 relative), f16 11 bits.
 constexpr Row kRows[] = {
     // clang-format off
-    // op                    variant    kernel                    act   fits            launch        max error  bytes            cases
-    {OpKind::kEmbed,         "plain",   "embed_f32",              f32,  Always,         PerRow,       0.0f,   RowBytesOnce,   kRowCases},
-    {OpKind::kEmbed,         "packed",  "embed_packed_bf16",      bf16, Always,         PerRow,       0.0f,   RowBytesOnce,   kRowCases},
-    {OpKind::kEmbed,         "packed",  "embed_packed_f16",       f16,  Always,         PerRow,       0.0f,   RowBytesOnce,   kRowCases},
-    {OpKind::kNorm,          "row",     "norm_f32",               f32,  Always,         PerRowSum,    2e-6f,  RowBytesOnce,   kRowCases},
-    {OpKind::kNorm,          "row",     "norm_bf16",              bf16, Always,         PerRowSum,    3e-3f,  RowBytesOnce,   kRowCases},
-    {OpKind::kNorm,          "row",     "norm_f16",               f16,  Always,         PerRowSum,    4e-4f,  RowBytesOnce,   kRowCases},
-    {OpKind::kRopeAndStore,  "pairs",   "rope_store_f32",         f32,  Always,         RopeSlices,   1e-6f,  RopeBytes,      kAttentionCases},
-    {OpKind::kRopeAndStore,  "pairs",   "rope_store_bf16",        bf16, Always,         RopeSlices,   3e-3f,  RopeBytes,      kAttentionCases},
-    {OpKind::kRopeAndStore,  "pairs",   "rope_store_f16",         f16,  Always,         RopeSlices,   4e-4f,  RopeBytes,      kAttentionCases},
-    {OpKind::kActMul,        "slice",   "act_mul_f32",            f32,  Always,         PerSlice,     1e-6f,  RowBytesOnce,   kRowCases},
-    {OpKind::kActMul,        "slice",   "act_mul_bf16",           bf16, Always,         PerSlice,     3e-3f,  RowBytesOnce,   kRowCases},
-    {OpKind::kActMul,        "slice",   "act_mul_f16",            f16,  Always,         PerSlice,     4e-4f,  RowBytesOnce,   kRowCases},
-    {OpKind::kAdd,           "slice",   "add_f32",                f32,  Always,         PerSlice,     1e-6f,  RowBytesOnce,   kRowCases},
-    {OpKind::kAdd,           "slice",   "add_bf16",               bf16, Always,         PerSlice,     1e-6f,  RowBytesOnce,   kRowCases},
-    {OpKind::kAdd,           "slice",   "add_f16",                f16,  Always,         PerSlice,     1e-6f,  RowBytesOnce,   kRowCases},
-    {OpKind::kSelect,        "row",     "select_rows",            f32,  Always,         PerRow,       0.0f,   RowBytesOnce,   kRowCases},
-    {OpKind::kSample,        "greedy",  "sample_greedy",          f32,  Always,         PerRowChoice, 0.0f,   RowBytesOnce,   kSampleCases},
-    {OpKind::kLinear,        "plain",   "linear_plain_f32",       f32,  Always,         Plain,        1e-5f,  LinearBytes,    kLinearCases},
-    {OpKind::kLinear,        "flat1",   "linear_flat_bf16_1",     bf16, FlatFits<1>,    Flat<1>,      3e-3f,  LinearBytes,    kLinearCases},
-    {OpKind::kLinear,        "flat2",   "linear_flat_bf16_2",     bf16, FlatFits<2>,    Flat<2>,      3e-3f,  LinearBytes,    kLinearCases},
-    {OpKind::kLinear,        "flat4",   "linear_flat_bf16_4",     bf16, FlatFits<4>,    Flat<4>,      3e-3f,  LinearBytes,    kLinearCases},
-    {OpKind::kLinear,        "flat8",   "linear_flat_bf16_8",     bf16, FlatFits<8>,    Flat<8>,      3e-3f,  LinearBytes,    kLinearCases},
-    {OpKind::kLinear,        "tiled",   "linear_tiled_bf16",      bf16, TiledFits,      Tiled,        3e-3f,  LinearBytes,    kLinearCases},
-    {OpKind::kLinear,        "flat1",   "linear_flat_f16_1",      f16,  FlatFits<1>,    Flat<1>,      4e-4f,  LinearBytes,    kLinearCases},
-    {OpKind::kLinear,        "flat2",   "linear_flat_f16_2",      f16,  FlatFits<2>,    Flat<2>,      4e-4f,  LinearBytes,    kLinearCases},
-    {OpKind::kLinear,        "flat4",   "linear_flat_f16_4",      f16,  FlatFits<4>,    Flat<4>,      4e-4f,  LinearBytes,    kLinearCases},
-    {OpKind::kLinear,        "flat8",   "linear_flat_f16_8",      f16,  FlatFits<8>,    Flat<8>,      4e-4f,  LinearBytes,    kLinearCases},
-    {OpKind::kLinear,        "tiled",   "linear_tiled_f16",       f16,  TiledFits,      Tiled,        4e-4f,  LinearBytes,    kLinearCases},
-    {OpKind::kAttention,     "decode1", "attention_decode_f32_1", f32,  DecodeAlone,    Decode,       5e-6f,  AttentionBytes, kAttentionCases},
-    {OpKind::kAttention,     "decode4", "attention_decode_f32_4", f32,  DecodeGrouped,  Decode,       5e-6f,  AttentionBytes, kAttentionCases},
-    {OpKind::kAttention,     "prefill", "attention_prefill_f32",  f32,  Always,         Prefill,      5e-6f,  AttentionBytes, kAttentionCases},
-    {OpKind::kAttention,     "decode1", "attention_decode_bf16_1", bf16, DecodeAlone,   Decode,       3e-3f,  AttentionBytes, kAttentionCases},
-    {OpKind::kAttention,     "decode4", "attention_decode_bf16_4", bf16, DecodeGrouped, Decode,       3e-3f,  AttentionBytes, kAttentionCases},
-    {OpKind::kAttention,     "prefill", "attention_prefill_bf16", bf16, Always,         Prefill,      3e-3f,  AttentionBytes, kAttentionCases},
-    {OpKind::kAttention,     "decode1", "attention_decode_f16_1", f16,  DecodeAlone,    Decode,       4e-4f,  AttentionBytes, kAttentionCases},
-    {OpKind::kAttention,     "decode4", "attention_decode_f16_4", f16,  DecodeGrouped,  Decode,       4e-4f,  AttentionBytes, kAttentionCases},
-    {OpKind::kAttention,     "prefill", "attention_prefill_f16",  f16,  Always,         Prefill,      4e-4f,  AttentionBytes, kAttentionCases},
+    // op, variant, kernel, act, fits, launch, largest error, bytes, cases
+    {OpKind::kEmbed, "plain",  "embed_f32",         f32,  Always, PerRow, 0.0f, OnceBytes, kRowCases},
+    {OpKind::kEmbed, "packed", "embed_packed_bf16", bf16, Always, PerRow, 0.0f, OnceBytes, kRowCases},
+    {OpKind::kEmbed, "packed", "embed_packed_f16",  f16,  Always, PerRow, 0.0f, OnceBytes, kRowCases},
+    {OpKind::kNorm, "row", "norm_f32",  f32,  Always, RowSum, 2e-6f, OnceBytes, kRowCases},
+    {OpKind::kNorm, "row", "norm_bf16", bf16, Always, RowSum, 3e-3f, OnceBytes, kRowCases},
+    {OpKind::kNorm, "row", "norm_f16",  f16,  Always, RowSum, 4e-4f, OnceBytes, kRowCases},
+    {OpKind::kRopeAndStore, "pairs", "rope_store_f32",  f32,  Always, RopeSlices, 1e-6f, RopeBytes, kHeadCases},
+    {OpKind::kRopeAndStore, "pairs", "rope_store_bf16", bf16, Always, RopeSlices, 3e-3f, RopeBytes, kHeadCases},
+    {OpKind::kRopeAndStore, "pairs", "rope_store_f16",  f16,  Always, RopeSlices, 4e-4f, RopeBytes, kHeadCases},
+    {OpKind::kActMul, "slice", "act_mul_f32",  f32,  Always, PerSlice, 1e-6f, OnceBytes, kRowCases},
+    {OpKind::kActMul, "slice", "act_mul_bf16", bf16, Always, PerSlice, 3e-3f, OnceBytes, kRowCases},
+    {OpKind::kActMul, "slice", "act_mul_f16",  f16,  Always, PerSlice, 4e-4f, OnceBytes, kRowCases},
+    {OpKind::kAdd, "slice", "add_f32",  f32,  Always, PerSlice, 1e-6f, OnceBytes, kRowCases},
+    {OpKind::kAdd, "slice", "add_bf16", bf16, Always, PerSlice, 1e-6f, OnceBytes, kRowCases},
+    {OpKind::kAdd, "slice", "add_f16",  f16,  Always, PerSlice, 1e-6f, OnceBytes, kRowCases},
+    {OpKind::kSelect, "row", "select_rows", f32, Always, PerRow, 0.0f, OnceBytes, kRowCases},
+    {OpKind::kSample, "greedy", "sample_greedy", f32, Always, RowChoice, 0.0f, OnceBytes, kPickCases},
+    {OpKind::kLinear, "plain", "linear_plain_f32",   f32,  Always,      Plain,   1e-5f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat1", "linear_flat_bf16_1", bf16, FlatFits<1>, Flat<1>, 3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat4", "linear_flat_bf16_4", bf16, FlatFits<4>, Flat<4>, 3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat8", "linear_flat_bf16_8", bf16, FlatFits<8>, Flat<8>, 3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "tiled", "linear_tiled_bf16",  bf16, TiledFits,   Tiled,   3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat1", "linear_flat_f16_1",  f16,  FlatFits<1>, Flat<1>, 4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat2", "linear_flat_f16_2",  f16,  FlatFits<2>, Flat<2>, 4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat4", "linear_flat_f16_4",  f16,  FlatFits<4>, Flat<4>, 4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "flat8", "linear_flat_f16_8",  f16,  FlatFits<8>, Flat<8>, 4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "tiled", "linear_tiled_f16",   f16,  TiledFits,   Tiled,   4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "decode4", "attention_decode_f32_4",  f32,  Grouped, Decode,  5e-6f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  Always,  Prefill, 5e-6f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "decode4", "attention_decode_bf16_4", bf16, Grouped, Decode,  3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, Always,  Prefill, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "decode4", "attention_decode_f16_4",  f16,  Grouped, Decode,  4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "prefill", "attention_prefill_f16",   f16,  Always,  Prefill, 4e-4f, KvBytes, kHeadCases},
     // clang-format on
 };
 

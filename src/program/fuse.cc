@@ -52,7 +52,8 @@ Program Fuse(const Program& program, const FuseOptions& options) {
       result.ops.push_back(fused);
       ++i;
     } else if (pair && options.act_mul && program.ops[i].weight >= 0 &&
-               FuseActMul(program, program.ops[i], program.ops[i + 1], &fused, &result.weights[program.ops[i].weight])) {
+               FuseActMul(program, program.ops[i], program.ops[i + 1], &fused,
+                          &result.weights[program.ops[i].weight])) {
       result.ops.push_back(fused);
       ++i;
     } else {

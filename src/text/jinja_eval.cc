@@ -6,18 +6,6 @@
 #include "text/jinja_interp.h"
 
 namespace unimax::jinja {
-namespace {
-
-struct Nest {
-  explicit Nest(int& count) : count_(count) { ++count_; }
-  ~Nest() { --count_; }
-  Nest(const Nest&) = delete;
-  Nest& operator=(const Nest&) = delete;
-  int& count_;
-};
-
-}  // namespace
-
 Value Interpreter::Lookup(const std::string& name, const Scope* scope) const {
   for (; scope != nullptr; scope = scope->parent) {
     const auto it = scope->names.find(name);
@@ -27,7 +15,7 @@ Value Interpreter::Lookup(const std::string& name, const Scope* scope) const {
 }
 
 Result<Value> Interpreter::Eval(const Expr& e, Scope* scope) {
-  const Nest nest(depth_);
+  const Deeper deeper(depth_);
   UM_RETURN_IF_ERROR(Step());
   switch (e.kind) {
     case ExprKind::kString:
@@ -202,7 +190,7 @@ Result<Value> Interpreter::EvalFilter(const Expr& e, Scope* scope, const Value* 
     if (input == nullptr) return Error("a filter has no input");
     self = *input;
   } else if (e.args[0]->kind == ExprKind::kFilter) {
-    const Nest nest(depth_);
+    const Deeper deeper(depth_);
     UM_RETURN_IF_ERROR(Step());
     UM_ASSIGN_OR_RETURN(self, EvalFilter(*e.args[0], scope, input));
   } else {

@@ -11,14 +11,6 @@ constexpr int kMaxDepth = 1000;  // of expressions and statements being walked; 
 
 }  // namespace
 
-struct Interpreter::Deeper {
-  explicit Deeper(int& count) : count_(count) { ++count_; }
-  ~Deeper() { --count_; }
-  Deeper(const Deeper&) = delete;
-  Deeper& operator=(const Deeper&) = delete;
-  int& count_;
-};
-
 Status Interpreter::Error(std::string_view reason) const {
   return BadModel("chat template line {}: {}", line_, reason);
 }

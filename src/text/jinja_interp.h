@@ -99,7 +99,13 @@ class Interpreter {
   Value Str(Text text) { return heap_.String(std::move(text)); }
 
  private:
-  struct Deeper;  // counts nesting while it lives
+  struct Deeper {  // counts nesting while it lives
+    explicit Deeper(int& count) : count_(count) { ++count_; }
+    ~Deeper() { --count_; }
+    Deeper(const Deeper&) = delete;
+    Deeper& operator=(const Deeper&) = delete;
+    int& count_;
+  };
 
   Status ExecBody(const Body& body, Scope* scope);
   Status Exec(const Stmt& s, Scope* scope);

@@ -57,7 +57,7 @@ std::string Bert(const Normalizer::Step& step, std::string_view text) {
   if (step.clean) {
     out = MapChars(out, [](std::string& o, char32_t c) {
       const bool plain = c == '\t' || c == '\n' || c == '\r';
-      if (c == 0 || c == 0xfffd || (!plain && utf8::IsOther(c))) return;
+      if (c == 0 || c == 0xfffd || (!plain && utf8::IsOther(c) && utf8::IsAssigned(c))) return;
       utf8::Append(o, utf8::IsWhite(c) ? U' ' : c);
     });
   }

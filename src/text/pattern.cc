@@ -141,11 +141,9 @@ std::vector<Span> Pattern::Cut(std::string_view text) const {
         if (rc == PCRE2_ERROR_JIT_STACKLIMIT) rc = match(PCRE2_NO_JIT);
         if (rc < 0) break;
         const PCRE2_SIZE* range = pcre2_get_ovector_pointer(data.get());
-        if (range[1] > range[0]) {
-          add(range[0], range[1]);
-          from = range[1];
-        } else {  // an empty match cuts nothing
-          from = range[1];
+        add(range[0], range[1]);
+        from = range[1];
+        if (range[1] == range[0]) {  // an empty match only parts the text; the next one lies behind
           do ++from;
           while (from < text.size() && (static_cast<uint8_t>(text[from]) & 0xc0) == 0x80);
         }

@@ -275,6 +275,7 @@ Status PreTokenizer::Append(const json& spec, int depth) {
 }
 
 std::vector<Word> PreTokenizer::Apply(std::string_view text, bool at_start) const {
+  if (text.empty()) return {};
   std::vector<Word> words{{std::string(text), at_start}};
   std::vector<Word> next;
   for (const Step& step : steps_) {

@@ -64,6 +64,11 @@ INSTANTIATE_TEST_SUITE_P(SentencePieceBpe, Golden,
                          testing::Values("spbpe_gemma", "spbpe_llama2", "spbpe_llama2_flags", "spbpe_metaspace_always",
                                          "spbpe_metaspace_first", "spbpe_metaspace_never"));
 
+INSTANTIATE_TEST_SUITE_P(Unigram, Golden, testing::Values("unigram_t5", "unigram_xlmr", "unigram_bytefallback"));
+INSTANTIATE_TEST_SUITE_P(Words, Golden,
+                         testing::Values("wordlevel", "wordpiece_bert_cased", "wordpiece_bert_uncased",
+                                         "wordpiece_plain"));
+
 TEST(TinyTokenizer, EqualsThePackage) {
   const auto made = Tokenizer::FromJson(ReadTestFile(TestDataFolder() + "/llama3/tokenizer.json").value_or(""));
   ASSERT_TRUE(made.ok()) << made.status().text();
@@ -104,6 +109,7 @@ void CheckRecording(const std::string& name) {
 }
 
 TEST(GgufVocab, Gpt2EqualsTheRecording) { CheckRecording("gpt-2"); }
+TEST(GgufVocab, LlamaEqualsTheRecording) { CheckRecording("llama-spm"); }
 
 }  // namespace
 }  // namespace unimax

@@ -29,7 +29,6 @@ struct Tokenizer::Impl {
   std::unique_ptr<SubwordModel> model;
   std::vector<int> frame{-1};  // what add_special writes; -1 stands for the text
   Decoder decoder;
-  bool escaped_spaces = false;  // SentencePiece in GGUF: U+2581 stands for a space
   int bos = -1, eos = -1;
 
   // Fills the matchers and `vocabulary` from `added`, once model_vocabulary and normalizer are there.

@@ -6,7 +6,7 @@
 #include "text/bpe.h"
 #include "text/json_fields.h"
 #include "text/tokenizer_impl.h"
-#include "text/utf8.h"
+#include "text/word_models.h"
 
 namespace unimax {
 namespace {
@@ -15,6 +15,7 @@ using nlohmann::json;
 
 constexpr size_t kMaxBytes = 64u << 20;
 constexpr size_t kMaxAdded = 65536;
+constexpr int kMaxWordChars = 4096;  // cutting a word takes time quadratic in its length
 
 const json& Part(const json& root, const char* key) {
   static const json none;
@@ -91,6 +92,38 @@ Result<std::unique_ptr<SubwordModel>> ReadBpe(const json& model, Vocabulary& voc
   return std::unique_ptr<SubwordModel>(std::move(bpe));
 }
 
+Result<std::unique_ptr<SubwordModel>> ReadUnigram(const json& model, Vocabulary& vocabulary) {
+  const json& list = Part(model, "vocab");
+  if (!list.is_array() || list.empty()) return BadModel("the tokenizer's vocab is not a list of pieces and scores");
+  std::vector<double> scores;
+  for (const json& item : list) {
+    if (!item.is_array() || item.size() != 2 || !item[0].is_string() || !item[1].is_number()) {
+      return BadModel("piece {} of the tokenizer is not a string and a score", scores.size());
+    }
+    vocabulary.Add(item[0].get<std::string>(), static_cast<int>(scores.size()), true);
+    scores.push_back(item[1].get<double>());
+  }
+  UM_ASSIGN_OR_RETURN(const int unknown, IntAt(model, "unk_id", -1));
+  if (unknown < -1 || unknown >= vocabulary.size()) return BadModel("the tokenizer's unk_id {} is not there", unknown);
+  UM_ASSIGN_OR_RETURN(const bool bytes, BoolAt(model, "byte_fallback", false));
+  return std::unique_ptr<SubwordModel>(std::make_unique<UnigramModel>(vocabulary, std::move(scores), unknown, bytes));
+}
+
+Result<std::unique_ptr<SubwordModel>> ReadWords(const json& model, bool pieces, Vocabulary& vocabulary) {
+  UM_RETURN_IF_ERROR(ReadVocab(model, vocabulary));
+  UM_ASSIGN_OR_RETURN(const std::string unknown, TextAt(model, "unk_token", pieces ? "[UNK]" : "<unk>"));
+  const int id = vocabulary.Find(unknown);
+  if (!pieces) return std::unique_ptr<SubwordModel>(std::make_unique<WordLevelModel>(vocabulary, id));
+  UM_ASSIGN_OR_RETURN(std::string prefix, TextAt(model, "continuing_subword_prefix", "##"));
+  UM_ASSIGN_OR_RETURN(const int longest, IntAt(model, "max_input_chars_per_word", 100));
+  if (longest < 0 || longest > kMaxWordChars) {
+    return BadModel("the tokenizer reads words of up to {} characters; at most {} are supported", longest,
+                    kMaxWordChars);
+  }
+  return std::unique_ptr<SubwordModel>(
+      std::make_unique<WordPieceModel>(vocabulary, id, std::move(prefix), static_cast<size_t>(longest)));
+}
+
 Result<std::unique_ptr<SubwordModel>> ReadModel(const json& model, Vocabulary& vocabulary) {
   if (!model.is_object()) return BadModel("the tokenizer has no model");
   std::string type = "BPE";  // old files do not say; they hold merges
@@ -98,6 +131,8 @@ Result<std::unique_ptr<SubwordModel>> ReadModel(const json& model, Vocabulary& v
     UM_ASSIGN_OR_RETURN(type, TypeOf(model, "model"));
   }
   if (type == "BPE") return ReadBpe(model, vocabulary);
+  if (type == "Unigram") return ReadUnigram(model, vocabulary);
+  if (type == "WordPiece" || type == "WordLevel") return ReadWords(model, type == "WordPiece", vocabulary);
   return BadModel("tokenizer model '{}' is not supported", type);
 }
 

@@ -3,6 +3,7 @@
 // row says how that one cuts text.
 #include "text/bpe.h"
 #include "text/tokenizer_impl.h"
+#include "text/word_models.h"
 
 namespace unimax {
 namespace {
@@ -58,6 +59,45 @@ Status CheckVocab(const VocabData& v) {
   return {};
 }
 
+// SentencePiece writes U+2581 for a space.
+constexpr std::string_view kSpaceMark = "\xe2\x96\x81";
+
+// SentencePiece's BPE: spaces are marked, a text may begin with one more, and text without pieces becomes bytes.
+Status BuildSentencePiece(const VocabData& v, Tokenizer::Impl& impl) {
+  if (v.scores.empty()) return BadModel("the vocabulary has no scores");
+  for (AddedToken& token : impl.added) {
+    for (size_t at = 0; (at = token.content.find(kSpaceMark)) != std::string::npos;) {
+      token.content.replace(at, kSpaceMark.size(), " ");
+    }
+  }
+  if (v.add_space_prefix) {
+    Normalizer::Step prefix;
+    prefix.kind = Normalizer::Kind::kPrepend;
+    prefix.text = kSpaceMark;
+    impl.normalizer.AddStep(std::move(prefix));
+  }
+  Normalizer::Step mark;
+  mark.kind = Normalizer::Kind::kReplace;
+  mark.text = kSpaceMark;
+  mark.pattern = Pattern::Literal(" ");
+  impl.normalizer.AddStep(std::move(mark));
+  Decoder::Step spaces;
+  spaces.kind = Decoder::Kind::kReplace;
+  spaces.text = " ";
+  spaces.pattern = Pattern::Literal(std::string(kSpaceMark));
+  impl.decoder.AddStep(std::move(spaces));
+  for (const Decoder::Kind kind : {Decoder::Kind::kByteFallback, Decoder::Kind::kFuse, Decoder::Kind::kStrip}) {
+    if (kind == Decoder::Kind::kStrip && !v.add_space_prefix) continue;
+    Decoder::Step step;
+    step.kind = kind;
+    step.text = " ";
+    step.start = 1;
+    impl.decoder.AddStep(std::move(step));
+  }
+  impl.model = std::make_unique<ScoredBpeModel>(impl.model_vocabulary, v.scores, v.unknown);
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromVocab(const VocabData& v) {
@@ -102,6 +142,8 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromVocab(const VocabData& v) {
     BpeOptions options;
     options.ignore_merges = kind->ignore_merges;
     UM_ASSIGN_OR_RETURN(impl->model, BpeModel::Make(impl->model_vocabulary, merges, options));
+  } else if (v.model == "llama") {
+    UM_RETURN_IF_ERROR(BuildSentencePiece(v, *impl));
   } else {
     return BadModel("vocabulary model '{}' is not supported", v.model);
   }

@@ -174,6 +174,8 @@ bool IsCombining(char32_t c) {
   return g >= UTF8PROC_CATEGORY_MN && g <= UTF8PROC_CATEGORY_ME;
 }
 
+bool IsAssigned(char32_t c) { return Category(c) != UTF8PROC_CATEGORY_CN; }
+
 bool IsOther(char32_t c) {
   const int g = Category(c);
   return g == UTF8PROC_CATEGORY_CN || g >= UTF8PROC_CATEGORY_CC;

@@ -36,6 +36,7 @@ bool IsSymbol(char32_t c);       // categories S*
 bool IsPunctuation(char32_t c);  // categories P*
 bool IsMark(char32_t c);         // category Mn
 bool IsCombining(char32_t c);    // categories M*
+bool IsAssigned(char32_t c);     // not of category Cn
 bool IsOther(char32_t c);        // categories C*
 bool IsAlphabetic(char32_t c);   // letters, letter numbers and the circled and squared letters
 void AppendLower(std::string& out, char32_t c);  // full, context-free lower case
