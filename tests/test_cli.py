@@ -208,7 +208,12 @@ def ends_of_files():
 
 
 def ends_of_machines():
+    large = ["bench", "--config", DATA / "shapes" / "llama-2-7b.json", "--device", "emulator", "--json"]
     ends = [
+        End("weights beyond the device's memory", 69, [*large, "--dtype", "f32"],
+            ["GiB free", "weights", "KV cache", "workspace", "--device cpu"]),
+        End("KV cache beyond the device's memory", 69, [*large, "--batch", "8", "--context", "1024"],
+            ["GiB free", "weights", "KV cache", "workspace", "--context"]),
         End("no kernel table on the CPU", 69, ["selftest", "--device", "cpu"], ["CPU", "emulator"]),
         End("a result that differs", 70, ["eval", TINY, "--device", "cpu", "--check", "--tolerance", "1e-30"],
             ["op ", "differs from the reference", "tolerance"], log=True),
@@ -274,6 +279,13 @@ class Ends(unittest.TestCase):
         for end, what in wrong:
             with self.subTest(end.name):
                 self.fail(what)
+
+    def test_the_context_that_would_fit(self):
+        ended = unimax("bench", "--config", DATA / "shapes" / "llama-2-7b.json", "--device", "emulator", "--batch", "8",
+                       "--context", "1024", "--json")
+        found = re.search(r"--context (\d+) would fit", ended.err)
+        self.assertTrue(found, ended)
+        self.assertTrue(0 < int(found[1]) < 1024, ended)
 
     def test_malformed_files(self):
         for row, call in hostile():
