@@ -150,6 +150,7 @@ Result<Limits> HipDriver::Open(int index, std::span<const EmbeddedCode> objects)
   UM_ASSIGN_OR_RETURN(limits.lanes, Attribute(kHipWarpSize));
   UM_ASSIGN_OR_RETURN(limits.shared_bytes_per_block, Attribute(kHipSharedMemoryPerBlock));
   UM_ASSIGN_OR_RETURN(limits.l2_bytes, Attribute(kHipL2CacheSize));
+  limits.tile_order = limits.lanes == 64 ? TileOrder::kMfma : TileOrder::kWmma;
   limits.tile_cols = 16;  // the matrix instructions of CDNA and RDNA are 16 columns wide
   size_t available = 0, total = 0;
   if (const int code = calls_.memory_info(&available, &total); code != 0) {
