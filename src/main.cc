@@ -11,7 +11,7 @@ namespace {
 
 int Main(int argc, char** argv) {
   CLI::App app("unimax: runs large language models on CPUs and GPUs", "unimax");
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // a word that is no command is then named as such
   app.set_version_flag("--version", std::string(UM_VERSION));
   std::unique_ptr<unimax::Command> commands[] = {unimax::AddRun(app), unimax::AddInspect(app), unimax::AddEval(app),
                                                  unimax::AddBench(app), unimax::AddSelftest(app)};
@@ -29,6 +29,7 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "unimax: %.*s\n", static_cast<int>(status.text().size()), status.text().data());
     return status.exit_status();
   }
+  std::fprintf(stderr, "unimax: give a command: run, inspect, eval, bench or selftest; see unimax --help\n");
   return static_cast<int>(unimax::ErrorKind::kUsage);
 }
 

@@ -27,6 +27,9 @@ Status Eval(const EvalOptions& options) {
   if (!options.check)
     return UsageError("say what to evaluate: --check compares this device with the reference, op by op");
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
+  if (options.tokens > model->limits().max_tokens) {
+    return UsageError("--tokens {} is more than the context of {}", options.tokens, model->context());
+  }
   const double tolerance = options.tolerance > 0 ? options.tolerance : DefaultTolerance(model->executor().Describe());
   std::vector<int> ids;
   for (int i = 0; i < options.tokens; ++i) ids.push_back((1 + 37 * i) % model->config().vocab);

@@ -29,6 +29,9 @@ CostTypes TypesOf(const Model& model) {
 }
 
 Status Inspect(const InspectOptions& options) {
+  if (options.model.model.empty() == options.model.config.empty()) {
+    return UsageError("give a model or --config config.json, one of them");
+  }
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Open(options.model));
   const ModelConfig& c = model->config();
   uint64_t parameters = 0;
@@ -71,8 +74,12 @@ std::unique_ptr<Command> AddInspect(CLI::App& app) {
   inspect->add_option("model", options.model.model, "a file, a folder, or a name in the model cache");
   inspect->add_option("--config", options.model.config, "a config.json instead of a model");
   inspect->add_flag("--program", options.program, "the model's program: ops, shapes, bytes and FLOPs");
-  inspect->add_option("--tokens", options.tokens, "tokens of the step whose costs are shown")->capture_default_str();
-  inspect->add_option("--context", options.context, "cached tokens of that step")->capture_default_str();
+  inspect->add_option("--tokens", options.tokens, "tokens of the step whose costs are shown")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 24));
+  inspect->add_option("--context", options.context, "cached tokens of that step")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 24));
   inspect->add_flag("--tensors", options.tensors, "every tensor of the file");
   inspect->add_flag("--json", options.json, "one JSON object instead of text");
   return command;

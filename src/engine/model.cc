@@ -129,6 +129,7 @@ Result<std::unique_ptr<Executor>> Model::MakeExecutor(const Program& program, co
 
 Result<std::unique_ptr<Model>> Model::Load(const ModelOptions& options) {
   if (options.dtype != "auto") UM_RETURN_IF_ERROR(ParseType(options.dtype).status());
+  if (options.isa != "auto") UM_RETURN_IF_ERROR(ParseIsa(options.isa).status());
   UM_ASSIGN_OR_RETURN(const DeviceChoice choice, ParseDevice(options.device));
   UM_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Open(options));
   UM_ASSIGN_OR_RETURN(OpenedDevice opened, unimax::Open(choice));

@@ -192,10 +192,7 @@ void Decoder::AddByteLevel() {
 Status Decoder::Append(const json& spec, int depth) {
   UM_ASSIGN_OR_RETURN(const std::string type, TypeOf(spec, "decoder"));
   if (type == "Sequence") {
-    if (depth > kMaxNesting) return BadModel("the tokenizer's decoders are nested too deep");
-    UM_ASSIGN_OR_RETURN(const json* list, ListAt(spec, "decoders"));
-    for (const json& item : *list) UM_RETURN_IF_ERROR(Append(item, depth + 1));
-    return {};
+    return ForSequence(spec, "decoders", depth, [&](const json& item) { return Append(item, depth + 1); });
   }
   for (const KindRow& row : kKinds) {
     if (row.name != type) continue;

@@ -77,6 +77,13 @@ Result<const json*> ListAt(const json& spec, const char* key) {
   return value;
 }
 
+Status ForSequence(const json& spec, const char* key, int depth, const std::function<Status(const json&)>& append) {
+  if (depth > kMaxNesting) return BadModel("the tokenizer's {} are nested too deep", key);
+  UM_ASSIGN_OR_RETURN(const json* list, ListAt(spec, key));
+  for (const json& item : *list) UM_RETURN_IF_ERROR(append(item));
+  return {};
+}
+
 Result<Pattern> PatternAt(const json& spec) {
   const json* pattern = Member(spec, "pattern");
   if (pattern != nullptr && pattern->is_string()) return Pattern::Literal(pattern->get<std::string>());

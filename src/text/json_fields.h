@@ -2,6 +2,7 @@
 // Reads members of tokenizer.json objects; a missing or wrong one is a kBadModel that names it.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
@@ -22,6 +23,9 @@ Result<std::string> TextAt(const nlohmann::json& spec, const char* key, std::str
 Result<bool> BoolAt(const nlohmann::json& spec, const char* key, bool fallback);
 Result<int> IntAt(const nlohmann::json& spec, const char* key, int fallback);
 Result<const nlohmann::json*> ListAt(const nlohmann::json& spec, const char* key);
+// Calls `append` with each member of the list `key` of a Sequence at nesting `depth`; stops at the first error.
+Status ForSequence(const nlohmann::json& spec, const char* key, int depth,
+                   const std::function<Status(const nlohmann::json&)>& append);
 Result<Pattern> PatternAt(const nlohmann::json& spec);  // member "pattern": {"String": ..} or {"Regex": ..}
 Result<std::string> FromBase64(std::string_view coded);
 

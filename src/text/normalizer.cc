@@ -151,10 +151,7 @@ Result<Normalizer> Normalizer::FromJson(const json& spec) {
 Status Normalizer::Append(const json& spec, int depth) {
   UM_ASSIGN_OR_RETURN(const std::string type, TypeOf(spec, "normalizer"));
   if (type == "Sequence") {
-    if (depth > kMaxNesting) return BadModel("the tokenizer's normalizers are nested too deep");
-    UM_ASSIGN_OR_RETURN(const json* list, ListAt(spec, "normalizers"));
-    for (const json& item : *list) UM_RETURN_IF_ERROR(Append(item, depth + 1));
-    return {};
+    return ForSequence(spec, "normalizers", depth, [&](const json& item) { return Append(item, depth + 1); });
   }
   for (const KindRow& row : kKinds) {
     if (row.name != type) continue;

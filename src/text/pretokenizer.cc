@@ -230,10 +230,7 @@ void PreTokenizer::AddByteLevel() {
 Status PreTokenizer::Append(const json& spec, int depth) {
   UM_ASSIGN_OR_RETURN(const std::string type, TypeOf(spec, "pre-tokenizer"));
   if (type == "Sequence") {
-    if (depth > kMaxNesting) return BadModel("the tokenizer's pre-tokenizers are nested too deep");
-    UM_ASSIGN_OR_RETURN(const json* list, ListAt(spec, "pretokenizers"));
-    for (const json& item : *list) UM_RETURN_IF_ERROR(Append(item, depth + 1));
-    return {};
+    return ForSequence(spec, "pretokenizers", depth, [&](const json& item) { return Append(item, depth + 1); });
   }
   const Kind* kind = FindName(kKinds, type);
   if (kind == nullptr) return BadModel("pre-tokenizer '{}' of the tokenizer is not supported", type);
