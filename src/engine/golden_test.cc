@@ -101,7 +101,6 @@ void RunModel(const std::string& path, const json& cases, const Way& way) {
   options.isa = way.isa;
   options.dtype = way.dtype;
   options.threads = 2;
-  options.context = 128;
   const auto model = Model::Load(options);
   ASSERT_TRUE(model.ok()) << path << " " << way.name << ": " << model.status().text();
   int number = 0;
@@ -139,9 +138,9 @@ TEST_P(GoldenGguf, MatchesOnEveryExecutor) {
     if (file["type"] != GetParam()) continue;
     const std::string path = std::string(kData) + "gguf/" + file["file"].get<std::string>();
     for (const Way& way : ExactWays()) RunModel(path, file["cases"], way);
-    // Integer weights as they run by default: 8-bit activations.
+    // Integer weights as they run by default: 8-bit activations (docs/numerics.md says why 0.2).
     for (Isa isa : kIsas) {
-      if (Supported(isa)) RunModel(path, file["cases"], {IsaName(isa), "cpu", "auto", IsaName(isa), "auto", 24, 5e-2});
+      if (Supported(isa)) RunModel(path, file["cases"], {IsaName(isa), "cpu", "auto", IsaName(isa), "auto", 24, 2e-1});
     }
   }
 }

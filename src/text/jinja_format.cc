@@ -30,10 +30,18 @@ Int ReadNumber(std::string_view s, size_t& at) {
 }
 
 std::string IntDigits(Int v, int base, bool upper) {
-  if (base == 10) return IntText(v < 0 ? -v : v);
+  if (base == 10) {
+    std::string digits = IntText(v);
+    return v < 0 ? digits.substr(1) : digits;
+  }
+  const std::string_view signs = upper ? "0123456789ABCDEF" : "0123456789abcdef";
+  auto rest = static_cast<unsigned __int128>(v);
+  if (v < 0) rest = -rest;
   std::string out;
-  for (auto rest = static_cast<unsigned __int128>(v < 0 ? -v : v); rest != 0; rest /= static_cast<unsigned>(base)) {
-    out += (upper ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<int>(rest % static_cast<unsigned>(base))];
+  while (rest != 0) {
+    const auto digit = static_cast<size_t>(rest % static_cast<unsigned>(base));
+    out += signs[digit];
+    rest /= static_cast<unsigned>(base);
   }
   std::reverse(out.begin(), out.end());
   return out.empty() ? "0" : out;
