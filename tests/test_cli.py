@@ -275,7 +275,7 @@ class Ends(unittest.TestCase):
         ends = ends_of_usage() + ends_of_files() + ends_of_machines()
         self.assertGreaterEqual(len(ends), 20)
         wrong = [(end, what) for end in ends if (what := end.wrong())]
-        print(f"L10 wrong={len(wrong)} of {len(ends)} {'FAIL' if wrong else 'PASS'}", flush=True)
+        print(f"\nL10 wrong={len(wrong)} of {len(ends)} {'FAIL' if wrong else 'PASS'}", flush=True)
         for end, what in wrong:
             with self.subTest(end.name):
                 self.fail(what)
