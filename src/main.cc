@@ -24,7 +24,10 @@ int Main(int argc, char** argv) {
   }
   for (const std::unique_ptr<unimax::Command>& command : commands) {
     if (!command->app().parsed()) continue;
-    const unimax::Status status = command->Act();
+    unimax::Status status = command->Act();
+    if (status.ok() && (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)) {
+      status = unimax::IoError("cannot write to stdout: is the disk full?");
+    }
     if (status.ok()) return 0;
     std::fprintf(stderr, "unimax: %.*s\n", static_cast<int>(status.text().size()), status.text().data());
     return status.exit_status();

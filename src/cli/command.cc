@@ -14,11 +14,13 @@ void AddModelOptions(CLI::App& app, ModelOptions& options, bool model_required) 
       ->capture_default_str();
   app.add_option("--isa", options.isa, "CPU instructions: auto, generic, avx2 or avx512")->capture_default_str();
   app.add_option("--threads", options.threads, "CPU threads; 0: every core this process may use")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1024));
   app.add_option("--dtype", options.dtype, "activations: auto, f32, bf16 or f16 (CPU: auto or f32)")
       ->capture_default_str();
   app.add_option("--context", options.context, "tokens of prompt and answer; 0: the model's, at most 4096")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 24));
   app.add_option("--executor", options.executor, "auto, or reference: every op in double, slowly")
       ->capture_default_str();
 }

@@ -38,6 +38,7 @@ Status Selftest(const SelftestOptions& options) {
       }
     }
   }
+  if (passed + failed == 0) return UsageError("--only {}: no kernel has that in its name", options.only);
   if (!options.json)
     PrintLine(fmt::format("{} cases agree with the reference, {} do not; {}", passed, failed, device.limits().name));
   return failed == 0 ? Status()

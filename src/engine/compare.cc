@@ -33,23 +33,40 @@ Result<Comparison> ComparePrefixes(const Program& program, const ExecutorOptions
   const Step step{ids, positions, sequences, pages, outputs};
 
   Comparison comparison;
-  for (int count = 1; count <= static_cast<int>(program.ops.size()); ++count) {
+  // Whether prefix [0, count) agrees; its measurement is kept.
+  const auto agrees = [&](int count) -> Result<bool> {
     const Program prefix = Prefix(program, count);
-    const int value = prefix.ops.back().out;
     std::vector<float> results[2];
     for (int side = 0; side < 2; ++side) {
       UM_ASSIGN_OR_RETURN(const std::unique_ptr<Executor> executor, (side == 0 ? candidate : truth)(prefix));
       UM_RETURN_IF_ERROR(executor->Run(step));
-      UM_ASSIGN_OR_RETURN(results[side], executor->Read(value));
+      UM_ASSIGN_OR_RETURN(results[side], executor->Read(prefix.ops.back().out));
     }
     comparison.ops.push_back(Measure(count - 1, results[0], results[1]));
-    progress(count);
+    progress(static_cast<int>(comparison.ops.size()));
     // Ids are compared through the logits before them: a tie in rounding may choose another one.
-    if (prefix.ops.back().kind != OpKind::kSample && !(comparison.ops.back().error <= tolerance)) {
-      comparison.first_bad = count - 1;
-      return comparison;
+    return prefix.ops.back().kind == OpKind::kSample || comparison.ops.back().error <= tolerance;
+  };
+
+  const int all = static_cast<int>(program.ops.size());
+  if (all <= kEveryPrefix) {
+    for (int count = 1; count <= all && comparison.first_bad < 0; ++count) {
+      UM_ASSIGN_OR_RETURN(const bool good, agrees(count));
+      if (!good) comparison.first_bad = count - 1;
     }
+    return comparison;
   }
+  // An error stays in everything that follows from it, so the border between good and bad prefixes can be halved.
+  const int last = program.ops.back().kind == OpKind::kSample ? all - 1 : all;
+  UM_ASSIGN_OR_RETURN(const bool whole, agrees(last));
+  if (whole) return comparison;
+  int good = 0, bad = last;
+  while (bad - good > 1) {
+    const int middle = (good + bad) / 2;
+    UM_ASSIGN_OR_RETURN(const bool fine, agrees(middle));
+    (fine ? good : bad) = middle;
+  }
+  comparison.first_bad = bad - 1;
   return comparison;
 }
 

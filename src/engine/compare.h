@@ -21,13 +21,16 @@ struct Difference {
 };
 
 struct Comparison {
-  std::vector<Difference> ops;  // one for every prefix
+  std::vector<Difference> ops;  // one for every prefix that was run, in the order of running
   int first_bad = -1;           // index of the first op over the tolerance, -1: none
 };
 
-// Runs prefixes [0, 1), [0, 2), ... on both executors over `ids` (a prompt at positions 0, 1, ...) and compares the
-// last op's value. Fusion inside an executor cannot hide an op, since each prefix is fused by itself. Stops at the
-// first op over `tolerance`. `progress` is called with the number of prefixes done.
+inline constexpr int kEveryPrefix = 64;  // longer programs are halved instead of walked
+
+// Runs prefixes of the program on both executors over `ids` (a prompt at positions 0, 1, ...) and compares the last
+// op's value: every prefix of a short program, of a longer one the whole and then halves around the first bad op.
+// Fusion inside an executor cannot hide an op, since each prefix is fused by itself. `progress` is called with the
+// number of prefixes done.
 Result<Comparison> ComparePrefixes(const Program& program, const ExecutorOptions& limits, const std::vector<int>& ids,
                                    const ExecutorMaker& candidate, const ExecutorMaker& truth, double tolerance,
                                    const std::function<void(int)>& progress);

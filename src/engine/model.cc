@@ -98,7 +98,7 @@ Status Model::LoadText() {
     }
     return {};
   }
-  if (checkpoint_->tokenizer_json().empty()) return {};
+  if (!checkpoint_->has_tokenizer_json()) return {};
   UM_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromJson(checkpoint_->tokenizer_json()));
   UM_ASSIGN_OR_RETURN(const TokenizerConfig text, ReadTokenizerConfig(checkpoint_->tokenizer_config_json()));
   if (!text.chat_template.empty()) {

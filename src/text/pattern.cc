@@ -96,7 +96,7 @@ Result<Pattern> Pattern::Regex(std::string_view source) {
   if (code == nullptr) {
     PCRE2_UCHAR reason[256] = {};
     pcre2_get_error_message(error, reason, sizeof(reason));
-    return BadModel("regular expression '{}' of the tokenizer: {}", source, reinterpret_cast<const char*>(reason));
+    return BadModel("regex pattern '{}' of the tokenizer: {}", source, reinterpret_cast<const char*>(reason));
   }
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // without it matching is slower, not different
   Pattern p;

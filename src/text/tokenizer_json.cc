@@ -23,9 +23,10 @@ const json& Part(const json& root, const char* key) {
   return it == root.end() ? none : *it;
 }
 
-Result<int> IdOf(const json& value) {
+// `where` is the member of tokenizer.json that holds the id.
+Result<int> IdOf(const json& value, const char* where) {
   if (!value.is_number_integer() || value < 0 || value > kMaxTokenId) {
-    return BadModel("a token id of the tokenizer is not a whole number from 0 to {}", kMaxTokenId);
+    return BadModel("a token id in the tokenizer's {} is not a whole number from 0 to {}", where, kMaxTokenId);
   }
   return value.get<int>();
 }
@@ -34,7 +35,7 @@ Status ReadVocab(const json& model, Vocabulary& vocabulary) {
   const json& vocab = Part(model, "vocab");
   if (!vocab.is_object()) return BadModel("the tokenizer's vocab is not an object");
   for (const auto& [piece, id] : vocab.items()) {
-    UM_ASSIGN_OR_RETURN(const int number, IdOf(id));
+    UM_ASSIGN_OR_RETURN(const int number, IdOf(id, "vocab"));
     vocabulary.Add(piece, number);
   }
   return {};
@@ -50,7 +51,7 @@ Result<std::vector<AddedToken>> ReadAdded(const json& root) {
   for (const json& item : list) {
     if (!item.is_object()) return BadModel("an added token of the tokenizer is not an object");
     AddedToken token;
-    UM_ASSIGN_OR_RETURN(token.id, IdOf(Part(item, "id")));
+    UM_ASSIGN_OR_RETURN(token.id, IdOf(Part(item, "id"), "added_tokens"));
     UM_ASSIGN_OR_RETURN(token.content, TextAt(item, "content"));
     UM_ASSIGN_OR_RETURN(token.special, BoolAt(item, "special", false));
     UM_ASSIGN_OR_RETURN(token.normalized, BoolAt(item, "normalized", !token.special));
@@ -143,7 +144,7 @@ Status AppendSpecial(const json& processor, const std::string& name, std::vector
   const json& ids = entry.is_object() ? Part(entry, "ids") : entry;
   if (!ids.is_array()) return BadModel("the tokenizer's template names '{}', which has no ids", name);
   for (const json& id : ids) {
-    UM_ASSIGN_OR_RETURN(const int number, IdOf(id));
+    UM_ASSIGN_OR_RETURN(const int number, IdOf(id, "vocab"));
     frame.push_back(number);
   }
   return {};
@@ -152,7 +153,7 @@ Status AppendSpecial(const json& processor, const std::string& name, std::vector
 Result<int> PairId(const json& processor, const char* key) {
   const json& pair = Part(processor, key);
   if (!pair.is_array() || pair.size() != 2) return BadModel("the tokenizer's '{}' is not a token and its id", key);
-  return IdOf(pair[1]);
+  return IdOf(pair[1], "post_processor");
 }
 
 // Puts the processor's tokens around what `frame` already holds.

@@ -130,6 +130,9 @@ Result<Checkpoint> Checkpoint::OpenFile(const std::string& path) {
 }
 
 Result<Checkpoint> Checkpoint::OpenFolder(const std::string& folder) {
+  std::error_code error;
+  fs::directory_iterator(folder, error);
+  if (error) return IoError("{}: cannot read the folder: {}", folder, error.message());
   Checkpoint checkpoint;
   const std::string single = Join(folder, kSingleName), index_path = Join(folder, kIndexName);
   if (IsFile(single)) {

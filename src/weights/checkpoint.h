@@ -43,6 +43,7 @@ class Checkpoint {
   const GgufMetadata* gguf() const { return gguf_ ? &gguf_->metadata() : nullptr; }  // nullptr for safetensors
   // The texts of the JSON files beside safetensors, "" when absent and for GGUF. At most 64 MiB each.
   bool has_config_json() const { return texts_[kConfig].has_value(); }
+  bool has_tokenizer_json() const { return texts_[kTokenizer].has_value(); }
   std::string_view config_json() const { return Text(kConfig); }
   std::string_view generation_config_json() const { return Text(kGenerationConfig); }
   std::string_view tokenizer_json() const { return Text(kTokenizer); }
