@@ -133,7 +133,8 @@ Status GraphExecutor::CheckFits(uint64_t weight_bytes) {
   const double gib = 1.0 / (1 << 30);
   const uint64_t others = memory_.weights + memory_.workspace;
   // Of one position in every sequence: --context counts the tokens of one.
-  const uint64_t token_bytes = memory_.kv / static_cast<uint64_t>(std::max(options_.max_pages * options_.page_tokens, 1));
+  const int positions = std::max(options_.max_pages * options_.page_tokens, 1);
+  const uint64_t token_bytes = memory_.kv / static_cast<uint64_t>(positions);
   const std::string remedy =
       others < free && token_bytes > 0
           ? fmt::format("--context {} would fit", (free - others) / token_bytes /
