@@ -24,7 +24,7 @@ Exempt = collections.namedtuple("Exempt", "law path reason expires")  # expires:
 EXCEPTIONS = []
 
 MAX_SRC_LINES = 32000  # raising it is a commit of its own
-BASELINE = "dc5bef88b06b81327e73317ac5d96ec100659a2c"  # commits after this one are held to law 24
+BASELINE = "bbb17be"  # commits after this one are held to law 24
 
 # Law 1: what a folder of src/ may include besides itself and base. A test may reach through several arrows.
 ARROWS = {
