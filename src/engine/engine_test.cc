@@ -5,6 +5,7 @@
 #include "engine/compare.h"
 #include "engine/generate.h"
 #include "engine/philox.h"
+#include "exec/fit.h"
 
 namespace unimax {
 namespace {
@@ -104,6 +105,19 @@ TEST(Compare, NamesTheFirstOpWithAPlantedBug) {
   const auto good = ComparePrefixes(program, (*model)->limits(), ids, right, truth, 1e-4, [](int) {});
   ASSERT_TRUE(good.ok());
   EXPECT_EQ(good->first_bad, -1);
+}
+
+TEST(Fit, SaysWhatFailsAndTheContextThatFits) {
+  ExecutorOptions options;
+  options.page_tokens = 32;
+  options.max_pages = 4;  // 128 positions
+  const MemoryUse use{1000, 128 * 1000, 500};
+  EXPECT_TRUE(CheckFits(use, 130000, "here", options).ok());
+  const Status less = CheckFits(use, 1500 + 70 * 1000, "here", options);
+  EXPECT_EQ(less.kind(), ErrorKind::kNoDevice);
+  EXPECT_NE(less.text().find("--context 64 would fit"), std::string_view::npos) << less.text();
+  EXPECT_EQ(CheckFits(use, 900, "here", options).text().find("--context"), std::string_view::npos);
+  EXPECT_GT(AvailableMemory(), 1u << 20);
 }
 
 TEST(Model, NamesWhatIsMissing) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <tuple>
 
+#include "exec/fit.h"
 #include "exec/graph_weights.h"
 #include "kernels/args.h"
 #include "kernels/reference.h"
@@ -127,23 +128,8 @@ Status GraphExecutor::CheckFits(uint64_t weight_bytes) {
   memory_.kv = KvBytes();
   memory_.workspace = SplitBytes();
   for (int example : plan_.example) memory_.workspace += ValueBytes(example);
-  const uint64_t sum = memory_.weights + memory_.kv + memory_.workspace;
-  const auto free = static_cast<uint64_t>(device_.limits().free_bytes);
-  if (sum <= free) return {};
-  const double gib = 1.0 / (1 << 30);
-  const uint64_t others = memory_.weights + memory_.workspace;
-  // Of one position in every sequence: --context counts the tokens of one.
-  const int positions = std::max(options_.max_pages * options_.page_tokens, 1);
-  const uint64_t token_bytes = memory_.kv / static_cast<uint64_t>(positions);
-  const std::string remedy =
-      others < free && token_bytes > 0
-          ? fmt::format("--context {} would fit", (free - others) / token_bytes /
-                                                      static_cast<uint64_t>(options_.page_tokens) *
-                                                      static_cast<uint64_t>(options_.page_tokens))
-          : std::string("use --device cpu or a smaller model");
-  return NoDevice("{} has {:.2f} GiB free; weights {:.2f} + KV cache {:.2f} + workspace {:.2f} GiB do not fit: {}",
-                  device_.limits().name, gib * static_cast<double>(free), gib * static_cast<double>(memory_.weights),
-                  gib * static_cast<double>(memory_.kv), gib * static_cast<double>(memory_.workspace), remedy);
+  return unimax::CheckFits(memory_, static_cast<uint64_t>(device_.limits().free_bytes), device_.limits().name,
+                           options_);
 }
 
 Status GraphExecutor::Allocate() {

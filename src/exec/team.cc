@@ -7,6 +7,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "exec/fit.h"
 #include "exec/team_plan.h"
 #include "exec/team_weights.h"
 #include "kernels/reference.h"
@@ -112,9 +113,6 @@ Status TeamExecutor::Allocate() {
   key_bytes_ = heads * static_cast<uint64_t>(KeyStride(options_.page_tokens));
   value_bytes_ = heads * static_cast<uint64_t>(options_.page_tokens);
   const uint64_t kv = static_cast<uint64_t>(program_.layers) * (key_bytes_ + value_bytes_);
-  UM_ASSIGN_OR_RETURN(kv_, Arena::Take(Arena::Rounded(kv)));
-  kv_base_ = kv_.Next(kv);
-
   const auto value_bytes = [&](int value) {
     return static_cast<uint64_t>(MaxRows(value)) * static_cast<uint64_t>(program_.values[value].cols) * sizeof(float);
   };
@@ -135,6 +133,11 @@ Status TeamExecutor::Allocate() {
                            static_cast<uint64_t>(a.head_dim + 2) * sizeof(float);
   bytes += Arena::Rounded(quantized) + Arena::Rounded(partial);
   bytes += threads * (Arena::Rounded(norm) + Arena::Rounded(quantized_row));
+  // The weights are there already, so what is free now must hold the rest.
+  UM_RETURN_IF_ERROR(
+      CheckFits({weights_.bytes(), kv, bytes}, AvailableMemory() + weights_.bytes(), "this machine", options_));
+  UM_ASSIGN_OR_RETURN(kv_, Arena::Take(Arena::Rounded(kv)));
+  kv_base_ = kv_.Next(kv);
   UM_ASSIGN_OR_RETURN(workspace_, Arena::Take(bytes));
   for (int value : plan_.example) buffers_.push_back(reinterpret_cast<float*>(workspace_.Next(value_bytes(value))));
   quantized_ = workspace_.Next(quantized);

@@ -59,20 +59,22 @@ int TeamLanes(int head_dim) {
   while (lanes * 8 < head_dim) lanes *= 2;
   return lanes;
 }
-int StateBytes(const Case& c, int queries) {
-  return queries * (128 / TeamLanes(c.attention.head_dim)) * (c.attention.head_dim + 2) * 4;
+int StateBytes(const Case& c, int queries, int threads) {
+  return queries * (threads / TeamLanes(c.attention.head_dim)) * (c.attention.head_dim + 2) * 4;
 }
+constexpr int kDecodeThreads = 256;
 LaunchShape Decode(const Case& c, const Limits& l) {
   const int queries = AttentionQueries(c);
   const int chunks = CeilDiv(c.attention.heads / c.attention.kv_heads, queries);
   return {.grid_x = AttentionSplits(c, l),
           .grid_y = c.attention.kv_heads * chunks,
           .grid_z = c.m,
-          .threads = 128,
-          .shared_bytes = StateBytes(c, queries)};
+          .threads = kDecodeThreads,
+          .shared_bytes = StateBytes(c, queries, kDecodeThreads)};
 }
 LaunchShape Prefill(const Case& c, const Limits&) {
-  return {.grid_x = c.attention.heads, .grid_y = CeilDiv(c.m, 8), .threads = 128, .shared_bytes = StateBytes(c, 8)};
+  return {
+      .grid_x = c.attention.heads, .grid_y = CeilDiv(c.m, 8), .threads = 128, .shared_bytes = StateBytes(c, 8, 128)};
 }
 
 // ---- what it must move ----
@@ -182,7 +184,7 @@ int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv
 
 int AttentionSplits(const Case& c, const Limits& limits) {
   if (!c.decode) return 1;
-  constexpr int kBlocksPerMultiprocessor = 4;  // enough loads in flight to reach the memory rate
+  constexpr int kBlocksPerMultiprocessor = 3;  // enough loads in flight to reach the memory rate
   constexpr int kTokensPerBlock = 64;          // below that a block's fixed cost outweighs its reading
   const int blocks =
       c.m * c.attention.kv_heads * CeilDiv(c.attention.heads / c.attention.kv_heads, AttentionQueries(c));

@@ -87,22 +87,33 @@ UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int
       v[r].Load(static_cast<const T*>(a.v_cache) + row * a.head_dim + dim);
     }
 #pragma unroll
-    for (int r = 0; r < kAhead; ++r) {
-      const int position = at + r * teams + team;
+    for (int j = 0; j < kQ; ++j) {
+      float score[kAhead];
+      float high = top[j];
 #pragma unroll
-      for (int j = 0; j < kQ; ++j) {
-        float score = 0;
+      for (int r = 0; r < kAhead; ++r) {
+        const int position = at + r * teams + team;
+        float dot = 0;
 #pragma unroll
-        for (int i = 0; i < kLaneDims; ++i) score += q[j][i] * k[r][i];
-        for (int mask = lanes / 2; mask > 0; mask /= 2) score += ShuffleXor(score, mask);
-        if (position >= end || position >= queries[j].tokens) continue;  // masked: never multiplied
-        score *= a.scale;
-        const float high = Max(top[j], score);
-        const float keep = Exp(top[j] - high), p = Exp(score - high);
+        for (int i = 0; i < kLaneDims; ++i) dot += q[j][i] * k[r][i];
+        for (int mask = lanes / 2; mask > 0; mask /= 2) dot += ShuffleXor(dot, mask);
+        const bool masked = position >= end || position >= queries[j].tokens;
+        score[r] = masked ? -Infinity() : dot * a.scale;
+        high = Max(high, score[r]);
+      }
+      if (high == -Infinity()) continue;      // nothing seen yet
+      const float keep = Exp(top[j] - high);  // one rescale for all kAhead tokens
+      top[j] = high;
+      sum[j] *= keep;
 #pragma unroll
-        for (int i = 0; i < kLaneDims; ++i) acc[j][i] = acc[j][i] * keep + p * v[r][i];
-        sum[j] = sum[j] * keep + p;
-        top[j] = high;
+      for (int i = 0; i < kLaneDims; ++i) acc[j][i] *= keep;
+#pragma unroll
+      for (int r = 0; r < kAhead; ++r) {
+        if (score[r] == -Infinity()) continue;  // masked: its v is never multiplied
+        const float p = Exp(score[r] - high);
+        sum[j] += p;
+#pragma unroll
+        for (int i = 0; i < kLaneDims; ++i) acc[j][i] += p * v[r][i];
       }
     }
   }
@@ -201,8 +212,7 @@ UM_DEVICE void AttentionDecode(const AttentionArgs& a) {
     queries[j].partial = a.splits > 1 ? a.partial + (row_head * a.splits + split) * (a.head_dim + 2) : nullptr;
     queries[j].tokens = present ? tokens : 0;
   }
-  constexpr int kAhead = kQ == 1 ? 4 : 2;
-  Attend<T, kQ, kAhead>(a, queries, a.sequences[row], kv_head, begin, end);
+  Attend<T, kQ, 4>(a, queries, a.sequences[row], kv_head, begin, end);
   if (a.splits == 1) return;
 
   // The block that finishes last merges; the counter returns to zero for the next launch.
@@ -246,7 +256,7 @@ UM_DEVICE void AttentionPrefill(const AttentionArgs& a) {
       if (present) ++rows;
       tokens = queries[j].tokens > tokens ? queries[j].tokens : tokens;
     }
-    Attend<T, kQ, 1>(a, queries, sequence, kv_head, 0, tokens);
+    Attend<T, kQ, 2>(a, queries, sequence, kv_head, 0, tokens);
     Barrier();  // orders the reads of the states before the next sequence's writes
     begin += rows;
   }

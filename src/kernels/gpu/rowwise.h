@@ -158,9 +158,21 @@ UM_DEVICE void Sample(const SampleArgs& a) {
   LetNextStart();
   const float* logits = a.logits + static_cast<int64_t>(BlockX()) * a.vocab;
   float best = -Infinity();
-  int index = a.vocab;  // loses against any real index
-  for (int i = Thread(); i < a.vocab; i += BlockThreads())
-    TakeBetter(best, index, logits[i], IsFinite(logits[i]) ? i : -1);
+  int index = a.vocab;       // loses against any real index
+  constexpr int kAhead = 8;  // logits in flight a thread
+  for (int first = Thread(); first < a.vocab; first += kAhead * BlockThreads()) {
+    float logit[kAhead];
+#pragma unroll
+    for (int r = 0; r < kAhead; ++r) {
+      const int i = first + r * BlockThreads();
+      logit[r] = i < a.vocab ? logits[i] : -Infinity();
+    }
+#pragma unroll
+    for (int r = 0; r < kAhead; ++r) {
+      const int i = first + r * BlockThreads();
+      if (i < a.vocab) TakeBetter(best, index, logit[r], IsFinite(logit[r]) ? i : -1);
+    }
+  }
   for (int mask = kLanes / 2; mask > 0; mask /= 2) {
     const float other = ShuffleXor(best, mask);
     const int other_index = ShuffleXor(index, mask);
