@@ -25,16 +25,10 @@ struct Tensor {
 
 class Checker {
  public:
-  Checker(Device& device, const Row& row, const Case& c, uint64_t seed)
-      : device_(device), row_(row), case_(c), random_(seed) {}
+  Checker(Device& device, const Row& row, const Case& c, uint64_t seed, int repeats)
+      : device_(device), row_(row), case_(c), random_(seed), repeats_(repeats) {}
 
-  Result<CheckResult> Run(int repeats) {
-    UM_ASSIGN_OR_RETURN(CheckResult result, RunOp());
-    if (repeats > 0) {
-      UM_ASSIGN_OR_RETURN(result.microseconds, MedianMicroseconds(repeats));
-    }
-    return result;
-  }
+  Result<CheckResult> Run();
 
  private:
   float Draw() { return std::normal_distribution<float>()(random_); }
@@ -50,10 +44,9 @@ class Checker {
   Result<std::vector<double>> Fetch(DType type, const Buffer& buffer, int64_t count);
   template <class Args>
   Status Launch(const Args& args);
-  Result<double> MedianMicroseconds(int repeats);
+  Result<double> MedianMicroseconds();  // 0 when not asked for
   Result<CheckResult> Compare(DType type, const Buffer& out, const std::vector<double>& reference);
 
-  Result<CheckResult> RunOp();
   Result<CheckResult> Embed();
   Result<CheckResult> Norm();
   Result<CheckResult> Linear();
@@ -68,6 +61,7 @@ class Checker {
   const Row& row_;
   const Case& case_;
   std::mt19937_64 random_;
+  int repeats_;
   unimax::Launch launch_;
 };
 
@@ -154,16 +148,18 @@ Status Checker::Launch(const Args& args) {
   return device_.Synchronize();
 }
 
-// The launch again, after its first result was compared: rows that work in place may be repeated on any values.
-Result<double> Checker::MedianMicroseconds(int repeats) {
+// The launch again, after its first result was fetched: rows that work in place may be repeated on any values. The
+// buffers of the case must still be there.
+Result<double> Checker::MedianMicroseconds() {
   std::vector<double> times;
-  for (int i = 0; i < repeats; ++i) {
+  for (int i = 0; i < repeats_; ++i) {
     UM_RETURN_IF_ERROR(device_.Mark(0));
     UM_RETURN_IF_ERROR(device_.Run(launch_));
     UM_RETURN_IF_ERROR(device_.Mark(1));
     UM_ASSIGN_OR_RETURN(const double ms, device_.Milliseconds(0, 1));
     times.push_back(ms * 1e3);
   }
+  if (times.empty()) return 0.0;
   std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size()) / 2, times.end());
   return times[times.size() / 2];
 }
@@ -181,6 +177,7 @@ Result<CheckResult> Checker::Compare(DType type, const Buffer& out, const std::v
   result.norm = std::sqrt(norm);
   result.error =
       finite ? std::sqrt(difference) / std::max(result.norm, 1e-30) : std::numeric_limits<double>::infinity();
+  UM_ASSIGN_OR_RETURN(result.microseconds, MedianMicroseconds());
   return result;
 }
 
@@ -427,10 +424,11 @@ Result<CheckResult> Checker::Sample() {
   for (int t = 0; t < case_.m; ++t) {
     if (got[static_cast<size_t>(t)] != RefSample(logits.data() + int64_t{t} * vocab, vocab)) result.error += 1;
   }
+  UM_ASSIGN_OR_RETURN(result.microseconds, MedianMicroseconds());
   return result;
 }
 
-Result<CheckResult> Checker::RunOp() {
+Result<CheckResult> Checker::Run() {
   switch (row_.op) {
     case OpKind::kEmbed:
       return Embed();
@@ -460,7 +458,7 @@ Result<CheckResult> CheckRow(Device& device, const Row& row, const Case& c, uint
   Case own = c;
   own.op = row.op;
   own.act = row.act;
-  return Checker(device, row, own, seed).Run(repeats);
+  return Checker(device, row, own, seed, repeats).Run();
 }
 
 bool RowTakes(const Row& row, const Case& c, const Limits& limits) {

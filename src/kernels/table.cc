@@ -62,7 +62,7 @@ int TeamLanes(int head_dim) {
 int StateBytes(const Case& c, int queries, int threads) {
   return queries * (threads / TeamLanes(c.attention.head_dim)) * (c.attention.head_dim + 2) * 4;
 }
-constexpr int kDecodeThreads = 256;
+constexpr int kDecodeThreads = 128;
 LaunchShape Decode(const Case& c, const Limits& l) {
   const int queries = AttentionQueries(c);
   const int chunks = CeilDiv(c.attention.heads / c.attention.kv_heads, queries);
@@ -184,7 +184,7 @@ int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv
 
 int AttentionSplits(const Case& c, const Limits& limits) {
   if (!c.decode) return 1;
-  constexpr int kBlocksPerMultiprocessor = 3;  // enough loads in flight to reach the memory rate
+  constexpr int kBlocksPerMultiprocessor = 4;  // enough loads in flight to reach the memory rate
   constexpr int kTokensPerBlock = 64;          // below that a block's fixed cost outweighs its reading
   const int blocks =
       c.m * c.attention.kv_heads * CeilDiv(c.attention.heads / c.attention.kv_heads, AttentionQueries(c));

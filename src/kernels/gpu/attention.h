@@ -19,7 +19,8 @@
 
 namespace unimax::UM_PORT_NAMESPACE {
 
-inline constexpr int kLaneDims = 8;  // elements of a head that one lane holds
+inline constexpr int kLaneDims = 8;     // elements of a head that one lane holds
+inline constexpr int kDecodeAhead = 4;  // tokens a team has in flight while it decodes
 
 // The elements of one head that a lane holds, as they are stored.
 template <class T>
@@ -197,7 +198,9 @@ UM_DEVICE void AttentionDecode(const AttentionArgs& a) {
   WaitForPrevious();
   LetNextStart();
   const int tokens = a.positions[row] + 1;
-  const int each = (tokens + a.splits - 1) / a.splits;
+  // A split is a whole number of rounds, so that only the last one leaves teams idle.
+  const int round = kDecodeAhead * (BlockThreads() / TeamLanes(a.head_dim));
+  const int each = ((tokens + a.splits - 1) / a.splits + round - 1) / round * round;
   const int begin = split * each < tokens ? split * each : tokens;
   const int end = begin + each < tokens ? begin + each : tokens;
 
@@ -212,7 +215,7 @@ UM_DEVICE void AttentionDecode(const AttentionArgs& a) {
     queries[j].partial = a.splits > 1 ? a.partial + (row_head * a.splits + split) * (a.head_dim + 2) : nullptr;
     queries[j].tokens = present ? tokens : 0;
   }
-  Attend<T, kQ, 4>(a, queries, a.sequences[row], kv_head, begin, end);
+  Attend<T, kQ, kDecodeAhead>(a, queries, a.sequences[row], kv_head, begin, end);
   if (a.splits == 1) return;
 
   // The block that finishes last merges; the counter returns to zero for the next launch.
