@@ -9,7 +9,8 @@
 
 namespace unimax {
 
-Status CheckFits(const MemoryUse& use, uint64_t free, const std::string& place, const ExecutorOptions& options) {
+Status CheckFits(const MemoryUse& use, uint64_t free, const std::string& place, const ExecutorOptions& options,
+                 const std::string& otherwise) {
   if (use.weights + use.kv + use.workspace <= free) return {};
   const auto gib = [](uint64_t bytes) { return static_cast<double>(bytes) / (1 << 30); };
   const uint64_t others = use.weights + use.workspace;
@@ -17,8 +18,7 @@ Status CheckFits(const MemoryUse& use, uint64_t free, const std::string& place, 
   const uint64_t position = use.kv / static_cast<uint64_t>(std::max(options.max_pages * options.page_tokens, 1));
   const uint64_t room = others < free && position > 0 ? (free - others) / position : 0;
   const auto page = static_cast<uint64_t>(options.page_tokens);
-  const std::string remedy = room >= page ? fmt::format("--context {} would fit", room / page * page)
-                                          : std::string("take a smaller model or a larger device");
+  const std::string remedy = room >= page ? fmt::format("--context {} would fit", room / page * page) : otherwise;
   return NoDevice("{} has {:.2f} GiB free; weights {:.2f} + KV cache {:.2f} + workspace {:.2f} GiB do not fit: {}",
                   place, gib(free), gib(use.weights), gib(use.kv), gib(use.workspace), remedy);
 }

@@ -128,8 +128,8 @@ Status GraphExecutor::CheckFits(uint64_t weight_bytes) {
   memory_.kv = KvBytes();
   memory_.workspace = SplitBytes();
   for (int example : plan_.example) memory_.workspace += ValueBytes(example);
-  return unimax::CheckFits(memory_, static_cast<uint64_t>(device_.limits().free_bytes), device_.limits().name,
-                           options_);
+  return unimax::CheckFits(memory_, static_cast<uint64_t>(device_.limits().free_bytes), device_.limits().name, options_,
+                           "take a smaller model or --device cpu");
 }
 
 Status GraphExecutor::Allocate() {

@@ -134,8 +134,8 @@ Status TeamExecutor::Allocate() {
   bytes += Arena::Rounded(quantized) + Arena::Rounded(partial);
   bytes += threads * (Arena::Rounded(norm) + Arena::Rounded(quantized_row));
   // The weights are there already, so what is free now must hold the rest.
-  UM_RETURN_IF_ERROR(
-      CheckFits({weights_.bytes(), kv, bytes}, AvailableMemory() + weights_.bytes(), "this machine", options_));
+  UM_RETURN_IF_ERROR(CheckFits({weights_.bytes(), kv, bytes}, AvailableMemory() + weights_.bytes(), "this machine",
+                               options_, "take a smaller model"));
   UM_ASSIGN_OR_RETURN(kv_, Arena::Take(Arena::Rounded(kv)));
   kv_base_ = kv_.Next(kv);
   UM_ASSIGN_OR_RETURN(workspace_, Arena::Take(bytes));

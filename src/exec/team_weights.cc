@@ -141,7 +141,7 @@ Result<TeamWeights> TeamWeights::Load(const Program& program, const WeightSource
       if (s.data == nullptr) bytes += Arena::Rounded(FormBytes(s.form, s.rows, weight.cols, kernels.group_rows));
     }
   }
-  UM_RETURN_IF_ERROR(CheckFits({bytes, 0, 0}, AvailableMemory(), "this machine", {}));
+  UM_RETURN_IF_ERROR(CheckFits({bytes, 0, 0}, AvailableMemory(), "this machine", {}, "take a smaller model"));
   UM_ASSIGN_OR_RETURN(all.arena_, Arena::Take(bytes));
 
   constexpr int kMostRows = 16;  // of a group

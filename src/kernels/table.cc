@@ -62,7 +62,7 @@ int TeamLanes(int head_dim) {
 int StateBytes(const Case& c, int queries, int threads) {
   return queries * (threads / TeamLanes(c.attention.head_dim)) * (c.attention.head_dim + 2) * 4;
 }
-constexpr int kDecodeThreads = 128;
+constexpr int kDecodeThreads = 128, kMostSplits = 64;
 LaunchShape Decode(const Case& c, const Limits& l) {
   const int queries = AttentionQueries(c);
   const int chunks = CeilDiv(c.attention.heads / c.attention.kv_heads, queries);
@@ -70,7 +70,8 @@ LaunchShape Decode(const Case& c, const Limits& l) {
           .grid_y = c.attention.kv_heads * chunks,
           .grid_z = c.m,
           .threads = kDecodeThreads,
-          .shared_bytes = StateBytes(c, queries, kDecodeThreads)};
+          // The states of the teams, later the weights of the splits.
+          .shared_bytes = std::max(StateBytes(c, queries, kDecodeThreads), 16 + queries * kMostSplits * 4)};
 }
 LaunchShape Prefill(const Case& c, const Limits&) {
   return {
@@ -189,7 +190,7 @@ int AttentionSplits(const Case& c, const Limits& limits) {
   const int blocks =
       c.m * c.attention.kv_heads * CeilDiv(c.attention.heads / c.attention.kv_heads, AttentionQueries(c));
   const int wanted = CeilDiv(limits.multiprocessors * kBlocksPerMultiprocessor, std::max(blocks, 1));
-  return std::clamp(std::min(wanted, CeilDiv(c.tokens, kTokensPerBlock)), 1, 64);
+  return std::clamp(std::min(wanted, CeilDiv(c.tokens, kTokensPerBlock)), 1, kMostSplits);
 }
 
 }  // namespace unimax

@@ -167,24 +167,45 @@ UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int
   }
 }
 
-// Merges the splits of one (row, head) in order; every thread of the block takes its own dims.
-template <class T>
-UM_DEVICE void MergeSplits(const AttentionArgs& a, const float* partial, T* y) {
+inline constexpr int kMostSplits = 64;
+
+// Merges the splits of a block's queries, in order. One group a query turns the splits' maxima and sums into weights,
+// all of them read at once; then every thread adds up its own dims. Shared memory: kQ * kMostSplits floats at `offset`.
+template <class T, int kQ>
+UM_DEVICE void MergeSplits(const AttentionArgs& a, const Query<T> (&queries)[kQ], int split, int offset) {
   const int pitch = a.head_dim + 2;
-  float high = -Infinity();
-  for (int s = 0; s < a.splits; ++s) high = Max(high, partial[s * pitch + a.head_dim]);
-  float total = 0;
-  for (int s = 0; s < a.splits; ++s) {
-    const float* p = partial + s * pitch;
-    if (p[a.head_dim] != -Infinity()) total += Exp(p[a.head_dim] - high) * p[a.head_dim + 1];
-  }
-  for (int d = Thread(); d < a.head_dim; d += BlockThreads()) {
-    float mix = 0;
-    for (int s = 0; s < a.splits; ++s) {
-      const float* p = partial + s * pitch;
-      if (p[a.head_dim] != -Infinity()) mix += Exp(p[a.head_dim] - high) * p[d];
+  Shared<float> weights(offset);
+#pragma unroll
+  for (int j = 0; j < kQ; ++j) {
+    if (j % Groups() != Group() || queries[j].tokens == 0) continue;
+    const float* first = queries[j].partial - static_cast<int64_t>(split) * pitch + a.head_dim;
+    float high = -Infinity();
+    for (int s = Lane(); s < a.splits; s += kLanes) high = Max(high, first[s * pitch]);
+    high = GroupMax(high);
+    float total = 0;
+    for (int s = Lane(); s < a.splits; s += kLanes) {
+      const float top = first[s * pitch];
+      const float weight = top == -Infinity() ? 0.0f : Exp(top - high);
+      weights.Set(j * kMostSplits + s, weight);
+      total += weight * first[s * pitch + 1];
     }
-    y[d] = FromFloat<T>(mix / total);
+    total = GroupSum(total);
+    GroupSync();  // orders the weights before the lanes divide them
+    for (int s = Lane(); s < a.splits; s += kLanes) {
+      weights.Set(j * kMostSplits + s, weights.Get(j * kMostSplits + s) / total);
+    }
+  }
+  Barrier();  // orders all weights before they are read
+#pragma unroll
+  for (int j = 0; j < kQ; ++j) {
+    if (queries[j].tokens == 0) continue;
+    const float* first = queries[j].partial - static_cast<int64_t>(split) * pitch;
+    for (int d = Thread(); d < a.head_dim; d += BlockThreads()) {
+      float mix = 0;
+#pragma unroll 8
+      for (int s = 0; s < a.splits; ++s) mix += weights.Get(j * kMostSplits + s) * first[s * pitch + d];
+      queries[j].y[d] = FromFloat<T>(mix);
+    }
   }
 }
 
@@ -229,11 +250,8 @@ UM_DEVICE void AttentionDecode(const AttentionArgs& a) {
   }
   Barrier();  // orders `last` before it is read
   if (!last.Get(0)) return;
-#pragma unroll
-  for (int j = 0; j < kQ; ++j) {
-    if (queries[j].tokens == 0) continue;
-    MergeSplits<T>(a, queries[j].partial - static_cast<int64_t>(split) * (a.head_dim + 2), queries[j].y);
-  }
+  constexpr int kAfterLast = 16;
+  MergeSplits<T, kQ>(a, queries, split, kAfterLast);
 }
 
 template <class T, int kQ>
