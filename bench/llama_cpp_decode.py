@@ -66,7 +66,8 @@ def run_peer(args):
             times.append(time.perf_counter() - started)
         results[context] = {"tok_s": 1 / statistics.median(times), "prefill_tok_s": context / prefill}
         llama_cpp.llama_free(handle)
-    print(json.dumps({"version": llama_cpp.__version__, "results": results}))
+    system = llama_cpp.llama_print_system_info().decode().strip()
+    print(json.dumps({"version": llama_cpp.__version__, "system": system, "results": results}))
 
 
 def last_json(command):
@@ -101,11 +102,11 @@ def main():
                    "--context", contexts] + shared
     peer = front + [sys.executable, __file__, args.model, "--peer", "--contexts", contexts] + shared
     rows = {context: [] for context in args.contexts}
-    executor = version = ""
+    executor = version = system = ""
     for pair in range(args.pairs):
         ours = last_json(own)
         theirs = last_json(peer)[0]
-        version = theirs["version"]
+        version, system = theirs["version"], theirs["system"]
         for context in args.contexts:
             decode = next(r for r in ours if r["bench"] == "decode" and r["context"] == context)
             prefill = next(r for r in ours if r["bench"] == "prefill" and r["context"] == context)
@@ -124,7 +125,7 @@ def main():
         ratios = [row[0] / row[1] for row in pairs]
         line = {"bench": "decode", "model": args.name, "device": cpu_name(), "isa": executor, "threads": args.threads,
                 "context": context, "pairs": len(pairs), "tok_s": round(column[0], 1),
-                "peer": f"llama-cpp-python {version}", "peer_tok_s": round(column[1], 1),
+                "peer": f"llama-cpp-python {version}", "peer_isa": system, "peer_tok_s": round(column[1], 1),
                 "ratio": round(statistics.median(ratios), 3),
                 "ratio_spread": [round(min(ratios), 3), round(max(ratios), 3)],
                 "prefill_tok_s": round(column[2], 1), "peer_prefill_tok_s": round(column[3], 1),
