@@ -14,17 +14,10 @@ struct InspectOptions {
 
 std::string ShapeText(const TensorView& tensor) { return fmt::format("[{}]", fmt::join(tensor.shape, ", ")); }
 
-// Bytes of a weight element: of the checkpoint's largest tensor, 2 for random weights.
 CostTypes TypesOf(const Model& model) {
+  const DTypeInfo& info = Info(model.main_type());
   CostTypes types;
-  const TensorView* largest = nullptr;
-  if (model.checkpoint() == nullptr) return types;
-  for (const TensorView& tensor : model.checkpoint()->tensors()) {
-    if (largest == nullptr || tensor.bytes.size() > largest->bytes.size()) largest = &tensor;
-  }
-  if (largest != nullptr) {
-    types.weight_element = static_cast<double>(Info(largest->type).block_bytes) / Info(largest->type).block_elements;
-  }
+  types.weight_element = static_cast<double>(info.block_bytes) / info.block_elements;
   return types;
 }
 

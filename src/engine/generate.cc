@@ -2,18 +2,14 @@
 #include "engine/generate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <numeric>
 
+#include "base/clock.h"
 #include "engine/philox.h"
 
 namespace unimax {
 namespace {
-
-double Now() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // One sequence over the whole pool, its pages in order.
 class Runner {
@@ -76,7 +72,7 @@ Result<GenerateResult> Generate(Model& model, std::span<const int> prompt, const
   }
   Runner runner(model);
   GenerateResult result;
-  const double start = Now();
+  const double start = NowMilliseconds();
   const int chunk = model.limits().max_tokens;
   for (int at = 0; at < length; at += chunk) {
     const int count = std::min(chunk, length - at);
@@ -88,7 +84,7 @@ Result<GenerateResult> Generate(Model& model, std::span<const int> prompt, const
   while (static_cast<int>(result.ids.size()) < room) {
     if (!result.ids.empty()) UM_RETURN_IF_ERROR(runner.Step({&result.ids.back(), 1}, true));
     UM_ASSIGN_OR_RETURN(const int id, Choose(model, options, runner.position()));
-    if (result.ids.empty()) first = Now();
+    if (result.ids.empty()) first = NowMilliseconds();
     result.ids.push_back(id);
     const bool end = model.EndsAt(id) && !options.ignore_end;
     if (!end) on_token(id);
@@ -98,7 +94,7 @@ Result<GenerateResult> Generate(Model& model, std::span<const int> prompt, const
     }
   }
   result.prefill_ms = first - start;
-  result.decode_ms = Now() - first;
+  result.decode_ms = NowMilliseconds() - first;
   return result;
 }
 

@@ -2,14 +2,11 @@
 #include "engine/measure.h"
 
 #include <algorithm>
-#include <chrono>
+
+#include "base/clock.h"
 
 namespace unimax {
 namespace {
-
-double Now() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // `batch` sequences; sequence s owns pages [s * max_pages, (s + 1) * max_pages), dealt in a fixed shuffled order.
 struct Batch {
@@ -52,9 +49,9 @@ Result<Measurement> Measure(Model& model, int batch, int context, int steps) {
   m.batch = batch;
   m.context = context;
   Batch b(limits, batch);
-  const double begin = Now();
+  const double begin = NowMilliseconds();
   for (int s = 0; s < batch; ++s) UM_RETURN_IF_ERROR(Prefill(model, b, s, context));
-  m.prefill_ms = Now() - begin;
+  m.prefill_ms = NowMilliseconds() - begin;
 
   b.ids.assign(static_cast<size_t>(batch), 1);
   b.positions.assign(static_cast<size_t>(batch), context);
@@ -66,10 +63,10 @@ Result<Measurement> Measure(Model& model, int batch, int context, int steps) {
   }
   std::vector<double> times;
   for (int step = 0; step < steps; ++step) {
-    const double start = Now();
+    const double start = NowMilliseconds();
     UM_RETURN_IF_ERROR(model.executor().Run(b.AsStep()));
     UM_ASSIGN_OR_RETURN(const std::span<const int> ids, model.executor().Ids());
-    times.push_back(Now() - start);
+    times.push_back(NowMilliseconds() - start);
     for (int s = 0; s < batch; ++s) {
       if (ids[static_cast<size_t>(s)] < 0) return Internal("a logit is not finite");
       b.ids[static_cast<size_t>(s)] = ids[static_cast<size_t>(s)];

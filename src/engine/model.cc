@@ -41,15 +41,6 @@ Result<Isa> ParseIsa(const std::string& name) {
   return UsageError("--isa {}: this machine has {}", name, usable);
 }
 
-// The type of the largest tensor.
-DType MainType(const Checkpoint& checkpoint) {
-  const TensorView* largest = nullptr;
-  for (const TensorView& tensor : checkpoint.tensors()) {
-    if (largest == nullptr || tensor.bytes.size() > largest->bytes.size()) largest = &tensor;
-  }
-  return largest == nullptr ? DType::kBF16 : largest->type;
-}
-
 }  // namespace
 
 Result<std::string> ResolveModel(const std::string& name) {
@@ -110,8 +101,7 @@ Status Model::LoadText() {
 // The activation type on a device: what was asked for, or what the checkpoint holds; integers are expanded to bf16.
 DType Model::DeviceType() const {
   if (options_.dtype != "auto") return ParseType(options_.dtype).value();
-  const DType main = checkpoint_ ? MainType(*checkpoint_) : DType::kBF16;
-  return IsInteger(main) ? DType::kBF16 : main;
+  return IsInteger(main_type()) ? DType::kBF16 : main_type();
 }
 
 Result<std::unique_ptr<Executor>> Model::MakeExecutor(const Program& program, const std::string& executor) {
@@ -136,9 +126,8 @@ Result<std::unique_ptr<Model>> Model::Load(const ModelOptions& options) {
   model->device_ = std::move(opened.device);
   model->device_note_ = opened.why;
   LogInfo("{}", opened.why);
-  if (model->device_ != nullptr && model->checkpoint_ && IsInteger(MainType(*model->checkpoint_)) &&
-      options.dtype == "auto") {
-    LogInfo("weights of type {} are expanded to bf16 on this device", Info(MainType(*model->checkpoint_)).name);
+  if (model->device_ != nullptr && IsInteger(model->main_type()) && options.dtype == "auto") {
+    LogInfo("weights of type {} are expanded to bf16 on this device", Info(model->main_type()).name);
   }
 
   const int own = std::max(model->config_.context, 1);
@@ -174,6 +163,15 @@ Result<std::vector<int>> Model::EncodePrompt(const std::string& prompt, bool raw
     if (id >= config_.vocab) return BadModel("the tokenizer gives id {} but the model has {} ids", id, config_.vocab);
   }
   return ids;
+}
+
+DType Model::main_type() const {
+  if (!checkpoint_) return options_.dtype == "auto" ? DType::kBF16 : ParseType(options_.dtype).value();
+  const TensorView* largest = nullptr;
+  for (const TensorView& tensor : checkpoint_->tensors()) {
+    if (largest == nullptr || tensor.bytes.size() > largest->bytes.size()) largest = &tensor;
+  }
+  return largest == nullptr ? DType::kBF16 : largest->type;
 }
 
 bool Model::EndsAt(int id) const {

@@ -2,19 +2,15 @@
 #include "exec/read_rate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/team.h"
 #include "kernels/args.h"
 
 namespace unimax {
 namespace {
-
-double Now() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 Result<double> DeviceReadRate(Device& device) {
   const int64_t bytes = std::min<int64_t>(device.limits().free_bytes / 4, int64_t{8} << 30) / 16 * 16;
@@ -49,7 +45,7 @@ Result<double> HostReadRate(int threads) {
   std::vector<uint64_t> sums(static_cast<size_t>(threads) * 8);  // 64 bytes apart
   double best = 0;
   for (int repeat = 0; repeat < 5; ++repeat) {
-    const double begin = Now();
+    const double begin = NowMilliseconds();
     std::vector<std::thread> team;
     for (int t = 0; t < threads; ++t) {
       team.emplace_back([&, t] {
@@ -62,7 +58,7 @@ Result<double> HostReadRate(int threads) {
       });
     }
     for (std::thread& thread : team) thread.join();
-    best = std::max(best, static_cast<double>(kWords * 8) / (Now() - begin) * 1e3);
+    best = std::max(best, static_cast<double>(kWords * 8) / (NowMilliseconds() - begin) * 1e3);
   }
   return best;
 }

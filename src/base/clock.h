@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Time for measuring: monotonic, never the wall clock.
+#pragma once
+
+#include <chrono>
+
+namespace unimax {
+
+// Milliseconds since an arbitrary moment of this process's machine.
+inline double NowMilliseconds() {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace unimax
