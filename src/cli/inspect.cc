@@ -14,10 +14,17 @@ struct InspectOptions {
 
 std::string ShapeText(const TensorView& tensor) { return fmt::format("[{}]", fmt::join(tensor.shape, ", ")); }
 
+// Bytes of a weight element: the mean over the file, so that the sum is right where types are mixed.
 CostTypes TypesOf(const Model& model) {
-  const DTypeInfo& info = Info(model.main_type());
   CostTypes types;
-  types.weight_element = static_cast<double>(info.block_bytes) / info.block_elements;
+  if (model.checkpoint() == nullptr) return types;
+  double bytes = 0, elements = 0;
+  for (const TensorView& tensor : model.checkpoint()->tensors()) {
+    const DTypeInfo& info = Info(tensor.type);
+    bytes += static_cast<double>(tensor.bytes.size());
+    elements += static_cast<double>(tensor.bytes.size()) / info.block_bytes * info.block_elements;
+  }
+  if (elements > 0) types.weight_element = bytes / elements;
   return types;
 }
 
