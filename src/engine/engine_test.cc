@@ -80,7 +80,7 @@ TEST(Generate, RefusesAPromptThatFillsTheContext) {
   EXPECT_NE(result.status().text().find("--context"), std::string_view::npos);
 }
 
-// A candidate that is wrong in one op: the first weight row of layer 1's feed-forward is planted with a fault.
+// A candidate that is wrong in one op: the first norm of the program's second half gets another epsilon.
 TEST(Compare, NamesTheFirstOpWithAPlantedBug) {
   auto model = Tiny("emulator");
   ASSERT_TRUE(model.ok()) << model.status().text();

@@ -53,11 +53,11 @@ class Model {
   // The prompt's ids: as a user message through the model's chat template, or raw text. Errors: kBadModel.
   Result<std::vector<int>> EncodePrompt(const std::string& prompt, bool raw) const;
   bool EndsAt(int id) const;
-  // The type of the checkpoint's largest tensor; of random weights bf16 or what --dtype said.
-  DType main_type() const;
 
  private:
   Status LoadText();
+  // The type of the checkpoint's largest tensor; of random weights bf16 or what --dtype said.
+  DType main_type() const;
   DType DeviceType() const;
   ModelOptions options_;
   ModelConfig config_;

@@ -40,7 +40,7 @@ struct RopeStoreArgs {
   void* q;                // T [M, heads, head_dim], rotated in place
   const void* k;          // T [M, kv_heads, head_dim]
   const void* v;          // T [M, kv_heads, head_dim]
-  void* k_cache;          // KV type [pages, kv_heads, page_tokens, head_dim]
+  void* k_cache;          // KV type [pages, kv_heads, page_tokens, head_dim]; on the CPU as cpu/cpu_kernels.h says
   void* v_cache;          // the same
   const float* cos_sin;   // [context, head_dim / 2, 2]
   const int* positions;   // [M]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench_bodies: what benches need besides the ops: random weights made on the device, and the plain read rate.
-// Who calls: cli/bench, exec/graph for random sources.
+// Who calls: exec/read_rate (the rate), exec/graph_weights (random sources).
 // Work:      grid-stride loops over 16-byte words.
 // Bound:     memory. bytes = the buffer once.
 // Launch:    any grid; threads 256..1,024; no shared memory.

@@ -4,7 +4,8 @@
 // Who calls: ops Embed, Norm, RopeAndStore, ActMul, Add, Select, Sample.
 // Work:      one block a row (RopeAndStore, ActMul: a row and a slice of its elements).
 // Bound:     memory and launch. bytes = each input once, each output once.
-// Launch:    grid M (RopeAndStore, ActMul, Add: (M, slices)); threads 256 (Norm, Sample 1,024); shared kMaxGroups * 8.
+// Launch:    grid M (RopeAndStore, ActMul, Add: (M, slices)); threads 256 (wide Norm 512,
+//            Sample 1,024); shared kLanes * 8 for Norm and Sample.
 // Reference: RefEmbed, RefNorm, RefRope, RefActMul, RefAdd, RefSample.
 // Source:    RMS norm: Zhang & Sennrich 2019; rotary positions: Su et al. 2021; gated units: Shazeer 2020.
 #pragma once
