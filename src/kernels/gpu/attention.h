@@ -7,10 +7,9 @@
 //            their partial softmaxes are merged in fixed order; with splits, the last block of a row merges the
 //            others'.
 // Bound:     memory (decode). bytes = 2 * tokens * kv_heads * head_dim * element.
-// Launch:    decode grid (splits, kv_heads * ceil(heads/kv_heads/kQ), M), prefill grid (heads, ceil(M/kQ)); 128
-// threads;
-//            shared kQ * teams * (head_dim + 2) * 4, decode at least 16 + kQ * kMostSplits * 4. head_dim a multiple of
-//            8, at most 256.
+// Launch:    decode grid (splits, kv_heads * ceil(heads/kv_heads/kQ), M), prefill grid (heads, ceil(M/kQ)); threads
+//            128; shared kQ * teams * (head_dim + 2) * 4, decode at least 16 + kQ * kMostSplits * 4. head_dim a
+//            multiple of 8, at most 256.
 // Reference: RefAttentionRow.
 // Source:    Milakov & Gimelshein 2018 (online softmax); Flash-Decoding (split over tokens).
 #pragma once
