@@ -140,7 +140,7 @@ Status GraphExecutor::Allocate() {
   }
   UM_ASSIGN_OR_RETURN(kv_, device_.Allocate(std::max<uint64_t>(KvBytes(), 16), "KV cache"));
   const std::vector<float> table =
-      CosSinTable(program_.rope.inv_freq, program_.rope.magnitude, options_.max_pages * options_.page_tokens);
+      CosSinTable(program_.ropes[0].inv_freq, program_.ropes[0].magnitude, options_.max_pages * options_.page_tokens);
   UM_ASSIGN_OR_RETURN(cos_sin_, device_.Allocate(std::max<size_t>(table.size() * 4, 16), "rotary table"));
   UM_RETURN_IF_ERROR(device_.Upload(cos_sin_.data(), table.data(), table.size() * 4));
   const size_t inputs = static_cast<size_t>(3 * options_.max_tokens + options_.max_outputs);
@@ -254,6 +254,8 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
   switch (op.kind) {
     case OpKind::kEmbed:
       return MakeLaunch(c, EmbedArgs{ids, WeightAt(op.weight), As<float>(op.out), c.m, c.n, program_.vocab});
+    case OpKind::kAddPosition:
+      break;
     case OpKind::kNorm:
       return MakeLaunch(c, NormArgs{As<float>(op.in), weight, At(op.out), c.m, c.n, op.eps});
     case OpKind::kLinear:
@@ -262,9 +264,9 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
                         As<float>(op.in2), At(op.out), c.m, c.n, c.k, Stride(op.in), Stride(op.out), c.flags});
     case OpKind::kRopeAndStore:
       return MakeLaunch(c, RopeStoreArgs{At(op.in), At(op.in2), At(op.in3), k_cache, v_cache,
-                                         reinterpret_cast<const float*>(cos_sin_.data()), positions, sequences, pages,
+                                         reinterpret_cast<const float*>(cos_sin_.data()), positions, positions, sequences, pages,
                                          c.m, a.heads, a.kv_heads, a.head_dim, Stride(op.in), options_.page_tokens,
-                                         options_.max_pages, program_.rope.interleaved});
+                                         options_.max_pages, program_.ropes[0].interleaved, a.head_dim});
     case OpKind::kAttention:
       return MakeLaunch(
           c, AttentionArgs{At(op.in), k_cache, v_cache, At(op.out), positions, sequences, pages,

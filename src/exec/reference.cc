@@ -107,7 +107,7 @@ double* ReferenceExecutor::CacheRow(std::vector<double>& cache, const Step& step
 
 void ReferenceExecutor::RopeAndStore(const Op& op, const Step& step) {
   const AttentionShape& a = program_.attention;
-  const Rope& rope = program_.rope;
+  const Rope& rope = program_.ropes[0];
   std::vector<double> q = Dense(op.in), k = Dense(op.in2);
   const std::vector<double> v = Dense(op.in3);
   RefRope(q.data(), step.positions.data(), rope.inv_freq.data(), rope.magnitude, rope.interleaved, tokens_, a.heads,
@@ -153,6 +153,14 @@ void ReferenceExecutor::RunOp(const Op& op, const Step& step) {
     case OpKind::kEmbed:
       RefEmbed(step.ids.data(), weight(op.weight), y.data(), rows, out.cols);
       break;
+    case OpKind::kAddPosition: {
+      y = Dense(op.in);
+      for (int t = 0; t < rows; ++t) {
+        const double* row = weight(op.weight) + int64_t{step.positions[t] + op.first} * out.cols;
+        for (int c = 0; c < out.cols; ++c) y[int64_t{t} * out.cols + c] += row[c];
+      }
+      break;
+    }
     case OpKind::kNorm:
       RefNorm(Dense(op.in).data(), weight(op.weight), y.data(), rows, out.cols, static_cast<double>(op.eps));
       break;

@@ -147,7 +147,7 @@ Status TeamExecutor::Allocate() {
     own_quant_.push_back(workspace_.Next(quantized_row));
   }
   const int positions = options_.max_pages * options_.page_tokens;
-  cos_sin_ = CosSinTable(program_.rope.inv_freq, program_.rope.magnitude, positions);
+  cos_sin_ = CosSinTable(program_.ropes[0].inv_freq, program_.ropes[0].magnitude, positions);
   best_.resize(static_cast<size_t>(options_.max_outputs) * threads);
   ids_.resize(static_cast<size_t>(options_.max_outputs));
   return {};
@@ -217,6 +217,8 @@ void TeamExecutor::RunStage(const Stage& stage, const Step& step, int thread, in
   switch (op.kind) {
     case OpKind::kEmbed:
       return RunEmbed(op, step, thread, threads);
+    case OpKind::kAddPosition:
+      return;
     case OpKind::kNorm:
       return kernels_.norm({At(op.in), VectorAt(op.weight), At(op.out), RowsOf(op.out), Stride(op.in), op.eps}, thread,
                            threads);
@@ -308,6 +310,8 @@ void TeamExecutor::RunRopeAndStore(const Op& op, const Step& step, int thread, i
   args.k_cache = KvAt(op.layer, false);
   args.v_cache = KvAt(op.layer, true);
   args.cos_sin = cos_sin_.data();
+  args.rope_rows = step.positions.data();
+  args.rotary = a.head_dim;
   args.positions = step.positions.data();
   args.sequences = step.sequences.data();
   args.page_table = step.page_table.data();
@@ -318,7 +322,7 @@ void TeamExecutor::RunRopeAndStore(const Op& op, const Step& step, int thread, i
   args.stride = Stride(op.in);
   args.page_tokens = options_.page_tokens;
   args.max_pages = options_.max_pages;
-  args.interleaved = program_.rope.interleaved ? 1 : 0;
+  args.interleaved = program_.ropes[0].interleaved ? 1 : 0;
   kernels_.rope_store[static_cast<int>(kv_form_)](args, thread, threads);
 }
 

@@ -85,8 +85,9 @@ class NoData : public WeightSource {
 Program SmallLlama(bool interleaved_rope = false) {
   Builder p("small");
   p.program().attention = {kHeads, kKvHeads, kHeadDim, 0.25f};
-  for (int i = 0; i < kHeadDim / 2; ++i) p.program().rope.inv_freq.push_back(std::pow(100.0, -2.0 * i / kHeadDim));
-  p.program().rope.interleaved = interleaved_rope;
+  Rope& rope = p.program().ropes.emplace_back();
+  for (int i = 0; i < kHeadDim / 2; ++i) rope.inv_freq.push_back(std::pow(100.0, -2.0 * i / kHeadDim));
+  rope.interleaved = interleaved_rope;
   p.program().layers = kLayers;
   p.program().hidden = kHidden;
   p.program().vocab = kVocab;
@@ -110,9 +111,7 @@ Program SmallLlama(bool interleaved_rope = false) {
                         p.Matrix(name + "down", kMlp, {{name + "down", kHidden}})));
   }
   const int last = p.Norm(p.Select(x), p.Vector("norm", "norm", kHidden), 1e-5f);
-  const int logits = p.Linear(last, table, -1, Storage::kWide);
-  p.Logits(logits);
-  p.Sample(logits);
+  p.Sample(p.Logits(last, table));
   return p.Take();
 }
 

@@ -4,6 +4,8 @@
 // Strides count elements. Names: M rows of a step, N weight rows (outputs), K weight columns (inputs).
 #pragma once
 
+#include "base/activation.h"
+
 namespace unimax {
 
 struct EmbedArgs {
@@ -11,15 +13,34 @@ struct EmbedArgs {
   const void* table;  // [vocab, cols]: plain rows, or packed tiles where the head is tied (the row says which)
   float* y;           // [M, cols]
   int m, cols, vocab;
+  float scale = 1;
 };
 
+// y = x + table[positions + first].
+struct AddPositionArgs {
+  const float* x;        // [M, cols]
+  const float* table;    // [rows, cols], plain f32
+  const int* positions;  // [M]
+  float* y;              // [M, cols], may be x
+  int m, cols, rows, first;
+};
+
+// y = norm(x) * (weight + offset) + bias, each run of `cols` by itself.
 struct NormArgs {
-  const float* x;       // [M, cols]
+  const void* x;        // [M, groups, cols] f32, or T with kNormNarrowIn
   const float* weight;  // [cols]
-  void* y;              // T [M, cols]
+  void* y;              // [M, groups, cols] T, or f32 with kNormWideOut; may be x where the types are equal
   int m, cols;
   float eps;
+  const float* bias = nullptr;     // [cols] or null
+  int groups = 1;                  // heads of a row, each normed by itself
+  int x_stride = 0, y_stride = 0;  // of rows; 0: groups * cols
+  float offset = 0;
+  int flags = 0;  // kNormLayer, kNormNarrowIn, kNormWideOut
 };
+inline constexpr int kNormLayer = 1;     // subtract the mean first
+inline constexpr int kNormNarrowIn = 2;  // x is T
+inline constexpr int kNormWideOut = 4;   // y is f32
 
 struct LinearArgs {
   const void* x;          // T [M, K], row stride x_stride
@@ -29,10 +50,13 @@ struct LinearArgs {
   void* y;                // [M, N] T, or f32 where the row's output is wide; row stride y_stride
   int m, n, k;
   int x_stride, y_stride;
-  int flags = 0;  // kLinearWide, kLinearActMul
+  int flags = 0;                       // kLinearWide, kLinearActMul
+  Activation act = Activation::kNone;  // y = cap(act(x w^T + bias) * scale + residual)
+  float scale = 1;
+  float cap = 0;  // y = cap * tanh(y / cap); 0: none
 };
 inline constexpr int kLinearWide = 1;    // y is f32
-inline constexpr int kLinearActMul = 2;  // strips of w alternate gate, up: y[M, N / 2] = silu(gate) * up
+inline constexpr int kLinearActMul = 2;  // strips of w alternate gate, up: y[M, N / 2] = act(gate) * up
 
 // Rotates q and k by their positions and writes k, v into the pages. Rows of q, k, v lie in one buffer of stride
 // `stride`.
@@ -42,16 +66,18 @@ struct RopeStoreArgs {
   const void* v;          // T [M, kv_heads, head_dim]
   void* k_cache;          // KV type [pages, kv_heads, page_tokens, head_dim]; on the CPU as cpu/cpu_kernels.h says
   void* v_cache;          // the same
-  const float* cos_sin;   // [context, head_dim / 2, 2]
+  const float* cos_sin;   // [rope rows, rotary / 2, 2]
+  const int* rope_rows;   // [M]: row of cos_sin; the positions unless the model has two sets of frequencies
   const int* positions;   // [M]
   const int* sequences;   // [M]: row of the page table
   const int* page_table;  // [sequences, max_pages]
   int m, heads, kv_heads, head_dim;
   int stride, page_tokens, max_pages;
-  int interleaved;  // pairs (2i, 2i + 1) instead of (i, i + head_dim / 2)
+  int interleaved;  // pairs (2i, 2i + 1) instead of (i, i + rotary / 2)
+  int rotary;       // the first elements of a head that turn, even; 0: q stays, k is stored as it is
 };
 
-// Causal attention over pages: row t sees positions 0 .. positions[t] of its sequence.
+// Causal attention over pages: row t sees the last `window` of positions 0 .. positions[t] of its sequence.
 struct AttentionArgs {
   const void* q;        // T [M, heads, head_dim], row stride q_stride
   const void* k_cache;  // KV type [pages, kv_heads, page_tokens, head_dim]
@@ -66,13 +92,16 @@ struct AttentionArgs {
   int q_stride, page_tokens, max_pages;
   int splits;  // blocks that share one row's tokens
   float scale;
+  float cap = 0;   // scores become cap * tanh(score / cap); 0: none
+  int window = 0;  // positions a query sees, itself included; 0: all
 };
 
 struct ActMulArgs {
   const void* gate;  // T [M, cols], row stride stride
-  const void* up;    // T [M, cols], row stride stride
+  const void* up;    // T [M, cols], row stride stride; null: y = act(gate)
   void* y;           // T [M, cols], contiguous
   int m, cols, stride;
+  Activation act = Activation::kSilu;
 };
 
 struct AddArgs {
@@ -80,6 +109,7 @@ struct AddArgs {
   const void* b;   // T [M, cols]
   float* y;        // [M, cols], may be a
   int m, cols;
+  float scale = 1;  // of b
 };
 
 struct SelectArgs {

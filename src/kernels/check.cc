@@ -296,8 +296,8 @@ Result<CheckResult> Checker::RopeAndStore() {
   const auto ints = [](const Buffer& b) { return reinterpret_cast<const int*>(b.data()); };
   UM_RETURN_IF_ERROR(Launch(RopeStoreArgs{
       base, base + int64_t{a.heads} * a.head_dim * element, base + int64_t{a.heads + a.kv_heads} * a.head_dim * element,
-      k_cache.data(), v_cache.data(), reinterpret_cast<const float*>(cos_sin.data()), ints(positions), ints(sequences),
-      ints(page_table), case_.m, a.heads, a.kv_heads, a.head_dim, stride, kPageTokens, pages.max_pages, interleaved}));
+      k_cache.data(), v_cache.data(), reinterpret_cast<const float*>(cos_sin.data()), ints(positions), ints(positions), ints(sequences),
+      ints(page_table), case_.m, a.heads, a.kv_heads, a.head_dim, stride, kPageTokens, pages.max_pages, interleaved, a.head_dim}));
   // Compared together: rotated q, then the k and v that must now stand in the pages.
   UM_ASSIGN_OR_RETURN(const std::vector<double> got_q, Fetch(row_.act, qkv.device, int64_t{case_.m} * stride));
   UM_ASSIGN_OR_RETURN(const std::vector<double> got_k, Fetch(row_.act, k_cache, cache));
@@ -448,6 +448,8 @@ Result<CheckResult> Checker::Run() {
       return Select();
     case OpKind::kSample:
       return Sample();
+    case OpKind::kAddPosition:
+      break;
   }
   return Internal("op without a check");
 }

@@ -56,7 +56,7 @@ Layer Weights(Builder& p, const ModelConfig& c, int l) {
 Program BuildLlama(const ModelConfig& c) {
   Builder p("llama");
   p.program().attention = {c.heads, c.kv_heads, c.head_dim, 1.0f / std::sqrt(static_cast<float>(c.head_dim))};
-  p.program().rope = MakeRope(c);
+  p.program().ropes = {MakeRope(c)};
   const std::vector<Weight::Part> embedding = {{"model.embed_tokens.weight", c.vocab}};
   const int table = p.Matrix("embedding", c.hidden, embedding);
 
@@ -73,9 +73,7 @@ Program BuildLlama(const ModelConfig& c) {
   }
   const int last = p.Norm(p.Select(x), p.Vector("norm", "model.norm.weight", c.hidden), c.norm_eps);
   const int head = c.tied_embeddings ? table : p.Matrix("head", c.hidden, {{"lm_head.weight", c.vocab}});
-  const int logits = p.Linear(last, head, -1, Storage::kWide);
-  p.Logits(logits);
-  p.Sample(logits);
+  p.Sample(p.Logits(last, head));
   return p.Take();
 }
 

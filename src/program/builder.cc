@@ -36,23 +36,45 @@ int Builder::StackedVector(std::string name, std::vector<Weight::Part> parts, in
   return static_cast<int>(program_.weights.size()) - 1;
 }
 
-int Builder::Embed(int table) {
+int Builder::Embed(int table, float scale) {
   const int out = NewValue("x", program_.weights[table].cols, Rows::kTokens, Storage::kWide);
   Op& op = Append(OpKind::kEmbed);
   op.weight = table;
+  op.scale = scale;
   op.out = out;
   return out;
 }
 
-int Builder::Norm(int x, int weight, float eps) {
+void Builder::AddPosition(int x, int table, int first) {
+  Op& op = Append(OpKind::kAddPosition);
+  op.in = x;
+  op.weight = table;
+  op.first = first;
+  op.out = x;
+}
+
+int Builder::Norm(int x, int weight, float eps, const NormOptions& options) {
   const Value in = program_.values[x];
-  const int out = NewValue("norm", in.cols, in.rows, Storage::kNarrow);
+  const int out = NewValue("norm", in.cols, in.rows, options.storage);
+  Op& op = Append(OpKind::kNorm);
+  op.in = x;
+  op.weight = weight;
+  op.bias = options.bias;
+  op.norm = options.kind;
+  op.eps = eps;
+  op.offset = options.offset;
+  op.out = out;
+  return out;
+}
+
+void Builder::NormInPlace(int x, int weight, float eps, float offset) {
+  UM_CHECK(program_.values[x].cols % program_.weights[weight].cols == 0);
   Op& op = Append(OpKind::kNorm);
   op.in = x;
   op.weight = weight;
   op.eps = eps;
-  op.out = out;
-  return out;
+  op.offset = offset;
+  op.out = x;
 }
 
 int Builder::Linear(int x, int weight, int bias, Storage storage) {
@@ -81,18 +103,21 @@ std::vector<int> Builder::LinearSplit(int x, int weight, int bias) {
   return views;
 }
 
-void Builder::RopeAndStore(int q, int k, int v, int layer) {
+void Builder::RopeAndStore(int q, int k, int v, int layer, int rope) {
   Op& op = Append(OpKind::kRopeAndStore, layer);
   op.in = q;
   op.in2 = k;
   op.in3 = v;
+  op.rope = rope;
   op.out = q;
 }
 
-int Builder::Attention(int q, int layer) {
+int Builder::Attention(int q, int layer, int window, float cap) {
   const int out = NewValue("attention", program_.values[q].cols, Rows::kTokens, Storage::kNarrow);
   Op& op = Append(OpKind::kAttention, layer);
   op.in = q;
+  op.window = window;
+  op.cap = cap;
   op.out = out;
   return out;
 }
@@ -107,10 +132,13 @@ int Builder::ActMul(Activation act, int gate, int up) {
   return out;
 }
 
-void Builder::AddTo(int x, int y) {
+int Builder::Act(Activation act, int x) { return ActMul(act, x, -1); }
+
+void Builder::AddTo(int x, int y, float scale) {
   Op& op = Append(OpKind::kAdd);
   op.in = x;
   op.in2 = y;
+  op.scale = scale;
   op.out = x;
 }
 
@@ -120,6 +148,13 @@ int Builder::Select(int x) {
   op.in = x;
   op.out = out;
   return out;
+}
+
+int Builder::Logits(int x, int head, float scale, float cap) {
+  program_.logits = Linear(x, head, -1, Storage::kWide);
+  program_.ops.back().scale = scale;
+  program_.ops.back().cap = cap;
+  return program_.logits;
 }
 
 int Builder::Sample(int logits) {

@@ -21,16 +21,26 @@ class Builder {
   int StackedVector(std::string name, std::vector<Weight::Part> parts, int cols);  // part.rows: its elements
 
   // Ops. Widths are taken from weights and inputs.
-  int Embed(int table);
-  int Norm(int x, int weight, float eps);
+  int Embed(int table, float scale = 1);
+  void AddPosition(int x, int table, int first);  // x += table[position + first]
+  struct NormOptions {
+    int bias = -1;
+    NormKind kind = NormKind::kRms;
+    float offset = 0;
+    Storage storage = Storage::kNarrow;
+  };
+  int Norm(int x, int weight, float eps, const NormOptions& options);
+  int Norm(int x, int weight, float eps) { return Norm(x, weight, eps, NormOptions()); }
+  void NormInPlace(int x, int weight, float eps, float offset = 0);  // each run of the weight's length by itself: heads
   int Linear(int x, int weight, int bias = -1, Storage storage = Storage::kNarrow);
   std::vector<int> LinearSplit(int x, int weight, int bias = -1);  // one view of the output for each part of the weight
-  void RopeAndStore(int q, int k, int v, int layer);
-  int Attention(int q, int layer);
+  void RopeAndStore(int q, int k, int v, int layer, int rope = 0);
+  int Attention(int q, int layer, int window = 0, float cap = 0);
   int ActMul(Activation act, int gate, int up);
-  void AddTo(int x, int y);  // x += y
+  int Act(Activation act, int x);
+  void AddTo(int x, int y, float scale = 1);  // x += y * scale
   int Select(int x);
-  void Logits(int logits) { program_.logits = logits; }
+  int Logits(int x, int head, float scale = 1, float cap = 0);  // the program's logits [O, vocab]
   int Sample(int logits);
 
   Program Take() { return std::move(program_); }

@@ -3,14 +3,21 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/status.h"
 
 namespace unimax {
 
 const char* OpName(OpKind kind) {
-  static constexpr const char* kNames[kOpKinds] = {"Embed",  "Norm", "Linear", "RopeAndStore", "Attention",
-                                                   "ActMul", "Add",  "Select", "Sample"};
+  static constexpr const char* kNames[kOpKinds] = {
+      "Embed", "AddPosition", "Norm", "Linear", "RopeAndStore", "Attention", "ActMul", "Add", "Select", "Sample"};
   return kNames[static_cast<int>(kind)];
+}
+
+const char* ActivationName(Activation act) {
+  static constexpr const char* kNames[] = {"none", "silu", "gelu", "gelu_tanh", "relu"};
+  return kNames[static_cast<int>(act)];
 }
 
 Program Prefix(const Program& program, int count) {
@@ -30,7 +37,8 @@ Cost OpCost(const Program& program, const Op& op, int tokens, int outputs, int c
       (elements(op.in) + elements(op.in2) + elements(op.in3) + elements(op.out)) * types.activation_element;
   if (op.weight >= 0) {
     const Weight& w = program.weights[op.weight];
-    const double rows = op.kind == OpKind::kEmbed ? tokens : w.rows;  // a lookup reads only its own rows
+    const bool lookup = op.kind == OpKind::kEmbed || op.kind == OpKind::kAddPosition;  // reads only its own rows
+    const double rows = lookup ? tokens : w.rows;
     cost.weight_bytes = rows * w.cols * (w.matrix ? types.weight_element : 4.0);
   }
   switch (op.kind) {
@@ -40,6 +48,7 @@ Cost OpCost(const Program& program, const Op& op, int tokens, int outputs, int c
       break;
     }
     case OpKind::kAttention:
+      if (op.window > 0) context = std::min(context, op.window);
       cost.kv_bytes = 2.0 * tokens * context * a.kv_heads * a.head_dim * types.kv_element;
       cost.flops = 4.0 * tokens * context * a.heads * a.head_dim;
       break;
@@ -54,6 +63,7 @@ Cost OpCost(const Program& program, const Op& op, int tokens, int outputs, int c
       cost.flops = 5.0 * elements(op.out);
       break;
     case OpKind::kAdd:
+    case OpKind::kAddPosition:
       cost.flops = elements(op.out);
       break;
     case OpKind::kEmbed:

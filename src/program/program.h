@@ -9,23 +9,31 @@
 #include <string>
 #include <vector>
 
+#include "base/activation.h"
+
 namespace unimax {
 
 enum class OpKind : uint8_t {
-  kEmbed,         // out[t] = table[ids[t]]                                weight [vocab, hidden]
-  kNorm,          // out = in / rms(in) * weight                           weight [cols]
-  kLinear,        // out = in * weight^T (+ bias) (+ in2)                  weight [N, K]; in2: the fused residual
+  kEmbed,         // out[t] = table[ids[t]] * scale                        weight [vocab, hidden]
+  kAddPosition,   // out[t] = in[t] + table[positions[t] + first]          weight [first + context, cols]; out may be in
+  kNorm,          // out = norm(in) * (weight + offset) (+ bias)           weight [cols]; each run of cols by itself
+  kLinear,        // out = cap(act(in * weight^T + bias) * scale + in2)    weight [N, K]; in2: the fused residual
   kRopeAndStore,  // in (q) and in2 (k) are rotated; q in place, k and in3 (v) go to the cache of `layer`
-  kAttention,     // out = softmax(q k^T * scale) v over the cache of `layer`, causal
-  kActMul,        // out = act(in) * in2
-  kAdd,           // out = in + in2; out may be in
+  kAttention,     // out = softmax(cap(q k^T * scale)) v over the cache of `layer`, causal, the last `window` positions
+  kActMul,        // out = act(in) * in2, or act(in) where in2 is absent
+  kAdd,           // out = in + in2 * scale; out may be in
   kSelect,        // out = the rows of `in` whose logits are wanted        [T, cols] -> [O, cols]
   kSample,        // ids[o] = index of the largest of in[o], the lowest on ties
 };
 inline constexpr int kOpKinds = static_cast<int>(OpKind::kSample) + 1;
 const char* OpName(OpKind kind);
 
-enum class Activation : uint8_t { kNone, kSilu };
+const char* ActivationName(Activation act);
+
+enum class NormKind : uint8_t {
+  kRms,    // x / sqrt(mean(x^2) + eps)                  Zhang & Sennrich 2019
+  kLayer,  // (x - mean(x)) / sqrt(var(x) + eps)         Ba et al. 2016
+};
 
 // Which rows a value has, and how an executor may store it.
 enum class Rows : uint8_t { kTokens, kOutputs };
@@ -49,6 +57,10 @@ struct Weight {
   struct Part {
     std::string tensor;  // canonical (Hugging Face) name
     int rows = 0;        // of a matrix; of a vector its elements
+    // Which rows of the tensor these are: row r is row first + r / block * stride + r % block of `tensor_rows`. Zeros:
+    // all of them in order. Query heads that lie between keys and values have block = head_dim, stride = 3 * head_dim.
+    int first = 0, block = 0, stride = 0, tensor_rows = 0;
+    bool transposed = false;  // the tensor is [cols, tensor_rows] (Conv1D of GPT-2)
   };
   std::string name;  // for people: "layers.3.qkv"
   int rows = 0, cols = 0;
@@ -63,8 +75,15 @@ struct Op {
   int layer = -1;                             // decoder layer, -1 outside
   int in = -1, in2 = -1, in3 = -1, out = -1;  // values
   int weight = -1, bias = -1;                 // weights
+  Activation act = Activation::kNone;         // kActMul; kLinear after fusion
+  NormKind norm = NormKind::kRms;             // kNorm
   float eps = 0;                              // kNorm
-  Activation act = Activation::kNone;         // kActMul; kLinear after fusion with an interleaved weight
+  float offset = 0;                           // kNorm: added to the weight (Gemma stores w - 1)
+  float scale = 1;                            // kEmbed, kLinear, kAdd
+  float cap = 0;                              // kLinear, kAttention: y = cap * tanh(y / cap); 0: none
+  int window = 0;                             // kAttention: positions a query sees, itself included; 0: all
+  int rope = 0;                               // kRopeAndStore: index into Program::ropes; -1: stored as they are
+  int first = 0;                              // kAddPosition: row of position 0
 };
 
 struct AttentionShape {
@@ -73,9 +92,12 @@ struct AttentionShape {
 };
 
 struct Rope {
-  std::vector<double> inv_freq;  // [head_dim / 2], radians a position
-  double magnitude = 1.0;        // factor on cos and sin (yarn)
-  bool interleaved = false;      // pairs (2i, 2i+1) instead of (i, i + head_dim/2)
+  std::vector<double> inv_freq;  // [rotary / 2], radians a position: the first `rotary` elements of a head turn
+  // Second set of frequencies (longrope), for sequences that will outgrow the first: empty where there is none. Its
+  // angles are rows [context, 2 * context) of the table, and Step::rope_rows says which set a sequence uses.
+  std::vector<double> long_inv_freq;
+  double magnitude = 1.0;    // factor on cos and sin (yarn, longrope)
+  bool interleaved = false;  // pairs (2i, 2i+1) instead of (i, i + rotary/2)
 };
 
 struct Program {
@@ -84,7 +106,8 @@ struct Program {
   std::vector<Weight> weights;
   std::vector<Op> ops;
   AttentionShape attention;
-  Rope rope;
+  std::vector<Rope> ropes;  // most models have one; Gemma 3 has one for local and one for global layers
+  int long_rope_from = 0;   // sequences that will be longer than this use the second set of frequencies; 0: none
   int layers = 0, hidden = 0, vocab = 0, context = 0;
   int logits = -1;  // value [O, vocab]
 };

@@ -27,9 +27,7 @@ Program Small() {
         p.LinearSplit(p.Norm(x, norm, 1e-5f), p.Matrix("gate_up", 64, {{"g", 48}, {"u", 48}}));
     p.AddTo(x, p.Linear(p.ActMul(Activation::kSilu, gate_up[0], gate_up[1]), p.Matrix("down", 48, {{"d", 64}})));
   }
-  const int logits = p.Linear(p.Select(x), table, -1, Storage::kWide);
-  p.Logits(logits);
-  p.Sample(logits);
+  p.Sample(p.Logits(p.Select(x), table));
   return p.Take();
 }
 

@@ -31,7 +31,7 @@ inline F SiluMul(F gate, F up) { return gate / (Set(1.0f) + Exp(Set(0.0f) - gate
 void Norm(const NormArgs& a, int thread, int threads) {
   const Range rows = RangeOf(a.m, thread, threads);
   for (int row = rows.begin; row < rows.end; ++row) {
-    const float* x = a.x + int64_t{row} * a.cols;
+    const float* x = static_cast<const float*>(a.x) + int64_t{row} * a.cols;
     float* y = static_cast<float*>(a.y) + int64_t{row} * a.cols;
     F squares = Set(0.0f), more = Set(0.0f);
     int c = 0;

@@ -60,7 +60,7 @@ UM_DEVICE void Norm(const NormArgs& a) {
     weight[i] = c < a.cols ? a.weight[c] : 0.0f;
   }
   WaitForPrevious();
-  const float* row = a.x + static_cast<int64_t>(BlockX()) * a.cols;
+  const float* row = static_cast<const float*>(a.x) + static_cast<int64_t>(BlockX()) * a.cols;
   T* y = static_cast<T*>(a.y) + static_cast<int64_t>(BlockX()) * a.cols;
   float squares = 0;
 #pragma unroll
