@@ -19,6 +19,10 @@ bool FlatFits(const Case& c, const Limits& l) {
 }
 bool TiledFits(const Case& c, const Limits&) { return c.k % 8 == 0; }
 bool Alone(const Case& c, const Limits&) { return c.decode && c.attention.heads == c.attention.kv_heads; }
+template <int kDims>
+bool TiledHeads(const Case& c, const Limits&) {
+  return !c.decode && c.attention.head_dim <= kDims && c.attention.head_dim % 8 == 0;
+}
 bool Grouped(const Case& c, const Limits&) { return c.decode && c.attention.heads != c.attention.kv_heads; }
 
 // ---- how it is launched ----
@@ -78,6 +82,16 @@ LaunchShape Prefill(const Case& c, const Limits&) {
       .grid_x = c.attention.heads, .grid_y = CeilDiv(c.m, 8), .threads = 128, .shared_bytes = StateBytes(c, 8, 128)};
 }
 
+constexpr int kTiledGroups = 4;
+template <int kDims>
+LaunchShape TiledAttention(const Case& c, const Limits& l) {
+  constexpr int kOperandScratch = 16 * 40 * 2;  // the most that a port asks for
+  return {.grid_x = c.attention.heads,
+          .grid_y = CeilDiv(c.m, 16 * kTiledGroups),
+          .threads = kTiledGroups * l.lanes,
+          .shared_bytes = 2 * 32 * (2 * kDims + 40) * 2 + kTiledGroups * kOperandScratch};
+}
+
 // ---- what it must move ----
 double Element(const Case& c) { return Info(c.act).block_bytes; }
 double OnceBytes(const Case& c) { return 1.0 * c.m * c.n * (4 + Element(c)); }
@@ -120,7 +134,9 @@ constexpr Case kHeadCases[] = {{.m = 1, .attention = {4, 4, 16, 0.25f}, .decode 
                                {.m = 2, .attention = {16, 2, 80, 0.11f}, .decode = true, .tokens = 65},
                                {.m = 7, .attention = {4, 2, 16, 0.25f}, .tokens = 7},
                                {.m = 33, .attention = {9, 3, 64, 0.125f}, .tokens = 50},
-                               {.m = 20, .attention = {2, 2, 128, 0.09f}, .tokens = 96}};
+                               {.m = 20, .attention = {2, 2, 128, 0.09f}, .tokens = 96},
+                               {.m = 150, .attention = {2, 1, 128, 0.09f}, .tokens = 200},
+                               {.m = 3, .attention = {2, 1, 256, 0.06f}, .tokens = 40}};
 
 constexpr DType f32 = DType::kF32, bf16 = DType::kBF16, f16 = DType::kF16;
 
@@ -161,9 +177,13 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  Always,  Prefill, 5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_bf16_4", bf16, Grouped, Decode,  3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "tiled64",  "attention_tiled_bf16_64",  bf16, TiledHeads<64>,  TiledAttention<64>,  3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "tiled128", "attention_tiled_bf16_128", bf16, TiledHeads<128>, TiledAttention<128>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, Always,  Prefill, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f16_4",  f16,  Grouped, Decode,  4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "tiled64",  "attention_tiled_f16_64",   f16,  TiledHeads<64>,  TiledAttention<64>,  4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "tiled128", "attention_tiled_f16_128",  f16,  TiledHeads<128>, TiledAttention<128>, 4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_f16",   f16,  Always,  Prefill, 4e-4f, KvBytes, kHeadCases},
     // clang-format on
 };

@@ -159,6 +159,15 @@ class Shared {
   SharedPointer<T> data_;
 };
 
+// No instruction copies past the registers on all targets: the copy is done when it returns.
+template <class T>
+UM_DEVICE void CopyAsync16(Shared<T>& to, int i, const void* from, bool take) {
+  to.Set16(i, take ? Load16(from) : Vec16{});
+}
+UM_DEVICE void CommitCopies() {}
+UM_DEVICE void WaitCopies() {}
+
+UM_DEVICE float Exp2(float x) { return __builtin_amdgcn_exp2f(x); }
 // exp(x) = 2^n * 2^r with n = round(x / ln 2): the remainder is taken in two parts, since x / ln 2 itself rounded would
 // be wrong by up to |x| / 2 units of the last place. v_exp_f32 is good to 1 ulp.
 UM_DEVICE float Exp(float x) {
@@ -193,6 +202,8 @@ UM_DEVICE int WordK(int word) { return word * 16 + Lane() / 16 * 8; }
 UM_DEVICE int CRow(int i) { return UM_HIP_GFX12 ? Lane() / 16 * 8 + i : 2 * i + Lane() / 16; }
 #endif
 UM_DEVICE int CCol(int) { return Lane() % 16; }
+inline constexpr int kRowsHeld = kFragC, kRowPeers = 16;
+UM_DEVICE constexpr int RowHeld(int i) { return i; }
 
 struct Words {
   Vec16 v[kWords];
@@ -285,6 +296,46 @@ template <class T>
 UM_DEVICE void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
   const Sums first = Multiply(T(), a, b, BitCopy<Sums>(c), 0);
   c = BitCopy<FragC>(Multiply(T(), a, b, first, 1));
+}
+
+template <class T>
+UM_DEVICE FragA<T> LoadRows(const T* x, int stride, int rows, int k_left) {
+  FragA<T> a = {};
+  const int row = Lane() % 16;
+#pragma unroll
+  for (int i = 0; i < kWords; ++i) {
+    if (row < rows && WordK(i) < k_left) a.v[i] = Load16(x + static_cast<int64_t>(row) * stride + WordK(i));
+  }
+  return a;
+}
+// Results and operands lie across each other here: they change places in shared memory.
+inline constexpr int kOperandPitch = kTileK + 8;  // elements
+inline constexpr int kOperandScratch = kTileRows * kOperandPitch * 2;
+template <class T>
+UM_DEVICE FragA<T> ToOperand(const FragC (&c)[kTileK / kTileCols], Shared<T> x, int scratch) {
+  GroupSync();  // orders the last reads before these writes
+#pragma unroll
+  for (int t = 0; t < kTileK / kTileCols; ++t) {
+#pragma unroll
+    for (int i = 0; i < kFragC; ++i) {
+      x.Set(scratch + CRow(i) * kOperandPitch + t * kTileCols + CCol(i), FromFloat<T>(c[t].v[i]));
+    }
+  }
+  GroupSync();  // orders the writes before the reads
+  FragA<T> a;
+#pragma unroll
+  for (int i = 0; i < kWords; ++i) a.v[i] = x.Get16(scratch + Lane() % 16 * kOperandPitch + WordK(i));
+  return a;
+}
+template <class T>
+UM_DEVICE FragB<T> LoadColumns(const Shared<T>& x, int base, int stride) {
+  FragB<T> b;
+#pragma unroll
+  for (int i = 0; i < kWords; ++i) {
+#pragma unroll
+    for (int e = 0; e < 8; ++e) b.v[i].template Put<T>(e, x.Get(base + (WordK(i) + e) * stride + CCol(0)));
+  }
+  return b;
 }
 
 }  // namespace unimax::gpu
