@@ -16,6 +16,7 @@ namespace unimax::gpu {
 
 using uint16_t = unsigned short;
 using uint32_t = unsigned int;
+using uint64_t = unsigned long long;
 using int64_t = long long;
 
 inline constexpr int kLanes = 32;
