@@ -15,11 +15,12 @@ namespace unimax {
 
 // One forward pass. Rows of one sequence stand together, in the order of their positions.
 struct Step {
-  std::span<const int> ids;         // [T] token ids, each in [0, vocab)
-  std::span<const int> positions;   // [T] position of each token in its sequence, from 0
-  std::span<const int> sequences;   // [T] row of the page table
-  std::span<const int> page_table;  // [sequences, max_pages]: page number of each run of page_tokens positions
-  std::span<const int> outputs;     // [O] rows whose logits are wanted
+  std::span<const int> ids;             // [T] token ids, each in [0, vocab)
+  std::span<const int> positions;       // [T] position of each token in its sequence, from 0
+  std::span<const int> sequences;       // [T] row of the page table
+  std::span<const int> page_table;      // [sequences, max_pages]: page number of each run of page_tokens positions
+  std::span<const int> outputs;         // [O] rows whose logits are wanted
+  std::span<const int> rope_rows = {};  // [T] row of the rotary table, as RopeRow says; empty: the positions
 };
 
 struct ExecutorOptions {
@@ -30,6 +31,14 @@ struct ExecutorOptions {
   int pages = 0;         // pages of the pool
   int max_pages = 0;     // pages of the longest sequence (width of the page table)
 };
+
+// The row of the rotary table for `position` of a sequence that is planned to be `length` tokens long (prompt and most
+// new tokens). Where a program has two sets of frequencies, the second lies behind the first, which has one row for
+// each position of the longest sequence.
+inline int RopeRow(const Program& program, const ExecutorOptions& options, int position, int length) {
+  const bool second = program.long_rope_from > 0 && length > program.long_rope_from;
+  return position + (second ? options.max_pages * options.page_tokens : 0);
+}
 
 struct MemoryUse {
   uint64_t weights = 0, kv = 0, workspace = 0;  // bytes

@@ -70,7 +70,7 @@ Status UploadPlain(const std::vector<SourceTensor>& parts, Device& device, const
     for (int r = 0; r < part.rows; r += step) {
       const int count = std::min(step, part.rows - r);
       rows.resize(static_cast<size_t>(count) * static_cast<size_t>(part.cols));
-      Dequantize(part.type, part.Row(r), rows.size(), rows.data());
+      ReadRows(part, r, count, rows.data());
       UM_RETURN_IF_ERROR(device.Upload(buffer.data() + at, rows.data(), rows.size() * 4));
       at += rows.size() * 4;
     }

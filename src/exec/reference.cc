@@ -29,6 +29,7 @@ class ReferenceExecutor : public Executor {
   std::vector<double> Dense(int value) const;
   void Write(int value, const std::vector<double>& dense);
   void RunOp(const Op& op, const Step& step);
+  void Rotate(const Op& op, const Step& step, int heads, std::vector<double>* x) const;
   void RopeAndStore(const Op& op, const Step& step);
   void Attend(const Op& op, const Step& step);
   double* CacheRow(std::vector<double>& cache, const Step& step, int layer, int sequence, int position);
@@ -105,15 +106,26 @@ double* ReferenceExecutor::CacheRow(std::vector<double>& cache, const Step& step
   return cache.data() + row * a.kv_heads * a.head_dim;
 }
 
+void ReferenceExecutor::Rotate(const Op& op, const Step& step, int heads, std::vector<double>* x) const {
+  if (op.rope < 0) return;
+  const Rope& rope = program_.ropes[static_cast<size_t>(op.rope)];
+  const int context = options_.max_pages * options_.page_tokens, head_dim = program_.attention.head_dim;
+  const auto rotary = static_cast<int>(rope.inv_freq.size()) * 2;
+  for (int t = 0; t < tokens_; ++t) {
+    int row = step.rope_rows.empty() ? step.positions[t] : step.rope_rows[t];
+    const bool second = !rope.long_inv_freq.empty() && row >= context;
+    if (second) row -= context;
+    RefRope(x->data() + int64_t{t} * heads * head_dim, &row, second ? rope.long_inv_freq.data() : rope.inv_freq.data(),
+            rope.magnitude, rope.interleaved, 1, heads, head_dim, rotary);
+  }
+}
+
 void ReferenceExecutor::RopeAndStore(const Op& op, const Step& step) {
   const AttentionShape& a = program_.attention;
-  const Rope& rope = program_.ropes[0];
   std::vector<double> q = Dense(op.in), k = Dense(op.in2);
   const std::vector<double> v = Dense(op.in3);
-  RefRope(q.data(), step.positions.data(), rope.inv_freq.data(), rope.magnitude, rope.interleaved, tokens_, a.heads,
-          a.head_dim);
-  RefRope(k.data(), step.positions.data(), rope.inv_freq.data(), rope.magnitude, rope.interleaved, tokens_, a.kv_heads,
-          a.head_dim);
+  Rotate(op, step, a.heads, &q);
+  Rotate(op, step, a.kv_heads, &k);
   Write(op.out, q);
   const int row = a.kv_heads * a.head_dim;
   for (int t = 0; t < tokens_; ++t) {
@@ -139,7 +151,8 @@ void ReferenceExecutor::Attend(const Op& op, const Step& step) {
       v.insert(v.end(), value, value + row);
     }
     const int64_t at = int64_t{t} * a.heads * a.head_dim;
-    RefAttentionRow(q.data() + at, k.data(), v.data(), y.data() + at, count, a.heads, a.kv_heads, a.head_dim, a.scale);
+    RefAttentionRow(q.data() + at, k.data(), v.data(), y.data() + at, count, a.heads, a.kv_heads, a.head_dim,
+                    static_cast<double>(a.scale), static_cast<double>(op.cap), op.window);
   }
   Write(op.out, y);
 }
@@ -148,37 +161,40 @@ void ReferenceExecutor::RunOp(const Op& op, const Step& step) {
   const int rows = RowsOf(op.out);
   const Value& out = program_.values[op.out];
   std::vector<double> y(static_cast<size_t>(rows) * static_cast<size_t>(out.cols));
+  const auto scale = static_cast<double>(op.scale);
   const auto weight = [&](int w) { return w < 0 ? nullptr : weights_[w].data(); };
   switch (op.kind) {
     case OpKind::kEmbed:
-      RefEmbed(step.ids.data(), weight(op.weight), y.data(), rows, out.cols);
+      RefEmbed(step.ids.data(), weight(op.weight), y.data(), rows, out.cols, scale);
       break;
-    case OpKind::kAddPosition: {
-      y = Dense(op.in);
-      for (int t = 0; t < rows; ++t) {
-        const double* row = weight(op.weight) + int64_t{step.positions[t] + op.first} * out.cols;
-        for (int c = 0; c < out.cols; ++c) y[int64_t{t} * out.cols + c] += row[c];
-      }
+    case OpKind::kAddPosition:
+      RefAddPosition(Dense(op.in).data(), weight(op.weight), step.positions.data(), y.data(), rows, out.cols, op.first);
+      break;
+    case OpKind::kNorm: {
+      const int cols = program_.weights[op.weight].cols;
+      RefNorm(Dense(op.in).data(), weight(op.weight), y.data(), rows * (out.cols / cols), cols,
+              static_cast<double>(op.eps), {op.norm, static_cast<double>(op.offset), weight(op.bias)});
       break;
     }
-    case OpKind::kNorm:
-      RefNorm(Dense(op.in).data(), weight(op.weight), y.data(), rows, out.cols, static_cast<double>(op.eps));
-      break;
     case OpKind::kLinear: {
       const std::vector<double> residual = op.in2 >= 0 ? Dense(op.in2) : std::vector<double>();
       RefLinear(Dense(op.in).data(), weight(op.weight), weight(op.bias), op.in2 >= 0 ? residual.data() : nullptr,
-                y.data(), rows, out.cols, program_.weights[op.weight].cols);
+                y.data(), rows, out.cols, program_.weights[op.weight].cols,
+                {op.act, scale, static_cast<double>(op.cap)});
       break;
     }
     case OpKind::kRopeAndStore:
       return RopeAndStore(op, step);
     case OpKind::kAttention:
       return Attend(op, step);
-    case OpKind::kActMul:
-      RefActMul(Dense(op.in).data(), Dense(op.in2).data(), y.data(), static_cast<int64_t>(y.size()));
+    case OpKind::kActMul: {
+      const std::vector<double> up = op.in2 >= 0 ? Dense(op.in2) : std::vector<double>();
+      RefActMul(Dense(op.in).data(), op.in2 >= 0 ? up.data() : nullptr, y.data(), static_cast<int64_t>(y.size()),
+                op.act);
       break;
+    }
     case OpKind::kAdd:
-      RefAdd(Dense(op.in).data(), Dense(op.in2).data(), y.data(), static_cast<int64_t>(y.size()));
+      RefAdd(Dense(op.in).data(), Dense(op.in2).data(), y.data(), static_cast<int64_t>(y.size()), scale);
       break;
     case OpKind::kSelect: {
       const std::vector<double> x = Dense(op.in);

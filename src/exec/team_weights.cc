@@ -15,6 +15,7 @@ namespace {
 // Rows of one tensor; those of a random one are made from their number, so every reader sees the same.
 class RowReader {
  public:
+  // The tensor must outlive the reader.
   RowReader(const SourceTensor& tensor, uint64_t seed) : tensor_(tensor), seed_(seed) {}
   uint64_t row_bytes() const { return RowBytes(tensor_.type, static_cast<uint64_t>(tensor_.cols)); }
 
@@ -59,7 +60,7 @@ class RowReader {
     }
   }
 
-  SourceTensor tensor_;
+  const SourceTensor& tensor_;
   uint64_t seed_;
 };
 
@@ -79,6 +80,7 @@ struct TeamWeights::Piece {
   bool in_place = false;
   size_t segment = 0;  // of its weight
   int row = 0;         // its first row within the segment
+  const std::byte* End() const { return tensor.Row(tensor.rows); }
 };
 
 Result<TeamWeights> TeamWeights::Load(const Program& program, const WeightSource& source, const CpuKernels& kernels,
@@ -96,6 +98,7 @@ Result<TeamWeights> TeamWeights::Load(const Program& program, const WeightSource
   TeamWeights all;
   all.weights_.resize(count);
   std::vector<std::vector<Piece>> pieces(count);
+  std::vector<std::vector<SourceTensor>> found(count);  // what the pieces are views of
   uint64_t bytes = 0, longest_row = 0;
   for (size_t w = 0; w < count; ++w) {
     const Weight& weight = program.weights[w];
@@ -105,25 +108,28 @@ Result<TeamWeights> TeamWeights::Load(const Program& program, const WeightSource
       UM_ASSIGN_OR_RETURN(to.vector, ReadVector(source, weight));
     }
     if (!linear[w] && !embed[w]) continue;
-    UM_ASSIGN_OR_RETURN(const std::vector<SourceTensor> parts, FindParts(source, weight));
+    UM_ASSIGN_OR_RETURN(found[w], FindParts(source, weight));
+    const std::vector<SourceTensor>& parts = found[w];
     for (size_t p = 0; p < parts.size(); ++p) {
-      Piece piece{parts[p], SeedOf(weight.parts[p].tensor), WeightForm::kF32, false, 0, 0};
+      Piece piece{parts[p].View(), SeedOf(weight.parts[p].tensor), WeightForm::kF32, false, 0, 0};
       const uint64_t row = RowBytes(piece.tensor.type, static_cast<uint64_t>(weight.cols));
       longest_row = std::max(longest_row, row);
       if (embed[w]) {
-        if (parts.size() > 1) return Internal("embedding {} has {} parts", weight.name, parts.size());
-        to.table = piece.tensor;
+        if (parts.size() > 1 || parts[p].own != nullptr) return Internal("embedding {} is not plain", weight.name);
+        to.table = piece.tensor.View();
         if (piece.tensor.data == nullptr) bytes += Arena::Rounded(row * static_cast<uint64_t>(weight.rows));
       }
       if (!linear[w]) continue;
       piece.form = FormOf(piece.tensor.type);
       if (plain && IsPacked(piece.form)) piece.form = WeightForm::kF32;
       const uintptr_t align = piece.tensor.type == DType::kF32 ? 4 : 2;
-      piece.in_place = piece.tensor.data != nullptr && Info(piece.tensor.type).block_elements == 1 &&
+      piece.in_place = piece.tensor.data != nullptr && parts[p].own == nullptr && piece.tensor.InOrder() &&
+                       Info(piece.tensor.type).block_elements == 1 &&
                        reinterpret_cast<uintptr_t>(piece.tensor.data) % align == 0;
-      // Rows that are copied join the segment before them when the form is equal.
-      const bool joins = !pieces[w].empty() && !piece.in_place && !pieces[w].back().in_place &&
-                         pieces[w].back().tensor.type == piece.tensor.type;
+      // Rows join the segment before them when the form is equal: those that are copied, and those that follow it.
+      const bool joins = !pieces[w].empty() && piece.in_place == pieces[w].back().in_place &&
+                         pieces[w].back().tensor.type == piece.tensor.type &&
+                         (!piece.in_place || pieces[w].back().End() == piece.tensor.data);
       if (!joins) {
         const int first = to.segments.empty() ? 0 : to.segments.back().first_row + to.segments.back().rows;
         to.segments.push_back({piece.form, first, 0, piece.in_place ? piece.tensor.data : nullptr});
@@ -131,7 +137,7 @@ Result<TeamWeights> TeamWeights::Load(const Program& program, const WeightSource
       piece.segment = to.segments.size() - 1;
       piece.row = to.segments.back().rows;
       to.segments.back().rows += piece.tensor.rows;
-      pieces[w].push_back(piece);
+      pieces[w].push_back(std::move(piece));
     }
     for (const WeightSegment& s : to.segments) {
       (IsPacked(s.form) ? to.packed : to.plain) = true;
@@ -184,9 +190,10 @@ Result<TeamWeights> TeamWeights::Load(const Program& program, const WeightSource
         }
       });
     }
-    for (const Piece& piece : pieces[w]) {
-      if (!piece.in_place && piece.tensor.data != nullptr) source.Done(piece.tensor);
+    for (size_t p = 0; p < pieces[w].size(); ++p) {
+      if (!pieces[w][p].in_place && found[w][p].data != nullptr) source.Done(found[w][p]);
     }
+    found[w].clear();
     if (embed[w] && to.table.data == nullptr) {
       const RowReader reader(to.table, SeedOf(program.weights[w].parts[0].tensor));
       std::byte* rows = all.arena_.Next(reader.row_bytes() * static_cast<uint64_t>(to.table.rows));

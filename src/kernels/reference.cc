@@ -2,48 +2,80 @@
 #include "kernels/reference.h"
 
 #include <cmath>
+#include <numbers>
 
 namespace unimax {
 
-void RefEmbed(const int* ids, const double* table, double* y, int m, int cols) {
+double RefAct(Activation act, double x) {
+  switch (act) {
+    case Activation::kNone:
+      return x;
+    case Activation::kSilu:
+      return x / (1.0 + std::exp(-x));
+    case Activation::kGelu:
+      return 0.5 * x * std::erfc(-x / std::numbers::sqrt2);
+    case Activation::kGeluTanh:
+      return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+    case Activation::kRelu:
+      return std::fmax(x, 0.0);
+  }
+  return x;
+}
+
+double RefCap(double y, double cap) { return cap > 0 ? cap * std::tanh(y / cap) : y; }
+
+void RefEmbed(const int* ids, const double* table, double* y, int m, int cols, double scale) {
   for (int t = 0; t < m; ++t) {
-    for (int c = 0; c < cols; ++c) y[int64_t{t} * cols + c] = table[int64_t{ids[t]} * cols + c];
+    for (int c = 0; c < cols; ++c) y[int64_t{t} * cols + c] = table[int64_t{ids[t]} * cols + c] * scale;
   }
 }
 
-void RefNorm(const double* x, const double* weight, double* y, int m, int cols, double eps) {
+void RefAddPosition(const double* x, const double* table, const int* positions, double* y, int m, int cols, int first) {
+  for (int t = 0; t < m; ++t) {
+    const double* row = table + int64_t{positions[t] + first} * cols;
+    for (int c = 0; c < cols; ++c) y[int64_t{t} * cols + c] = x[int64_t{t} * cols + c] + row[c];
+  }
+}
+
+void RefNorm(const double* x, const double* weight, double* y, int m, int cols, double eps,
+             const RefNormOptions& options) {
   for (int t = 0; t < m; ++t) {
     const double* row = x + int64_t{t} * cols;
-    double sum = 0;
-    for (int c = 0; c < cols; ++c) sum += row[c] * row[c];
+    double mean = 0, sum = 0;
+    for (int c = 0; c < cols && options.kind == NormKind::kLayer; ++c) mean += row[c] / cols;
+    for (int c = 0; c < cols; ++c) sum += (row[c] - mean) * (row[c] - mean);
     const double scale = 1.0 / std::sqrt(sum / cols + eps);
-    for (int c = 0; c < cols; ++c) y[int64_t{t} * cols + c] = row[c] * scale * weight[c];
-  }
-}
-
-void RefLinear(const double* x, const double* w, const double* bias, const double* residual, double* y, int m, int n,
-               int k) {
-  for (int t = 0; t < m; ++t) {
-    for (int i = 0; i < n; ++i) {
-      double sum = bias != nullptr ? bias[i] : 0.0;
-      if (residual != nullptr) sum += residual[int64_t{t} * n + i];
-      for (int j = 0; j < k; ++j) sum += x[int64_t{t} * k + j] * w[int64_t{i} * k + j];
-      y[int64_t{t} * n + i] = sum;
+    for (int c = 0; c < cols; ++c) {
+      const double bias = options.bias != nullptr ? options.bias[c] : 0.0;
+      y[int64_t{t} * cols + c] = (row[c] - mean) * scale * (weight[c] + options.offset) + bias;
     }
   }
 }
 
-void RefActMul(const double* gate, const double* up, double* y, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) y[i] = gate[i] / (1.0 + std::exp(-gate[i])) * up[i];
+void RefLinear(const double* x, const double* w, const double* bias, const double* residual, double* y, int m, int n,
+               int k, const RefEpilogue& epilogue) {
+  for (int t = 0; t < m; ++t) {
+    for (int i = 0; i < n; ++i) {
+      double sum = bias != nullptr ? bias[i] : 0.0;
+      for (int j = 0; j < k; ++j) sum += x[int64_t{t} * k + j] * w[int64_t{i} * k + j];
+      sum = RefAct(epilogue.act, sum) * epilogue.scale;
+      if (residual != nullptr) sum += residual[int64_t{t} * n + i];
+      y[int64_t{t} * n + i] = RefCap(sum, epilogue.cap);
+    }
+  }
 }
 
-void RefAdd(const double* a, const double* b, double* y, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) y[i] = a[i] + b[i];
+void RefActMul(const double* gate, const double* up, double* y, int64_t count, Activation act) {
+  for (int64_t i = 0; i < count; ++i) y[i] = RefAct(act, gate[i]) * (up != nullptr ? up[i] : 1.0);
+}
+
+void RefAdd(const double* a, const double* b, double* y, int64_t count, double scale) {
+  for (int64_t i = 0; i < count; ++i) y[i] = a[i] + b[i] * scale;
 }
 
 void RefRope(double* x, const int* positions, const double* inv_freq, double magnitude, bool interleaved, int m,
-             int heads, int head_dim) {
-  const int half = head_dim / 2;
+             int heads, int head_dim, int rotary) {
+  const int half = (rotary < 0 ? head_dim : rotary) / 2;
   for (int t = 0; t < m; ++t) {
     for (int h = 0; h < heads; ++h) {
       double* v = x + (int64_t{t} * heads + h) * head_dim;
@@ -61,7 +93,12 @@ void RefRope(double* x, const int* positions, const double* inv_freq, double mag
 }
 
 void RefAttentionRow(const double* q, const double* k, const double* v, double* y, int tokens, int heads, int kv_heads,
-                     int head_dim, double scale) {
+                     int head_dim, double scale, double cap, int window) {
+  if (window > 0 && window < tokens) {
+    k += int64_t{tokens - window} * kv_heads * head_dim;
+    v += int64_t{tokens - window} * kv_heads * head_dim;
+    tokens = window;
+  }
   std::vector<double> p(static_cast<size_t>(tokens));
   for (int h = 0; h < heads; ++h) {
     const int64_t kv = h / (heads / kv_heads);
@@ -70,8 +107,9 @@ void RefAttentionRow(const double* q, const double* k, const double* v, double* 
       double dot = 0;
       for (int d = 0; d < head_dim; ++d)
         dot += q[int64_t{h} * head_dim + d] * k[(int64_t{t} * kv_heads + kv) * head_dim + d];
-      p[static_cast<size_t>(t)] = dot * scale;
-      top = std::fmax(top, dot * scale);
+      const double score = RefCap(dot * scale, cap);
+      p[static_cast<size_t>(t)] = score;
+      top = std::fmax(top, score);
     }
     double sum = 0;
     for (double& value : p) sum += value = std::exp(value - top);
@@ -101,6 +139,15 @@ std::vector<float> CosSinTable(const std::vector<double>& inv_freq, double magni
       table.push_back(static_cast<float>(std::cos(position * f) * magnitude));
       table.push_back(static_cast<float>(std::sin(position * f) * magnitude));
     }
+  }
+  return table;
+}
+
+std::vector<float> CosSinTable(const Rope& rope, int context) {
+  std::vector<float> table = CosSinTable(rope.inv_freq, rope.magnitude, context);
+  if (!rope.long_inv_freq.empty()) {
+    const std::vector<float> far = CosSinTable(rope.long_inv_freq, rope.magnitude, context);
+    table.insert(table.end(), far.begin(), far.end());
   }
   return table;
 }

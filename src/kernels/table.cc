@@ -18,6 +18,8 @@ bool FlatFits(const Case& c, const Limits& l) {
   return ColumnTiles(c, l) <= kTiles && c.k % 8 == 0;
 }
 bool TiledFits(const Case& c, const Limits&) { return c.k % 8 == 0; }
+// Blocks take 256 rows: fewer than half of them waste what the instruction gains.
+bool WgmmaFits(const Case& c, const Limits&) { return c.m > 128 && c.k % 8 == 0; }
 bool Alone(const Case& c, const Limits&) { return c.decode && c.attention.heads == c.attention.kv_heads; }
 template <int kDims>
 bool TiledHeads(const Case& c, const Limits&) {
@@ -57,6 +59,13 @@ LaunchShape Tiled(const Case& c, const Limits& l) {
           .grid_y = CeilDiv(c.n, 32 * (128 / l.lanes)),
           .threads = 128,
           .shared_bytes = 2 * 64 * (64 + 8) * 2};
+}
+// As kernels/nvidia/linear_wgmma.h lays it out: four stages, their barriers, and room to begin on a border.
+LaunchShape Wgmma(const Case& c, const Limits&) {
+  return {.grid_x = CeilDiv(c.m, 256),
+          .grid_y = CeilDiv(c.n, 128),
+          .threads = 384,
+          .shared_bytes = 4 * (48 * 1024 + 16) + 1024};
 }
 int TeamLanes(int head_dim) {
   int lanes = 1;
@@ -127,6 +136,10 @@ constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
                                  {.m = 70, .n = 96, .k = 64, .flags = kLinearWide},
                                  {.m = 5, .n = 128, .k = 96, .flags = kLinearActMul},
                                  {.m = 67, .n = 96, .k = 64, .flags = kLinearActMul}};
+constexpr Case kWideCases[] = {{.m = 130, .n = 200, .k = 264},
+                               {.m = 257, .n = 512, .k = 1056},
+                               {.m = 300, .n = 192, .k = 64, .flags = kLinearWide},
+                               {.m = 513, .n = 352, .k = 96, .flags = kLinearActMul}};
 constexpr Case kHeadCases[] = {{.m = 1, .attention = {4, 4, 16, 0.25f}, .decode = true, .tokens = 1},
                                {.m = 3, .attention = {2, 1, 16, 0.25f}, .decode = true, .tokens = 40},
                                {.m = 2, .attention = {9, 3, 64, 0.125f}, .decode = true, .tokens = 333},
@@ -140,10 +153,12 @@ constexpr Case kHeadCases[] = {{.m = 1, .attention = {4, 4, 16, 0.25f}, .decode 
 
 constexpr DType f32 = DType::kF32, bf16 = DType::kBF16, f16 = DType::kF16;
 
+constexpr const char* kHopper = "sm_90a";
+
 // Tolerances: f32 rows by their sum length; bf16 stores 8 bits (2^-9 relative), f16 11 bits.
 constexpr Row kRows[] = {
     // clang-format off
-    // op, variant, kernel, act, fits, launch, largest error, bytes, cases
+    // op, variant, kernel, act, fits, launch, largest error, bytes, cases, only target
     {OpKind::kEmbed, "plain",  "embed_f32",         f32,  Always, PerRow, 0.0f, OnceBytes, kRowCases},
     {OpKind::kEmbed, "packed", "embed_packed_bf16", bf16, Always, PerRow, 0.0f, OnceBytes, kRowCases},
     {OpKind::kEmbed, "packed", "embed_packed_f16",  f16,  Always, PerRow, 0.0f, OnceBytes, kRowCases},
@@ -166,11 +181,13 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat4", "linear_flat_bf16_4", bf16, FlatFits<4>, Flat<4>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_bf16_8", bf16, FlatFits<8>, Flat<8>, 3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "wgmma", "linear_wgmma_bf16",  bf16, WgmmaFits,   Wgmma,   3e-3f, LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_bf16",  bf16, TiledFits,   Tiled,   3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat1", "linear_flat_f16_1",  f16,  FlatFits<1>, Flat<1>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat2", "linear_flat_f16_2",  f16,  FlatFits<2>, Flat<2>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat4", "linear_flat_f16_4",  f16,  FlatFits<4>, Flat<4>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_f16_8",  f16,  FlatFits<8>, Flat<8>, 4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "wgmma", "linear_wgmma_f16",   f16,  WgmmaFits,   Wgmma,   4e-4f, LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_f16",   f16,  TiledFits,   Tiled,   4e-4f, LinearBytes, kLinearCases},
     {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f32_4",  f32,  Grouped, Decode,  5e-6f, KvBytes, kHeadCases},
@@ -192,11 +209,16 @@ constexpr Row kRows[] = {
 
 std::span<const Row> GpuRows() { return kRows; }
 
+bool HasKernel(const Row& row, const Limits& limits) { return row.target == nullptr || limits.target == row.target; }
+
 const Row* PlanRow(const Case& wanted, const Limits& limits) {
   // Rows of choice and selection read f32 whatever the activations are.
   const bool wide = wanted.op == OpKind::kSelect || wanted.op == OpKind::kSample;
   for (const Row& row : kRows) {
-    if (row.op == wanted.op && (wide || row.act == wanted.act) && row.fits(wanted, limits)) return &row;
+    if (row.op == wanted.op && (wide || row.act == wanted.act) && HasKernel(row, limits) &&
+        row.fits(wanted, limits)) {
+      return &row;
+    }
   }
   return nullptr;
 }

@@ -55,9 +55,10 @@ Result<SourceTensor> CheckpointSource::Find(const std::string& name, int rows, i
 }
 
 void CheckpointSource::Done(const SourceTensor& tensor) const {
-  const uint64_t bytes = RowBytes(tensor.type, static_cast<uint64_t>(tensor.cols)) * static_cast<uint64_t>(tensor.rows);
+  if (tensor.own != nullptr || tensor.rows == 0) return;
+  const std::byte* end = tensor.Row(tensor.rows - 1) + RowBytes(tensor.type, static_cast<uint64_t>(tensor.cols));
   TensorView view;
-  view.bytes = {tensor.data, static_cast<size_t>(bytes)};
+  view.bytes = {tensor.data, static_cast<size_t>(end - tensor.data)};
   checkpoint_.Forget(view);
 }
 

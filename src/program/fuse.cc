@@ -14,20 +14,37 @@ int ReadersOf(const Program& program, int value) {
   return readers;
 }
 
-// y = Linear(h); x = x + y  ->  x = Linear(h) + x.
+// y = Linear(h); x = x + y * s  ->  x = Linear(h) * s + x.
 bool FuseResidual(const Program& program, const Op& linear, const Op& add, Op* fused) {
-  if (linear.kind != OpKind::kLinear || add.kind != OpKind::kAdd || linear.in2 >= 0) return false;
+  if (linear.kind != OpKind::kLinear || add.kind != OpKind::kAdd || linear.in2 >= 0 || linear.cap != 0) return false;
   if (add.in2 != linear.out || add.out != add.in || ReadersOf(program, linear.out) != 1) return false;
   *fused = linear;
   fused->in2 = add.in;
   fused->out = add.out;
+  fused->scale = linear.scale * add.scale;
+  return true;
+}
+
+// Neither scale, cap nor residual: an activation may follow at once.
+bool Bare(const Op& linear) {
+  return linear.kind == OpKind::kLinear && linear.act == Activation::kNone && linear.scale == 1 && linear.cap == 0 &&
+         linear.in2 < 0;
+}
+
+// h = Linear(x); y = act(h)  ->  y = act(Linear(x)).
+bool FuseAct(const Program& program, const Op& linear, const Op& act, Op* fused) {
+  if (!Bare(linear) || act.kind != OpKind::kActMul || act.in2 >= 0) return false;
+  if (act.in != linear.out || ReadersOf(program, linear.out) != 1) return false;
+  *fused = linear;
+  fused->act = act.act;
+  fused->out = act.out;
   return true;
 }
 
 // gate, up = Linear(h); y = act(gate) * up  ->  y = Linear(h) over strips of gate and up in turn.
 // Strips are 16 rows, so both parts must be equal multiples of 16.
 bool FuseActMul(const Program& program, const Op& linear, const Op& act, Op* fused, Weight* weight) {
-  if (linear.kind != OpKind::kLinear || act.kind != OpKind::kActMul || linear.bias >= 0) return false;
+  if (!Bare(linear) || act.kind != OpKind::kActMul || act.in2 < 0 || linear.bias >= 0) return false;
   const Value& gate = program.values[act.in];
   const Value& up = program.values[act.in2];
   if (gate.parent != linear.out || up.parent != linear.out || ReadersOf(program, linear.out) != 2) return false;
@@ -49,6 +66,9 @@ Program Fuse(const Program& program, const FuseOptions& options) {
     Op fused;
     const bool pair = i + 1 < program.ops.size();
     if (pair && options.residual && FuseResidual(program, program.ops[i], program.ops[i + 1], &fused)) {
+      result.ops.push_back(fused);
+      ++i;
+    } else if (pair && options.act && FuseAct(program, program.ops[i], program.ops[i + 1], &fused)) {
       result.ops.push_back(fused);
       ++i;
     } else if (pair && options.act_mul && program.ops[i].weight >= 0 &&

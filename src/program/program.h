@@ -128,11 +128,12 @@ Cost ProgramCost(const Program& program, int tokens, int outputs, int context, c
 // One line an op: number, kind, shapes, weight, bytes and FLOPs.
 std::string Print(const Program& program, int tokens, int context, const CostTypes& types);
 
-// Fusion for executors whose Linear rows have the epilogues: Linear + Add becomes Linear with a residual, and a
-// gate/up Linear + ActMul becomes one Linear over an interleaved weight.
+// Fusion for executors whose Linear rows have the epilogues: Linear + Add becomes Linear with a residual, a gate/up
+// Linear + ActMul becomes one Linear over an interleaved weight, and Linear + ActMul of one input a Linear with `act`.
 struct FuseOptions {
   bool residual = false;
   bool act_mul = false;
+  bool act = false;
 };
 Program Fuse(const Program& program, const FuseOptions& options);
 

@@ -2,11 +2,10 @@
 // attention_online: causal attention over pages with the online softmax; decode and prefill share one loop.
 // Who calls: op Attention. decode: queries of a block = the heads of one KV head at one row; prefill: neighbouring rows
 //            of one sequence at one head. Both read every K and V element once for all their queries.
-// Work:      a team of lanes (a power of two, 8 elements a lane) takes one token at a time; teams deal tokens in turn
-// and
-//            their partial softmaxes are merged in fixed order; with splits, the last block of a row merges the
-//            others'.
-// Bound:     memory (decode). bytes = 2 * tokens * kv_heads * head_dim * element.
+// Work:      a team of lanes (a power of two, 8 elements a lane) takes one token at a time; teams deal tokens in turn,
+//            their partial softmaxes are merged in fixed order; with splits, the last block of a row merges all.
+// Bound:     memory (decode). bytes = 2 * tokens * kv_heads * head_dim * element; positions before the windows of all
+//            queries of a block are not read.
 // Launch:    decode grid (splits, kv_heads * ceil(heads/kv_heads/kQ), M), prefill grid (heads, ceil(M/kQ)); threads
 //            128; shared kQ * teams * (head_dim + 2) * 4, decode at least 16 + kQ * kMostSplits * 4. head_dim a
 //            multiple of 8, at most 256.
@@ -15,6 +14,7 @@
 #pragma once
 
 #include "kernels/args.h"
+#include "kernels/gpu/activation.h"
 #include "kernels/gpu/port.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
@@ -40,8 +40,14 @@ struct Query {
   const T* q;
   T* y;
   float* partial;  // not null: write the unfinished sums here instead of y
-  int tokens;      // the query sees positions 0 .. tokens - 1
+  int first;       // the query sees positions first .. tokens - 1
+  int tokens;
 };
+
+// The first position that a query with `tokens` positions behind it sees.
+UM_DEVICE int WindowStart(const AttentionArgs& a, int tokens) {
+  return a.window > 0 && a.window < tokens ? tokens - a.window : 0;
+}
 
 // Smallest power of two of lanes that covers a head.
 UM_DEVICE int TeamLanes(int head_dim) {
@@ -50,8 +56,7 @@ UM_DEVICE int TeamLanes(int head_dim) {
   return lanes;
 }
 
-// Attends kQ queries of one sequence and one KV head over positions [begin, end); every team has kAhead tokens in
-// flight.
+// Attends kQ queries of one sequence and KV head over positions [begin, end), kAhead tokens of a team in flight.
 template <class T, int kQ, int kAhead>
 UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int sequence, int kv_head, int begin,
                       int end) {
@@ -93,13 +98,18 @@ UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int
       float high = top[j];
 #pragma unroll
       for (int r = 0; r < kAhead; ++r) {
-        const int position = at + r * teams + team;
         float dot = 0;
 #pragma unroll
         for (int i = 0; i < kLaneDims; ++i) dot += q[j][i] * k[r][i];
         for (int mask = lanes / 2; mask > 0; mask /= 2) dot += ShuffleXor(dot, mask);
-        const bool masked = position >= end || position >= queries[j].tokens;
-        score[r] = masked ? -Infinity() : dot * a.scale;
+        score[r] = dot * a.scale;
+      }
+      Cap(a.cap, score);
+#pragma unroll
+      for (int r = 0; r < kAhead; ++r) {
+        const int position = at + r * teams + team;
+        const bool masked = position >= end || position >= queries[j].tokens || position < queries[j].first;
+        if (masked) score[r] = -Infinity();
         high = Max(high, score[r]);
       }
       if (high == -Infinity()) continue;      // nothing seen yet
@@ -219,10 +229,11 @@ UM_DEVICE void AttentionDecode(const AttentionArgs& a) {
   WaitForPrevious();
   LetNextStart();
   const int tokens = a.positions[row] + 1;
+  const int start = WindowStart(a, tokens);
   // A split is a whole number of rounds, so that only the last one leaves teams idle.
   const int round = kDecodeAhead * (BlockThreads() / TeamLanes(a.head_dim));
-  const int each = ((tokens + a.splits - 1) / a.splits + round - 1) / round * round;
-  const int begin = split * each < tokens ? split * each : tokens;
+  const int each = ((tokens - start + a.splits - 1) / a.splits + round - 1) / round * round;
+  const int begin = start + split * each < tokens ? start + split * each : tokens;
   const int end = begin + each < tokens ? begin + each : tokens;
 
   Query<T> queries[kQ];
@@ -234,6 +245,7 @@ UM_DEVICE void AttentionDecode(const AttentionArgs& a) {
     queries[j].q = static_cast<const T*>(a.q) + static_cast<int64_t>(row) * a.q_stride + head * a.head_dim;
     queries[j].y = static_cast<T*>(a.y) + row_head * a.head_dim;
     queries[j].partial = a.splits > 1 ? a.partial + (row_head * a.splits + split) * (a.head_dim + 2) : nullptr;
+    queries[j].first = 0;  // no block reads what lies before the window
     queries[j].tokens = present ? tokens : 0;
   }
   Attend<T, kQ, kDecodeAhead>(a, queries, a.sequences[row], kv_head, begin, end);
@@ -266,6 +278,7 @@ UM_DEVICE void AttentionPrefill(const AttentionArgs& a) {
     const int sequence = a.sequences[begin];
     Query<T> queries[kQ];
     int rows = 0, tokens = 0;
+    const int start = WindowStart(a, a.positions[begin] + 1);  // later rows begin no earlier
 #pragma unroll
     for (int j = 0; j < kQ; ++j) {
       const int row = begin + j < a.m ? begin + j : a.m - 1;
@@ -274,10 +287,11 @@ UM_DEVICE void AttentionPrefill(const AttentionArgs& a) {
       queries[j].y = static_cast<T*>(a.y) + (static_cast<int64_t>(row) * a.heads + head) * a.head_dim;
       queries[j].partial = nullptr;
       queries[j].tokens = present ? a.positions[row] + 1 : 0;
+      queries[j].first = WindowStart(a, queries[j].tokens);
       if (present) ++rows;
       tokens = queries[j].tokens > tokens ? queries[j].tokens : tokens;
     }
-    Attend<T, kQ, 2>(a, queries, sequence, kv_head, 0, tokens);
+    Attend<T, kQ, 2>(a, queries, sequence, kv_head, start, tokens);
     Barrier();  // orders the reads of the states before the next sequence's writes
     begin += rows;
   }

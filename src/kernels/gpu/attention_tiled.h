@@ -12,6 +12,7 @@
 #pragma once
 
 #include "kernels/args.h"
+#include "kernels/gpu/activation.h"
 #include "kernels/gpu/port.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
@@ -84,10 +85,12 @@ struct AttentionRows {
         Mma<T>(score[c], q[k], LoadXShared<T>(shared, keys + c * kTileCols * kPitch + k * kTileK, kPitch));
       }
 #pragma unroll
+      for (int i = 0; i < kFragC; ++i) score[c].v[i] *= scale;
+      Cap(a.cap * kLog2E, score[c].v);
+#pragma unroll
       for (int i = 0; i < kFragC; ++i) {
         const int at = first + c * kTileCols + CCol(i), own = position[RowHeld(i)];
-        const bool seen = at <= own && (a.window == 0 || at > own - a.window);
-        score[c].v[i] = seen ? score[c].v[i] * scale : -Infinity();
+        if (at > own || (a.window > 0 && at <= own - a.window)) score[c].v[i] = -Infinity();
       }
     }
   }

@@ -7,6 +7,7 @@
 #include "kernels/gpu/linear_flat.h"
 #include "kernels/gpu/linear_plain.h"
 #include "kernels/gpu/linear_tiled.h"
+#include "kernels/gpu/norm.h"
 #include "kernels/gpu/rowwise.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
@@ -14,6 +15,7 @@ namespace unimax::UM_PORT_NAMESPACE {
 UM_ENTRY(embed_f32, EmbedArgs, EmbedPlain, 256, 1)
 UM_ENTRY(embed_packed_bf16, EmbedArgs, EmbedPacked<bf16>, 256, 1)
 UM_ENTRY(embed_packed_f16, EmbedArgs, EmbedPacked<f16>, 256, 1)
+UM_ENTRY(add_position, AddPositionArgs, AddPosition, 256, 1)
 UM_ENTRY(norm_f32, NormArgs, Norm<float>, 1024, 1)
 UM_ENTRY(norm_bf16, NormArgs, Norm<bf16>, 1024, 1)
 UM_ENTRY(norm_f16, NormArgs, Norm<f16>, 1024, 1)
@@ -42,9 +44,9 @@ UM_ENTRY(linear_tiled_f16, LinearArgs, LinearTiled<f16>, 128, 1)
 UM_ENTRY(attention_decode_f32_1, AttentionArgs, (AttentionDecode<float, 1>), 128, 1)
 UM_ENTRY(attention_decode_f32_4, AttentionArgs, (AttentionDecode<float, 4>), 128, 1)
 UM_ENTRY(attention_decode_bf16_1, AttentionArgs, (AttentionDecode<bf16, 1>), 128, 1)
-UM_ENTRY(attention_decode_bf16_4, AttentionArgs, (AttentionDecode<bf16, 4>), 128, 1)
+UM_ENTRY(attention_decode_bf16_4, AttentionArgs, (AttentionDecode<bf16, 4>), 128, 3)
 UM_ENTRY(attention_decode_f16_1, AttentionArgs, (AttentionDecode<f16, 1>), 128, 1)
-UM_ENTRY(attention_decode_f16_4, AttentionArgs, (AttentionDecode<f16, 4>), 128, 1)
+UM_ENTRY(attention_decode_f16_4, AttentionArgs, (AttentionDecode<f16, 4>), 128, 3)
 UM_ENTRY(attention_tiled_bf16_64, AttentionArgs, (AttentionTiled<bf16, 64>), 4 * kLanes, 2)
 UM_ENTRY(attention_tiled_bf16_128, AttentionArgs, (AttentionTiled<bf16, 128>), 4 * kLanes, 2)
 UM_ENTRY(attention_tiled_f16_64, AttentionArgs, (AttentionTiled<f16, 64>), 4 * kLanes, 2)

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear_flat: y[M, N] = x[M, K] * w[N, K]^T for 1 <= M <= kTiles * kTileCols (decode), w in packed tiles.
 // Who calls: op Linear when the plan says "flat".
-// Work:      one block owns 32 weight rows (two 16-row strips) and all of K; its groups deal the k-tiles in turn, so
-// the
-//            block streams both strips once; the batch stands on the column side of the matrix instruction.
+// Work:      one block owns 32 weight rows (two 16-row strips) and all of K; its groups deal the k-tiles in turn, so it
+//            streams both strips once; the batch stands on the column side of the matrix instruction.
 // Bound:     memory. bytes = N*K*2 + M*(K+N)*2; the next kDepth tiles are in flight while these are multiplied.
 // Launch:    grid ceil(N/32); threads 256 or 512; shared groups * 2 * kTiles * 16 * kTileCols * 4.
 // Reference: RefLinear. Sum order: k-tiles of a group in turn, then groups in turn.
@@ -11,6 +10,7 @@
 #pragma once
 
 #include "kernels/args.h"
+#include "kernels/gpu/activation.h"
 #include "kernels/gpu/port.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
@@ -18,20 +18,65 @@ namespace unimax::UM_PORT_NAMESPACE {
 inline constexpr int kFlatStrips = 2;  // strips a block: more reuse of x, and gate and up of a column in one block
 inline constexpr int kFlatDepth = 2;   // k-tiles a group loads at once, twice: 8 KB in flight, within 128 registers
 
-// Writes one finished sum: bias and residual are added, then it is stored wide or narrow.
-template <class T>
-UM_DEVICE void StoreLinear(const LinearArgs& a, int row, int n, float sum) {
-  if (a.bias != nullptr) sum += a.bias[n];
-  const int64_t at = static_cast<int64_t>(row) * a.y_stride + n;
-  if (a.residual != nullptr) sum += a.residual[at];
-  if (a.flags & kLinearWide) {
-    static_cast<float*>(a.y)[at] = sum;
-  } else {
-    static_cast<T*>(a.y)[at] = FromFloat<T>(sum);
+// Outputs of one thread: sum[i] belongs to row `row[i]` and output `n[i]`; a row of -1 is absent.
+template <int kCount>
+struct LinearOutputs {
+  int row[kCount], n[kCount];
+  float sum[kCount];
+};
+
+// sum[i] += bias[n[i] + offset]
+template <int kCount>
+UM_DEVICE void AddBias(const LinearArgs& a, const LinearOutputs<kCount>& out, int offset, float (&sum)[kCount]) {
+  if (a.bias == nullptr) return;
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) sum[i] += out.row[i] >= 0 ? a.bias[out.n[i] + offset] : 0.0f;
+}
+
+// The end of every Linear row: scale, residual and cap, then stored wide or narrow. All residuals are fetched before
+// anything is stored, because y may be the residual and so a store holds back the fetches behind it.
+template <class T, int kCount>
+UM_DEVICE void StoreLinear(const LinearArgs& a, LinearOutputs<kCount>& out) {
+  int64_t at[kCount];
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) at[i] = static_cast<int64_t>(out.row[i]) * a.y_stride + out.n[i];
+  float residual[kCount] = {};
+  if (a.residual != nullptr) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) residual[i] = out.row[i] >= 0 ? a.residual[at[i]] : 0.0f;
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) out.sum[i] = out.sum[i] * a.scale + residual[i];
+  Cap(a.cap, out.sum);
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    if (out.row[i] < 0) continue;
+    if (a.flags & kLinearWide) {
+      static_cast<float*>(a.y)[at[i]] = out.sum[i];
+    } else {
+      static_cast<T*>(a.y)[at[i]] = FromFloat<T>(out.sum[i]);
+    }
   }
 }
 
-UM_DEVICE float Silu(float x) { return x / (1.0f + Exp(-x)); }
+// cap(act(sum + bias) * scale + residual)
+template <class T, int kCount>
+UM_DEVICE void FinishLinear(const LinearArgs& a, LinearOutputs<kCount>& out) {
+  AddBias(a, out, 0, out.sum);
+  Activate(a.act, out.sum);
+  StoreLinear<T>(a, out);
+}
+
+// The same of act(gate + bias) * (up + bias): out.sum holds the gates.
+template <class T, int kCount>
+UM_DEVICE void FinishGated(const LinearArgs& a, LinearOutputs<kCount>& out, float (&up)[kCount]) {
+  AddBias(a, out, 0, out.sum);
+  AddBias(a, out, a.n / 2, up);
+  Activate(a.act, out.sum);
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) out.sum[i] *= up[i];
+  StoreLinear<T>(a, out);
+}
 
 // The next kFlatDepth k-tiles of a group, of both strips.
 template <class T>
@@ -125,11 +170,15 @@ UM_DEVICE void LinearFlat(const LinearArgs& a) {
     }
     const int n = first * kTileRows + r;
     if (a.flags & kLinearActMul) {
-      const int out = BlockX() * kTileRows + r;
-      if (out < a.n / 2) StoreLinear<T>(a, row, out, Silu(total[0]) * total[1]);
+      const int at = BlockX() * kTileRows + r;
+      LinearOutputs<1> out = {{at < a.n / 2 ? row : -1}, {at}, {total[0]}};
+      float up[1] = {total[1]};
+      FinishGated<T>(a, out, up);
     } else {
-      if (n < a.n) StoreLinear<T>(a, row, n, total[0]);
-      if (n + kTileRows < a.n) StoreLinear<T>(a, row, n + kTileRows, total[1]);
+      LinearOutputs<2> out = {{n < a.n ? row : -1, n + kTileRows < a.n ? row : -1}, {n, n + kTileRows}, {}};
+      out.sum[0] = total[0];
+      out.sum[1] = total[1];
+      FinishLinear<T>(a, out);
     }
   }
 }

@@ -31,11 +31,14 @@ UM_DEVICE void LinearPlain(const LinearArgs& a) {
       if (first + r < a.m) sum[r] += weight * x[static_cast<int64_t>(first + r) * a.x_stride + k];
     }
   }
+  LinearOutputs<kRows> out;
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
-    const float total = GroupSum(sum[r]);
-    if (Lane() == 0 && first + r < a.m) StoreLinear<float>(a, first + r, n, total);
+    out.row[r] = Lane() == 0 && first + r < a.m ? first + r : -1;
+    out.n[r] = n;
+    out.sum[r] = GroupSum(sum[r]);
   }
+  FinishLinear<float>(a, out);
 }
 
 }  // namespace unimax::UM_PORT_NAMESPACE

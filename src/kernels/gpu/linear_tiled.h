@@ -3,7 +3,8 @@
 // Who calls: op Linear when the plan says "tiled".
 // Work:      one block owns 32 weight rows a group and 64 rows of x; x is staged in shared memory, two stages.
 // Bound:     matrix instructions. FLOPs = 2*M*N*K; weights are read ceil(M/64) times, mostly from L2.
-// Launch:    grid (ceil(M/64), ceil(N/(32*groups))); threads 128; shared 2 * 64 * (kStageK + 8) * 2.
+// Launch:    grid (ceil(M/64), ceil(N/(32*groups))); threads 128; shared the larger of 2 * 64 * (kStageK + 8) * 2 and
+//            groups * 64 * 36 * 4.
 // Reference: RefLinear. Sum order: k-tiles in turn.
 // Source:    FlashDecoding++ section 4; packed operands from registers as in Marlin (arXiv 2408.11743).
 #pragma once
@@ -32,6 +33,38 @@ UM_DEVICE void StageX(const LinearArgs& a, Shared<T>& stage, int base, int first
       v = Load16(static_cast<const T*>(a.x) + static_cast<int64_t>(first + row) * a.x_stride + k + chunk);
     }
     stage.Set16(base + row * kTiledPitch + chunk, v);
+  }
+}
+
+inline constexpr int kTiledCells = kTiledStrips * kTileRows;  // weight rows a group
+inline constexpr int kTiledCellPitch = kTiledCells + 4;       // the 4 spread the columns of a fragment over the banks
+
+// Stores a group's sums, which lie in shared memory as [row of x][weight row]: neighbouring lanes take neighbouring
+// outputs, each lane kBatch rows at once.
+template <class T, bool kGated>
+UM_DEVICE void StoreTiled(const LinearArgs& a, const Shared<float>& cells, int base, int first_row, int first_strip) {
+  constexpr int kColumns = kGated ? kTileRows : kTiledCells;
+  constexpr int kTogether = kLanes / kColumns;  // rows that the lanes take at once
+  constexpr int kBatch = 4;
+  const int column = Lane() % kColumns;
+  const int n = (kGated ? first_strip / kTiledStrips : first_strip) * kTileRows + column;
+  if (n >= (kGated ? a.n / 2 : a.n)) return;
+  for (int begin = Lane() / kColumns; begin < kTiledRows && first_row + begin < a.m; begin += kBatch * kTogether) {
+    LinearOutputs<kBatch> out;
+    float up[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int row = begin + i * kTogether;
+      out.row[i] = first_row + row < a.m ? first_row + row : -1;
+      out.n[i] = n;
+      out.sum[i] = cells.Get(base + row * kTiledCellPitch + column);
+      up[i] = kGated ? cells.Get(base + row * kTiledCellPitch + kTileRows + column) : 0.0f;
+    }
+    if (kGated) {
+      FinishGated<T>(a, out, up);
+    } else {
+      FinishLinear<T>(a, out);
+    }
   }
 }
 
@@ -75,21 +108,25 @@ UM_DEVICE void LinearTiled(const LinearArgs& a) {
     which ^= 1;
   }
   LetNextStart();
+  Shared<float> cells(0);
+  const int base = Group() * kTiledRows * kTiledCellPitch;
+  Barrier();  // orders all groups' last reads of the stages before the sums that take their place
 #pragma unroll
-  for (int c = 0; c < kTiledColumns; ++c) {
+  for (int s = 0; s < kTiledStrips; ++s) {
 #pragma unroll
-    for (int i = 0; i < kFragC; ++i) {
-      const int row = first_row + c * kTileCols + CCol(i);
-      if (row >= a.m || first >= strips) continue;
-      const int n = first * kTileRows + CRow(i);
-      if (a.flags & kLinearActMul) {
-        const int out = first / 2 * kTileRows + CRow(i);
-        if (out < a.n / 2) StoreLinear<T>(a, row, out, Silu(sum[0][c].v[i]) * sum[1][c].v[i]);
-      } else {
-        if (n < a.n) StoreLinear<T>(a, row, n, sum[0][c].v[i]);
-        if (n + kTileRows < a.n) StoreLinear<T>(a, row, n + kTileRows, sum[1][c].v[i]);
+    for (int c = 0; c < kTiledColumns; ++c) {
+#pragma unroll
+      for (int i = 0; i < kFragC; ++i) {
+        cells.Set(base + (c * kTileCols + CCol(i)) * kTiledCellPitch + s * kTileRows + CRow(i), sum[s][c].v[i]);
       }
     }
+  }
+  GroupSync();  // orders the lanes' sums before their group reads them
+  if (first >= strips) return;
+  if (a.flags & kLinearActMul) {
+    StoreTiled<T, true>(a, cells, base, first_row, first);
+  } else {
+    StoreTiled<T, false>(a, cells, base, first_row, first);
   }
 }
 

@@ -1,36 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// rowwise: the ops that treat each row of a step by itself: embedding, norm, rotary positions and KV write, activation,
-//            addition, choice of rows, greedy choice of the token.
-// Who calls: ops Embed, Norm, RopeAndStore, ActMul, Add, Select, Sample.
-// Work:      one block a row (RopeAndStore, ActMul: a row and a slice of its elements).
+// rowwise: the ops that treat each row of a step by itself: embedding, learned and rotary positions and KV write,
+//            activation, addition, choice of rows, greedy choice of the token.
+// Who calls: ops Embed, AddPosition, RopeAndStore, ActMul, Add, Select, Sample.
+// Work:      one block a row (RopeAndStore, ActMul, Add: a row and a slice of its elements).
 // Bound:     memory and launch. bytes = each input once, each output once.
-// Launch:    grid M (RopeAndStore, ActMul, Add: (M, slices)); threads 256 (wide Norm 512,
-//            Sample 1,024); shared kLanes * 8 for Norm and Sample.
-// Reference: RefEmbed, RefNorm, RefRope, RefActMul, RefAdd, RefSample.
-// Source:    RMS norm: Zhang & Sennrich 2019; rotary positions: Su et al. 2021; gated units: Shazeer 2020.
+// Launch:    grid M (RopeAndStore, ActMul, Add: (M, slices)); threads 256 (Sample 1,024); shared kLanes * 8 for Sample.
+// Reference: RefEmbed, RefAddPosition, RefRope, RefActMul, RefAdd, RefSample.
+// Source:    rotary positions: Su et al. 2021; gated units: Shazeer 2020; learned positions: Gehring et al. 2017.
 #pragma once
 
 #include "kernels/args.h"
-#include "kernels/gpu/linear_flat.h"
+#include "kernels/gpu/activation.h"
 #include "kernels/gpu/port.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
-
-// Sum over the block (at most kLanes groups) in fixed order; every thread gets it. Uses kLanes floats of shared memory.
-UM_DEVICE float BlockSum(float v) {
-  Shared<float> sums(0);
-  v = GroupSum(v);
-  if (Lane() == 0) sums.Set(Group(), v);
-  Barrier();  // orders every group's sum before it is read
-  return GroupSum(Lane() < Groups() ? sums.Get(Lane()) : 0.0f);
-}
 
 UM_DEVICE void EmbedPlain(const EmbedArgs& a) {
   WaitForPrevious();
   LetNextStart();
   const int64_t id = a.ids[BlockX()];
   const float* row = static_cast<const float*>(a.table) + id * a.cols;
-  for (int c = Thread(); c < a.cols; c += BlockThreads()) a.y[static_cast<int64_t>(BlockX()) * a.cols + c] = row[c];
+  float* y = a.y + static_cast<int64_t>(BlockX()) * a.cols;
+  for (int c = Thread(); c < a.cols; c += BlockThreads()) y[c] = row[c] * a.scale;
 }
 
 // The table in packed tiles, shared with a tied head.
@@ -44,61 +35,41 @@ UM_DEVICE void EmbedPacked(const EmbedArgs& a) {
   const T* strip = static_cast<const T*>(a.table) + static_cast<int64_t>(id / kTileRows) * tiles * kTileElements;
   for (int c = Thread(); c < a.cols; c += BlockThreads()) {
     const T v = strip[c / kTileK * kTileElements + PackedIndex(id % kTileRows, c % kTileK)];
-    a.y[static_cast<int64_t>(BlockX()) * a.cols + c] = ToFloat(v);
+    a.y[static_cast<int64_t>(BlockX()) * a.cols + c] = ToFloat(v) * a.scale;
   }
 }
 
-// A thread keeps its first kNormKeep values between the two passes; wider rows read the rest again.
-inline constexpr int kNormKeep = 8;
-template <class T>
-UM_DEVICE void Norm(const NormArgs& a) {
-  LetNextStart();
-  float weight[kNormKeep], x[kNormKeep];
-#pragma unroll
-  for (int i = 0; i < kNormKeep; ++i) {  // the weight depends on no other launch
-    const int c = Thread() + i * BlockThreads();
-    weight[i] = c < a.cols ? a.weight[c] : 0.0f;
-  }
+UM_DEVICE void AddPosition(const AddPositionArgs& a) {
   WaitForPrevious();
-  const float* row = static_cast<const float*>(a.x) + static_cast<int64_t>(BlockX()) * a.cols;
-  T* y = static_cast<T*>(a.y) + static_cast<int64_t>(BlockX()) * a.cols;
-  float squares = 0;
-#pragma unroll
-  for (int i = 0; i < kNormKeep; ++i) {
-    const int c = Thread() + i * BlockThreads();
-    x[i] = c < a.cols ? row[c] : 0.0f;
-    squares += x[i] * x[i];
-  }
-  const int rest = Thread() + kNormKeep * BlockThreads();
-  for (int c = rest; c < a.cols; c += BlockThreads()) squares += row[c] * row[c];
-  const float scale = Rsqrt(BlockSum(squares) / static_cast<float>(a.cols) + a.eps);
-#pragma unroll
-  for (int i = 0; i < kNormKeep; ++i) {
-    const int c = Thread() + i * BlockThreads();
-    if (c < a.cols) y[c] = FromFloat<T>(x[i] * scale * weight[i]);
-  }
-  for (int c = rest; c < a.cols; c += BlockThreads()) y[c] = FromFloat<T>(row[c] * scale * a.weight[c]);
+  LetNextStart();
+  const float* row = a.table + static_cast<int64_t>(a.positions[BlockX()] + a.first) * a.cols;
+  const int64_t at = static_cast<int64_t>(BlockX()) * a.cols;
+  for (int c = Thread(); c < a.cols; c += BlockThreads()) a.y[at + c] = a.x[at + c] + row[c];
 }
 
-// Thread i of a row takes pair i of the q heads, then of the k heads, then copies its part of v.
+// Thread i of a row takes pair i of the q heads, then of the k heads, then copies its part of v. Pairs beyond the
+// rotary part are neighbours, which stay as they are.
 template <class T>
 UM_DEVICE void RopeStore(const RopeStoreArgs& a) {
   WaitForPrevious();
   LetNextStart();
   const int row = BlockX();
-  const int half = a.head_dim / 2;
+  const int half = a.head_dim / 2, turning = a.rotary / 2;  // pairs
   const int position = a.positions[row];
   const int64_t page = a.page_table[static_cast<int64_t>(a.sequences[row]) * a.max_pages + position / a.page_tokens];
   const int slot = position % a.page_tokens;
-  const float* angle = a.cos_sin + static_cast<int64_t>(position) * a.head_dim;
+  const float* angle = a.cos_sin + static_cast<int64_t>(a.rope_rows[row]) * a.rotary;
   const int64_t in = static_cast<int64_t>(row) * a.stride;
   const int pairs = (a.heads + 2 * a.kv_heads) * half;
   for (int i = BlockY() * BlockThreads() + Thread(); i < pairs; i += GridY() * BlockThreads()) {
     const int head = i / half, p = i % half;
-    const int first = a.interleaved ? 2 * p : p;
-    const int second = a.interleaved ? 2 * p + 1 : p + half;
-    const float c = angle[2 * p], s = angle[2 * p + 1];
+    const bool turns = p < turning && head < a.heads + a.kv_heads;
+    const bool apart = p < turning && !a.interleaved;  // the pair's elements stand `turning` apart
+    const int first = apart ? p : 2 * p;
+    const int second = apart ? p + turning : 2 * p + 1;
+    const float c = turns ? angle[2 * p] : 1.0f, s = turns ? angle[2 * p + 1] : 0.0f;
     if (head < a.heads) {
+      if (!turns) continue;
       T* q = static_cast<T*>(a.q) + in + head * a.head_dim;
       const float u = ToFloat(q[first]), w = ToFloat(q[second]);
       q[first] = FromFloat<T>(u * c - w * s);
@@ -111,8 +82,8 @@ UM_DEVICE void RopeStore(const RopeStoreArgs& a) {
     T* to =
         static_cast<T*>(is_k ? a.k_cache : a.v_cache) + ((page * a.kv_heads + kv) * a.page_tokens + slot) * a.head_dim;
     const float u = ToFloat(from[first]), w = ToFloat(from[second]);
-    to[first] = FromFloat<T>(is_k ? u * c - w * s : u);
-    to[second] = FromFloat<T>(is_k ? w * c + u * s : w);
+    to[first] = FromFloat<T>(turns ? u * c - w * s : u);
+    to[second] = FromFloat<T>(turns ? w * c + u * s : w);
   }
 }
 
@@ -122,9 +93,10 @@ UM_DEVICE void ActMul(const ActMulArgs& a) {
   LetNextStart();
   const int64_t row = BlockX();
   for (int c = BlockY() * BlockThreads() + Thread(); c < a.cols; c += GridY() * BlockThreads()) {
-    const float gate = ToFloat(static_cast<const T*>(a.gate)[row * a.stride + c]);
-    const float up = ToFloat(static_cast<const T*>(a.up)[row * a.stride + c]);
-    static_cast<T*>(a.y)[row * a.cols + c] = FromFloat<T>(Silu(gate) * up);
+    float gate[1] = {ToFloat(static_cast<const T*>(a.gate)[row * a.stride + c])};
+    const float up = a.up != nullptr ? ToFloat(static_cast<const T*>(a.up)[row * a.stride + c]) : 1.0f;
+    Activate(a.act, gate);
+    static_cast<T*>(a.y)[row * a.cols + c] = FromFloat<T>(gate[0] * up);
   }
 }
 
@@ -134,7 +106,7 @@ UM_DEVICE void Add(const AddArgs& a) {
   LetNextStart();
   const int64_t row = static_cast<int64_t>(BlockX()) * a.cols;
   for (int c = BlockY() * BlockThreads() + Thread(); c < a.cols; c += GridY() * BlockThreads()) {
-    a.y[row + c] = a.a[row + c] + ToFloat(static_cast<const T*>(a.b)[row + c]);
+    a.y[row + c] = a.a[row + c] + ToFloat(static_cast<const T*>(a.b)[row + c]) * a.scale;
   }
 }
 

@@ -12,7 +12,7 @@
 
 #include "kernels/args.h"
 #include "kernels/gpu/linear_flat.h"
-#include "kernels/nvidia/hopper.h"
+#include "kernels/nvidia/port_hopper.h"
 
 namespace unimax::gpu {
 
@@ -167,20 +167,6 @@ UM_DEVICE void ConsumeWgmma(const LinearArgs& a, uint32_t ring, int warpgroup, W
   MultiplyStage<T, 1>(stage, stage + weights, sum);
 }
 
-// Four neighbouring outputs of one row, as one access where all of them exist.
-template <class T>
-UM_DEVICE void StoreFour(const LinearArgs& a, int row, int n, int end, const float4& v) {
-  const int64_t at = static_cast<int64_t>(row) * a.y_stride + n;
-  if (n + 4 > end || a.y_stride % 4 != 0 || a.bias != nullptr || a.residual != nullptr || (a.flags & kLinearWide)) {
-    if (n < end) StoreLinear<T>(a, row, n, v.x);
-    if (n + 1 < end) StoreLinear<T>(a, row, n + 1, v.y);
-    if (n + 2 < end) StoreLinear<T>(a, row, n + 2, v.z);
-    if (n + 3 < end) StoreLinear<T>(a, row, n + 3, v.w);
-    return;
-  }
-  *reinterpret_cast<uint2*>(static_cast<T*>(a.y) + at) = {Pair<T>(v.x, v.y), Pair<T>(v.z, v.w)};
-}
-
 // Through shared memory, so that neighbouring lanes write neighbouring outputs of one row of y.
 template <class T>
 UM_DEVICE void StoreWgmma(const LinearArgs& a, unsigned char* ring, int warpgroup, int first_row, int first_strip,
@@ -200,17 +186,29 @@ UM_DEVICE void StoreWgmma(const LinearArgs& a, unsigned char* ring, int warpgrou
   asm volatile("bar.sync %0, 128;" ::"r"(1 + warpgroup) : "memory");
   const int strip = first_strip + warpgroup * 4;
   const int rows = a.m - first_row < S::kTokens ? a.m - first_row : S::kTokens;
-  const bool gated = a.flags & kLinearActMul;
-#pragma unroll 2
-  for (int i = thread; i < rows * 16; i += kWarpgroup) {
-    const int token = i / 16, r = i % 16 * 4;
-    const float4 v = *reinterpret_cast<const float4*>(out + token * S::kPitch + r);
-    if (!gated) {
-      StoreFour<T>(a, first_row + token, strip * kTileRows + r, a.n, v);
-    } else if (r / kTileRows % 2 == 0) {  // strips alternate gate, up
-      const float4 up = *reinterpret_cast<const float4*>(out + token * S::kPitch + r + kTileRows);
-      const float4 y = {Silu(v.x) * up.x, Silu(v.y) * up.y, Silu(v.z) * up.z, Silu(v.w) * up.w};
-      StoreFour<T>(a, first_row + token, (strip + r / kTileRows) / 2 * kTileRows + r % kTileRows, a.n / 2, y);
+  for (int i = thread; i < rows * kTileRows; i += kWarpgroup) {
+    const int token = i / kTileRows, r = i % kTileRows;
+    const float* v = out + token * S::kPitch + r;  // the same row of the four strips
+    if (a.flags & kLinearActMul) {                 // strips alternate gate, up
+      LinearOutputs<2> y;
+      float up[2];
+#pragma unroll
+      for (int s = 0; s < 2; ++s) {
+        y.n[s] = (strip / 2 + s) * kTileRows + r;
+        y.row[s] = y.n[s] < a.n / 2 ? first_row + token : -1;
+        y.sum[s] = v[2 * s * kTileRows];
+        up[s] = v[(2 * s + 1) * kTileRows];
+      }
+      FinishGated<T>(a, y, up);
+    } else {
+      LinearOutputs<4> y;
+#pragma unroll
+      for (int s = 0; s < 4; ++s) {
+        y.n[s] = (strip + s) * kTileRows + r;
+        y.row[s] = y.n[s] < a.n ? first_row + token : -1;
+        y.sum[s] = v[s * kTileRows];
+      }
+      FinishLinear<T>(a, y);
     }
   }
 }
