@@ -22,7 +22,7 @@ bool TiledFits(const Case& c, const Limits&) { return c.k % 8 == 0; }
 bool WgmmaFits(const Case& c, const Limits&) { return c.m > 128 && c.k % 8 == 0; }
 bool Alone(const Case& c, const Limits&) { return c.decode && c.attention.heads == c.attention.kv_heads; }
 template <int kDims>
-bool TiledHeads(const Case& c, const Limits&) {
+bool Heads(const Case& c, const Limits&) {
   return !c.decode && c.attention.head_dim <= kDims && c.attention.head_dim % 8 == 0;
 }
 bool Grouped(const Case& c, const Limits&) { return c.decode && c.attention.heads != c.attention.kv_heads; }
@@ -93,7 +93,7 @@ LaunchShape Prefill(const Case& c, const Limits&) {
 
 constexpr int kTiledGroups = 4;
 template <int kDims>
-LaunchShape TiledAttention(const Case& c, const Limits& l) {
+LaunchShape ByRows(const Case& c, const Limits& l) {
   constexpr int kOperandScratch = 16 * 40 * 2;  // the most that a port asks for
   return {.grid_x = c.attention.heads,
           .grid_y = CeilDiv(c.m, 16 * kTiledGroups),
@@ -181,26 +181,26 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat4", "linear_flat_bf16_4", bf16, FlatFits<4>, Flat<4>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_bf16_8", bf16, FlatFits<8>, Flat<8>, 3e-3f, LinearBytes, kLinearCases},
-    {OpKind::kLinear, "wgmma", "linear_wgmma_bf16",  bf16, WgmmaFits,   Wgmma,   3e-3f, LinearBytes, kWideCases, kHopper},
+    {OpKind::kLinear, "wgmma", "linear_wgmma_bf16", bf16, WgmmaFits, Wgmma, 3e-3f, LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_bf16",  bf16, TiledFits,   Tiled,   3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat1", "linear_flat_f16_1",  f16,  FlatFits<1>, Flat<1>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat2", "linear_flat_f16_2",  f16,  FlatFits<2>, Flat<2>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat4", "linear_flat_f16_4",  f16,  FlatFits<4>, Flat<4>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_f16_8",  f16,  FlatFits<8>, Flat<8>, 4e-4f, LinearBytes, kLinearCases},
-    {OpKind::kLinear, "wgmma", "linear_wgmma_f16",   f16,  WgmmaFits,   Wgmma,   4e-4f, LinearBytes, kWideCases, kHopper},
+    {OpKind::kLinear, "wgmma", "linear_wgmma_f16", f16, WgmmaFits, Wgmma, 4e-4f, LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_f16",   f16,  TiledFits,   Tiled,   4e-4f, LinearBytes, kLinearCases},
     {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f32_4",  f32,  Grouped, Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  Always,  Prefill, 5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_bf16_4", bf16, Grouped, Decode,  3e-3f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "tiled64",  "attention_tiled_bf16_64",  bf16, TiledHeads<64>,  TiledAttention<64>,  3e-3f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "tiled128", "attention_tiled_bf16_128", bf16, TiledHeads<128>, TiledAttention<128>, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "tiled64",  "attention_tiled_bf16_64", bf16, Heads<64>, ByRows<64>, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "tiled128", "attention_tiled_bf16_128", bf16, Heads<128>, ByRows<128>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, Always,  Prefill, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f16_4",  f16,  Grouped, Decode,  4e-4f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "tiled64",  "attention_tiled_f16_64",   f16,  TiledHeads<64>,  TiledAttention<64>,  4e-4f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "tiled128", "attention_tiled_f16_128",  f16,  TiledHeads<128>, TiledAttention<128>, 4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "tiled64",  "attention_tiled_f16_64", f16, Heads<64>, ByRows<64>, 4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "tiled128", "attention_tiled_f16_128", f16, Heads<128>, ByRows<128>, 4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_f16",   f16,  Always,  Prefill, 4e-4f, KvBytes, kHeadCases},
     // clang-format on
 };

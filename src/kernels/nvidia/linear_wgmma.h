@@ -183,7 +183,7 @@ UM_DEVICE void StoreWgmma(const LinearArgs& a, unsigned char* ring, int warpgrou
       out[token * S::kPitch + row] = sum[h].v[i];
     }
   }
-  asm volatile("bar.sync %0, 128;" ::"r"(1 + warpgroup) : "memory");
+  SomeBarrier(1 + warpgroup, kWarpgroup);  // orders the sums before they are read
   const int strip = first_strip + warpgroup * 4;
   const int rows = a.m - first_row < S::kTokens ? a.m - first_row : S::kTokens;
   for (int i = thread; i < rows * kTileRows; i += kWarpgroup) {
@@ -235,7 +235,7 @@ UM_DEVICE void LinearWgmma(const LinearArgs& a) {
     WideSum sum[2];
     const int warpgroup = Group() / 4 - 1;
     ConsumeWgmma<T>(a, ring, warpgroup, sum);
-    asm volatile("bar.sync 3, 256;" ::: "memory");  // both have read the ring
+    SomeBarrier(3, 2 * kWarpgroup);  // both have read the ring
     StoreWgmma<T>(a, um_shared + (ring - base), warpgroup, first_row, first_strip, sum);
   }
 }

@@ -43,6 +43,11 @@ UM_DEVICE void BulkCopy(uint32_t to, const void* from, int bytes, uint32_t barri
                : "memory");
 }
 
+// A barrier of `threads` threads of the block; `number` 1 to 15 tells them apart.
+UM_DEVICE void SomeBarrier(int number, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
 // ---- Registers of a warpgroup ----
 template <int kRegisters>
 UM_DEVICE void GiveRegisters() {
