@@ -59,6 +59,7 @@ class GraphExecutor : public Executor {
 
   uint64_t KvBytes() const;
   uint64_t SplitBytes() const;
+  Status CheckRows() const;
   Status CheckFits(uint64_t weight_bytes);
   Status Allocate();
   Result<StepShape> ShapeOf(const Step& step) const;
@@ -68,8 +69,11 @@ class GraphExecutor : public Executor {
   template <class Args>
   Result<Launch> MakeLaunch(const Case& c, const Args& args);
 
+  int RotaryOf(const Op& op) const {
+    return op.rope < 0 ? 0 : static_cast<int>(program_.ropes[static_cast<size_t>(op.rope)].inv_freq.size()) * 2;
+  }
   Case CaseOf(const Op& op, const StepShape& shape) const;
-  // Step inputs on the device, packed for the shape: ids, positions, sequences, outputs.
+  // Step inputs on the device, packed for the shape: ids, positions, sequences, rows of the rotary table, outputs.
   int* Input(int index, const StepShape& shape) const {
     return reinterpret_cast<int*>(inputs_.data()) + static_cast<int64_t>(index) * shape.tokens;
   }
@@ -79,9 +83,9 @@ class GraphExecutor : public Executor {
   ExecutorOptions options_;
   GraphOptions graph_;
   MemoryUse memory_;
-  std::vector<Buffer> weights_, values_;
+  std::vector<Buffer> weights_, values_, cos_sin_;  // cos_sin_: one a rope
   BufferPlan plan_;
-  Buffer kv_, cos_sin_, inputs_, page_table_, partial_, counters_;
+  Buffer kv_, inputs_, page_table_, partial_, counters_;
   std::vector<int> host_inputs_, host_pages_;
   std::map<StepShape, RecordedStep> recorded_;
   StepShape last_;
@@ -123,6 +127,32 @@ uint64_t GraphExecutor::SplitBytes() const {
          static_cast<uint64_t>(a.head_dim + 2);
 }
 
+// That every op has a kernel row, in a decode step and in a long one, before anything is loaded.
+Status GraphExecutor::CheckRows() const {
+  const int tokens = std::min(options_.max_tokens, options_.max_pages * options_.page_tokens);
+  for (const StepShape& shape : {StepShape{1, 1, true, 1}, StepShape{tokens, 1, false, tokens}}) {
+    for (const Op& op : program_.ops) {
+      const Case c = CaseOf(op, shape);
+      const Value& in = program_.values[static_cast<size_t>(std::max(op.in, 0))];
+      const bool head = op.kind == OpKind::kAttention || op.kind == OpKind::kRopeAndStore;
+      const std::string size = head ? fmt::format("heads of {} elements", c.attention.head_dim)
+                                    : fmt::format("{} rows and {} columns", c.n, c.k);
+      // Matrix instructions take x as the norm, the attention or the activation before wrote it.
+      const bool linear = op.kind == OpKind::kLinear;
+      const bool wide_x = linear && in.storage == Storage::kWide && graph_.act != DType::kF32;
+      const bool crooked_x = linear && graph_.act != DType::kF32 && (Stride(op.in) % 8 != 0 || in.offset % 8 != 0);
+      if (PlanRow(c, device_.limits()) != nullptr && !wide_x && !crooked_x) continue;
+      return BadModel("{} {} in {}: no kernel takes {}{}; use --device cpu{}", OpName(op.kind),
+                      program_.values[static_cast<size_t>(op.out)].name, Info(graph_.act).name, size,
+                      wide_x      ? " of a wide input"
+                      : crooked_x ? " of rows that are no multiples of 16 bytes"
+                                  : "",
+                      graph_.act != DType::kF32 ? " or --dtype f32" : "");
+    }
+  }
+  return {};
+}
+
 Status GraphExecutor::CheckFits(uint64_t weight_bytes) {
   memory_.weights = weight_bytes;
   memory_.kv = KvBytes();
@@ -139,11 +169,13 @@ Status GraphExecutor::Allocate() {
     values_.push_back(std::move(buffer));
   }
   UM_ASSIGN_OR_RETURN(kv_, device_.Allocate(std::max<uint64_t>(KvBytes(), 16), "KV cache"));
-  const std::vector<float> table =
-      CosSinTable(program_.ropes[0].inv_freq, program_.ropes[0].magnitude, options_.max_pages * options_.page_tokens);
-  UM_ASSIGN_OR_RETURN(cos_sin_, device_.Allocate(std::max<size_t>(table.size() * 4, 16), "rotary table"));
-  UM_RETURN_IF_ERROR(device_.Upload(cos_sin_.data(), table.data(), table.size() * 4));
-  const size_t inputs = static_cast<size_t>(3 * options_.max_tokens + options_.max_outputs);
+  for (const Rope& rope : program_.ropes) {
+    const std::vector<float> table = CosSinTable(rope, options_.max_pages * options_.page_tokens);
+    UM_ASSIGN_OR_RETURN(Buffer buffer, device_.Allocate(std::max<size_t>(table.size() * 4, 16), "rotary table"));
+    UM_RETURN_IF_ERROR(device_.Upload(buffer.data(), table.data(), table.size() * 4));
+    cos_sin_.push_back(std::move(buffer));
+  }
+  const size_t inputs = static_cast<size_t>(4 * options_.max_tokens + options_.max_outputs);
   UM_ASSIGN_OR_RETURN(inputs_, device_.Allocate(inputs * sizeof(int), "step inputs"));
   const size_t pages = static_cast<size_t>(options_.max_sequences) * static_cast<size_t>(options_.max_pages);
   UM_ASSIGN_OR_RETURN(page_table_, device_.Allocate(pages * sizeof(int), "page table"));
@@ -157,16 +189,8 @@ Status GraphExecutor::Allocate() {
 
 Status GraphExecutor::Load(const WeightSource& source) {
   plan_ = PlanBuffers(program_, program_.logits);
-  uint64_t weight_bytes = 0;
-  std::vector<bool> counted(program_.weights.size(), false);
-  for (const Op& op : program_.ops) {
-    for (int w : {op.weight, op.bias}) {
-      if (w < 0 || counted[static_cast<size_t>(w)]) continue;
-      counted[static_cast<size_t>(w)] = true;
-      weight_bytes += DeviceWeightBytes(program_.weights[static_cast<size_t>(w)], graph_.act);
-    }
-  }
-  UM_RETURN_IF_ERROR(CheckFits(weight_bytes));
+  UM_RETURN_IF_ERROR(CheckRows());
+  UM_RETURN_IF_ERROR(CheckFits(DeviceWeightBytes(program_, graph_.act)));
   UM_ASSIGN_OR_RETURN(weights_, UploadWeights(program_, source, device_, graph_.act));
   return Allocate();
 }
@@ -193,7 +217,8 @@ Result<StepShape> GraphExecutor::ShapeOf(const Step& step) const {
 
 Status GraphExecutor::UploadStep(const Step& step) {
   host_inputs_.clear();
-  for (std::span<const int> part : {step.ids, step.positions, step.sequences, step.outputs}) {
+  const std::span<const int> rope_rows = step.rope_rows.empty() ? step.positions : step.rope_rows;
+  for (std::span<const int> part : {step.ids, step.positions, step.sequences, rope_rows, step.outputs}) {
     host_inputs_.insert(host_inputs_.end(), part.begin(), part.end());
   }
   UM_RETURN_IF_ERROR(device_.Upload(inputs_.data(), host_inputs_.data(), host_inputs_.size() * sizeof(int)));
@@ -217,8 +242,19 @@ Case GraphExecutor::CaseOf(const Op& op, const StepShape& shape) const {
     c.n = w.rows;
     c.k = w.cols;
     if (out.storage == Storage::kWide) c.flags |= kLinearWide;
-    if (op.act != Activation::kNone) c.flags |= kLinearActMul;
+    if (w.interleaved) c.flags |= kLinearActMul;
+    c.residual = op.in2 >= 0;
   }
+  if (op.kind == OpKind::kNorm) {
+    c.n = program_.weights[static_cast<size_t>(op.weight)].cols;
+    c.groups = out.cols / c.n;
+    if (op.norm == NormKind::kLayer) c.flags |= kNormLayer;
+    if (program_.values[static_cast<size_t>(op.in)].storage == Storage::kNarrow) c.flags |= kNormNarrowIn;
+    if (out.storage == Storage::kWide) c.flags |= kNormWideOut;
+  }
+  if (op.kind == OpKind::kRopeAndStore) c.rotary = RotaryOf(op);
+  c.window = op.window;
+  c.bare = op.kind == OpKind::kActMul ? op.in2 < 0 : op.bias < 0;
   if (op.kind == OpKind::kSample) c.n = program_.vocab;
   return c;
 }
@@ -245,38 +281,60 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
   const int* ids = Input(0, shape);
   const int* positions = Input(1, shape);
   const int* sequences = Input(2, shape);
-  const int* outputs = Input(3, shape);
+  const int* rope_rows = Input(3, shape);
+  const int* outputs = Input(4, shape);
   const int* pages = reinterpret_cast<const int*>(page_table_.data());
   const float* weight = reinterpret_cast<const float*>(WeightAt(op.weight));
+  const float* bias = reinterpret_cast<const float*>(WeightAt(op.bias));
   const uint64_t layer_bytes = program_.layers > 0 ? KvBytes() / 2 / static_cast<uint64_t>(program_.layers) : 0;
   std::byte* k_cache = kv_.data() + static_cast<uint64_t>(std::max(op.layer, 0)) * layer_bytes;
   std::byte* v_cache = k_cache + KvBytes() / 2;
   switch (op.kind) {
     case OpKind::kEmbed:
-      return MakeLaunch(c, EmbedArgs{ids, WeightAt(op.weight), As<float>(op.out), c.m, c.n, program_.vocab});
+      return MakeLaunch(c, EmbedArgs{ids, WeightAt(op.weight), As<float>(op.out), c.m, c.n, program_.vocab, op.scale});
     case OpKind::kAddPosition:
-      break;
+      return MakeLaunch(c, AddPositionArgs{As<float>(op.in), weight, positions, As<float>(op.out), c.m, c.n,
+                                           program_.weights[static_cast<size_t>(op.weight)].rows, op.first});
     case OpKind::kNorm:
-      return MakeLaunch(c, NormArgs{As<float>(op.in), weight, At(op.out), c.m, c.n, op.eps});
+      return MakeLaunch(c, NormArgs{At(op.in), weight, At(op.out), c.m, c.n, op.eps, bias, c.groups, Stride(op.in),
+                                    Stride(op.out), op.offset, c.flags});
     case OpKind::kLinear:
+      return MakeLaunch(c, LinearArgs{At(op.in), WeightAt(op.weight), bias, As<float>(op.in2), At(op.out), c.m, c.n,
+                                      c.k, Stride(op.in), Stride(op.out), c.flags, op.act, op.scale, op.cap});
+    case OpKind::kRopeAndStore: {
+      const auto rope = static_cast<size_t>(std::max(op.rope, 0));
+      const auto* cos_sin = op.rope < 0 ? nullptr : reinterpret_cast<const float*>(cos_sin_[rope].data());
+      const bool interleaved = op.rope >= 0 && program_.ropes[rope].interleaved;
       return MakeLaunch(
-          c, LinearArgs{At(op.in), WeightAt(op.weight), reinterpret_cast<const float*>(WeightAt(op.bias)),
-                        As<float>(op.in2), At(op.out), c.m, c.n, c.k, Stride(op.in), Stride(op.out), c.flags});
-    case OpKind::kRopeAndStore:
-      return MakeLaunch(c, RopeStoreArgs{At(op.in), At(op.in2), At(op.in3), k_cache, v_cache,
-                                         reinterpret_cast<const float*>(cos_sin_.data()), positions, positions, sequences, pages,
-                                         c.m, a.heads, a.kv_heads, a.head_dim, Stride(op.in), options_.page_tokens,
-                                         options_.max_pages, program_.ropes[0].interleaved, a.head_dim});
+          c, RopeStoreArgs{At(op.in), At(op.in2), At(op.in3), k_cache, v_cache, cos_sin, rope_rows, positions,
+                           sequences, pages, c.m, a.heads, a.kv_heads, a.head_dim, Stride(op.in), options_.page_tokens,
+                           options_.max_pages, interleaved, c.rotary});
+    }
     case OpKind::kAttention:
-      return MakeLaunch(
-          c, AttentionArgs{At(op.in), k_cache, v_cache, At(op.out), positions, sequences, pages,
-                           reinterpret_cast<float*>(partial_.data()), reinterpret_cast<int*>(counters_.data()), c.m,
-                           a.heads, a.kv_heads, a.head_dim, Stride(op.in), options_.page_tokens, options_.max_pages,
-                           AttentionSplits(c, device_.limits()), a.scale});
+      return MakeLaunch(c, AttentionArgs{At(op.in),
+                                         k_cache,
+                                         v_cache,
+                                         At(op.out),
+                                         positions,
+                                         sequences,
+                                         pages,
+                                         reinterpret_cast<float*>(partial_.data()),
+                                         reinterpret_cast<int*>(counters_.data()),
+                                         c.m,
+                                         a.heads,
+                                         a.kv_heads,
+                                         a.head_dim,
+                                         Stride(op.in),
+                                         options_.page_tokens,
+                                         options_.max_pages,
+                                         AttentionSplits(c, device_.limits()),
+                                         a.scale,
+                                         op.cap,
+                                         op.window});
     case OpKind::kActMul:
-      return MakeLaunch(c, ActMulArgs{At(op.in), At(op.in2), At(op.out), c.m, c.n, Stride(op.in)});
+      return MakeLaunch(c, ActMulArgs{At(op.in), At(op.in2), At(op.out), c.m, c.n, Stride(op.in), op.act});
     case OpKind::kAdd:
-      return MakeLaunch(c, AddArgs{As<float>(op.in), At(op.in2), As<float>(op.out), c.m, c.n});
+      return MakeLaunch(c, AddArgs{As<float>(op.in), At(op.in2), As<float>(op.out), c.m, c.n, op.scale});
     case OpKind::kSelect:
       return MakeLaunch(c, SelectArgs{As<float>(op.in), outputs, As<float>(op.out), c.m, c.n});
     case OpKind::kSample:
@@ -360,8 +418,8 @@ Result<std::vector<float>> GraphExecutor::Read(int value) {
 Result<std::unique_ptr<Executor>> MakeGraphExecutor(const Program& program, const WeightSource& source, Device& device,
                                                     const ExecutorOptions& options, const GraphOptions& graph) {
   const bool packed = graph.act != DType::kF32;
-  auto executor =
-      std::make_unique<GraphExecutor>(Fuse(program, {.residual = true, .act_mul = packed}), device, options, graph);
+  auto executor = std::make_unique<GraphExecutor>(Fuse(program, {.residual = true, .act_mul = packed, .act = true}),
+                                                  device, options, graph);
   UM_RETURN_IF_ERROR(executor->Load(source));
   return std::unique_ptr<Executor>(std::move(executor));
 }

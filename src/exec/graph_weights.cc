@@ -43,18 +43,34 @@ void OnAllCores(int count, Fn&& fn) {
   for (std::thread& thread : team) thread.join();
 }
 
-Status FillRandom(const Weight& weight, Device& device, DType act, uint64_t seed, const Buffer& buffer) {
-  const char* kernel = !weight.matrix || act == DType::kF32 ? "fill_random_f32"
-                       : act == DType::kBF16                ? "fill_random_bf16"
-                                                            : "fill_random_f16";
-  const int element = !weight.matrix || act == DType::kF32 ? 4 : 2;
+// How one weight is kept.
+struct Form {
+  bool packed = false;  // in tiles of the activation type, not as plain f32
+  float offset = 0;     // random values stand around it
+  float spread = 0;     // and are at most this far from it
+};
+
+// Random values: variance 1 / K keeps the activations behind a matrix near one, norm weights stand near one, biases
+// and positions near zero.
+Form FormOf(const Weight& weight, const Op& user, bool bias, DType act) {
+  if (bias || user.kind == OpKind::kAddPosition) return {false, 0.0f, 0.1f};
+  if (!weight.matrix) return {false, 1.0f - user.offset, 0.1f};
+  return {act != DType::kF32, 0.0f, std::sqrt(3.0f / static_cast<float>(weight.cols))};
+}
+
+uint64_t BytesOf(const Weight& weight, const Form& form) {
+  const uint64_t elements = static_cast<uint64_t>(weight.rows) * static_cast<uint64_t>(weight.cols);
+  return form.packed ? PackedBytes(weight.rows, weight.cols) : elements * 4;
+}
+
+Status FillRandom(const Form& form, Device& device, DType act, uint64_t seed, const Buffer& buffer) {
+  const char* kernel = !form.packed ? "fill_random_f32" : act == DType::kBF16 ? "fill_random_bf16" : "fill_random_f16";
   FillRandomArgs args{};
   args.y = buffer.data();
-  args.count = static_cast<long long>(buffer.bytes()) / element;
+  args.count = static_cast<long long>(buffer.bytes()) / (form.packed ? 2 : 4);
   args.seed = seed << 40;
-  // Variance 1 / K keeps activations near one; norm weights stand near one.
-  args.scale = weight.matrix ? std::sqrt(3.0f / static_cast<float>(weight.cols)) : 0.1f;
-  args.offset = weight.matrix ? 0.0f : 1.0f;
+  args.scale = form.spread;
+  args.offset = form.offset;
   UM_ASSIGN_OR_RETURN(const Kernel found, device.FindKernel(kernel));
   Launch launch = Launch::Of(found, args);
   launch.grid_x = 1024;
@@ -95,7 +111,7 @@ Status UploadPacked(const Weight& weight, const std::vector<SourceTensor>& parts
             const RowOrigin origin = Origin(weight, i);
             if (origin.part < 0) return nullptr;
             const SourceTensor& part = parts[static_cast<size_t>(origin.part)];
-            Dequantize(part.type, part.Row(origin.row), row.size(), row.data());
+            ReadRows(part, origin.row, 1, row.data());
             return row.data();
           },
           packed.data() + static_cast<uint64_t>(begin) * strip_bytes / 2);
@@ -106,15 +122,30 @@ Status UploadPacked(const Weight& weight, const std::vector<SourceTensor>& parts
   return {};
 }
 
-Result<Buffer> UploadOne(const Weight& weight, const WeightSource& source, Device& device, DType act, uint64_t seed) {
+// Calls fn(weight number, form) once for each weight that an op uses; its first user decides about the form.
+template <class Fn>
+Status ForUsed(const Program& program, DType act, Fn&& fn) {
+  std::vector<bool> done(program.weights.size(), false);
+  for (const Op& op : program.ops) {
+    for (int w : {op.weight, op.bias}) {
+      if (w < 0 || done[static_cast<size_t>(w)]) continue;
+      done[static_cast<size_t>(w)] = true;
+      UM_RETURN_IF_ERROR(fn(w, FormOf(program.weights[static_cast<size_t>(w)], op, w == op.bias, act)));
+    }
+  }
+  return {};
+}
+
+Result<Buffer> UploadOne(const Weight& weight, const Form& form, const WeightSource& source, Device& device, DType act,
+                         uint64_t seed) {
   UM_ASSIGN_OR_RETURN(const std::vector<SourceTensor> parts, FindParts(source, weight));
-  UM_ASSIGN_OR_RETURN(Buffer buffer, device.Allocate(DeviceWeightBytes(weight, act), weight.name));
+  UM_ASSIGN_OR_RETURN(Buffer buffer, device.Allocate(BytesOf(weight, form), weight.name));
   if (parts[0].data == nullptr) {
-    UM_RETURN_IF_ERROR(FillRandom(weight, device, act, seed, buffer));
-  } else if (!weight.matrix || act == DType::kF32) {
-    UM_RETURN_IF_ERROR(UploadPlain(parts, device, buffer));
-  } else {
+    UM_RETURN_IF_ERROR(FillRandom(form, device, act, seed, buffer));
+  } else if (form.packed) {
     UM_RETURN_IF_ERROR(UploadPacked(weight, parts, device, act, buffer));
+  } else {
+    UM_RETURN_IF_ERROR(UploadPlain(parts, device, buffer));
   }
   for (const SourceTensor& part : parts) {
     if (part.data != nullptr) source.Done(part);
@@ -124,21 +155,24 @@ Result<Buffer> UploadOne(const Weight& weight, const WeightSource& source, Devic
 
 }  // namespace
 
-uint64_t DeviceWeightBytes(const Weight& weight, DType act) {
-  const uint64_t elements = static_cast<uint64_t>(weight.rows) * static_cast<uint64_t>(weight.cols);
-  return weight.matrix && act != DType::kF32 ? PackedBytes(weight.rows, weight.cols) : elements * 4;
+uint64_t DeviceWeightBytes(const Program& program, DType act) {
+  uint64_t bytes = 0;
+  const Status counted = ForUsed(program, act, [&](int w, const Form& form) -> Status {
+    bytes += BytesOf(program.weights[static_cast<size_t>(w)], form);
+    return {};
+  });
+  UM_CHECK(counted.ok());
+  return bytes;
 }
 
 Result<std::vector<Buffer>> UploadWeights(const Program& program, const WeightSource& source, Device& device,
                                           DType act) {
   std::vector<Buffer> buffers(program.weights.size());
-  for (const Op& op : program.ops) {
-    for (int w : {op.weight, op.bias}) {
-      if (w < 0 || buffers[static_cast<size_t>(w)].data() != nullptr) continue;
-      UM_ASSIGN_OR_RETURN(buffers[static_cast<size_t>(w)], UploadOne(program.weights[static_cast<size_t>(w)], source,
-                                                                     device, act, static_cast<uint64_t>(w) + 1));
-    }
-  }
+  UM_RETURN_IF_ERROR(ForUsed(program, act, [&](int w, const Form& form) -> Status {
+    UM_ASSIGN_OR_RETURN(buffers[static_cast<size_t>(w)], UploadOne(program.weights[static_cast<size_t>(w)], form,
+                                                                   source, device, act, static_cast<uint64_t>(w) + 1));
+    return {};
+  }));
   UM_RETURN_IF_ERROR(device.Synchronize());
   return buffers;
 }

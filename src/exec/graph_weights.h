@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program's weights in device memory: vectors in f32, matrices plain (f32) or in packed tiles (bf16, f16).
+// A program's weights in device memory: vectors and tables of positions in f32, other matrices plain (f32) or in packed
+// tiles (bf16, f16).
 #pragma once
 
 #include <vector>
@@ -12,8 +13,8 @@
 
 namespace unimax {
 
-// Bytes of one weight in device memory.
-uint64_t DeviceWeightBytes(const Weight& weight, DType act);
+// Bytes in device memory of the weights that ops of the program use.
+uint64_t DeviceWeightBytes(const Program& program, DType act);
 
 // One buffer a weight that an op of the program uses; the others stay empty. Random sources are made on the device.
 Result<std::vector<Buffer>> UploadWeights(const Program& program, const WeightSource& source, Device& device,

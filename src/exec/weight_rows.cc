@@ -6,44 +6,46 @@
 namespace unimax {
 namespace {
 
-// [rows, cols] -> [cols, rows], elements of a whole number of bytes.
-Result<SourceTensor> Transposed(const SourceTensor& from, const std::string& name) {
-  if (from.data == nullptr) return SourceTensor{from.type, nullptr, from.cols, from.rows};
+// Which row of its tensor is row `row` of `part`.
+int RowOf(const Weight::Part& part, int row) {
+  return part.first + (part.block > 0 ? row / part.block * part.stride + row % part.block : row);
+}
+
+// Columns of `from` as rows: those that `part` means.
+Result<SourceTensor> Transposed(const SourceTensor& from, const Weight::Part& part) {
+  if (from.data == nullptr) return SourceTensor{from.type, nullptr, part.rows, from.rows};
   if (Info(from.type).block_elements != 1) {
-    return BadModel("tensor {} is stored as [inputs, outputs] in blocks of {}: not supported", name,
+    return BadModel("tensor {} is stored as [inputs, outputs] in blocks of {}: not supported", part.tensor,
                     Info(from.type).name);
   }
-  const auto rows = static_cast<size_t>(from.rows), cols = static_cast<size_t>(from.cols);
+  const auto rows = static_cast<size_t>(part.rows), cols = static_cast<size_t>(from.rows);
   const auto bytes = static_cast<size_t>(Info(from.type).block_bytes);
   auto data = std::make_unique<std::byte[]>(rows * cols * bytes);
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t c = 0; c < cols; ++c) {
-      std::memcpy(data.get() + (c * rows + r) * bytes, from.data + (r * cols + c) * bytes, bytes);
+  for (size_t c = 0; c < cols; ++c) {
+    const std::byte* row = from.Row(static_cast<int>(c));
+    for (size_t r = 0; r < rows; ++r) {
+      const auto at = static_cast<size_t>(RowOf(part, static_cast<int>(r)));
+      std::memcpy(data.get() + (r * cols + c) * bytes, row + at * bytes, bytes);
     }
   }
   const std::byte* begin = data.get();
-  return SourceTensor{from.type, begin, from.cols, from.rows, 0, 0, std::move(data)};
-}
-
-// Which of the tensor's rows `part` means.
-void Slice(const Weight::Part& part, SourceTensor* tensor) {
-  if (tensor->data != nullptr) tensor->data = tensor->Row(part.first);
-  tensor->rows = part.rows;
-  tensor->block = part.block;
-  tensor->stride = part.stride;
+  return SourceTensor{from.type, begin, part.rows, from.rows, 0, 0, std::move(data)};
 }
 
 Result<SourceTensor> FindMatrix(const WeightSource& source, const Weight::Part& part, int cols) {
   const int tensor_rows = part.tensor_rows > 0 ? part.tensor_rows : part.rows;
-  if (!part.transposed) {
-    UM_ASSIGN_OR_RETURN(SourceTensor tensor, source.Find(part.tensor, tensor_rows, cols));
-    if (part.tensor_rows > 0) Slice(part, &tensor);
-    return tensor;
+  if (part.transposed) {
+    UM_ASSIGN_OR_RETURN(const SourceTensor columns, source.Find(part.tensor, cols, tensor_rows));
+    Result<SourceTensor> rows = Transposed(columns, part);
+    source.Done(columns);
+    return rows;
   }
-  UM_ASSIGN_OR_RETURN(const SourceTensor columns, source.Find(part.tensor, cols, tensor_rows));
-  UM_ASSIGN_OR_RETURN(SourceTensor tensor, Transposed(columns, part.tensor));
-  source.Done(columns);
-  if (part.tensor_rows > 0) Slice(part, &tensor);
+  UM_ASSIGN_OR_RETURN(SourceTensor tensor, source.Find(part.tensor, tensor_rows, cols));
+  if (part.tensor_rows == 0) return tensor;
+  if (tensor.data != nullptr) tensor.data = tensor.Row(part.first);
+  tensor.rows = part.rows;
+  tensor.block = part.block;
+  tensor.stride = part.stride;
   return tensor;
 }
 
@@ -56,8 +58,8 @@ Result<SourceTensor> FindVector(const WeightSource& source, const Weight::Part& 
   Dequantize(whole.type, whole.data, values.size(), values.data());
   auto data = std::make_unique<std::byte[]>(static_cast<size_t>(part.rows) * sizeof(float));
   for (int i = 0; i < part.rows; ++i) {
-    const int at = part.first + (part.block > 0 ? i / part.block * part.stride + i % part.block : i);
-    std::memcpy(data.get() + static_cast<size_t>(i) * sizeof(float), &values[static_cast<size_t>(at)], sizeof(float));
+    const float value = values[static_cast<size_t>(RowOf(part, i))];
+    std::memcpy(data.get() + static_cast<size_t>(i) * sizeof(float), &value, sizeof(float));
   }
   const std::byte* begin = data.get();
   return SourceTensor{DType::kF32, begin, 1, part.rows, 0, 0, std::move(data)};

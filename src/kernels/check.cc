@@ -42,12 +42,15 @@ class Checker {
   Result<Buffer> UploadInts(const std::vector<int>& values);
   Result<Buffer> Poisoned(DType type, int64_t count);
   Result<std::vector<double>> Fetch(DType type, const Buffer& buffer, int64_t count);
+  static float* Floats(const Buffer& b) { return reinterpret_cast<float*>(b.data()); }
+  static int* Ints(const Buffer& b) { return reinterpret_cast<int*>(b.data()); }
   template <class Args>
   Status Launch(const Args& args);
   Result<double> MedianMicroseconds();  // 0 when not asked for
   Result<CheckResult> Compare(DType type, const Buffer& out, const std::vector<double>& reference);
 
   Result<CheckResult> Embed();
+  Result<CheckResult> AddPosition();
   Result<CheckResult> Norm();
   Result<CheckResult> Linear();
   Result<CheckResult> RopeAndStore();
@@ -194,56 +197,100 @@ Result<CheckResult> Checker::Embed() {
   UM_ASSIGN_OR_RETURN(Buffer device_ids, UploadInts(ids));
   UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(DType::kF32, int64_t{case_.m} * cols));
   UM_RETURN_IF_ERROR(Launch(EmbedArgs{reinterpret_cast<int*>(device_ids.data()), table.device.data(),
-                                      reinterpret_cast<float*>(y.data()), case_.m, cols, kVocab}));
+                                      reinterpret_cast<float*>(y.data()), case_.m, cols, kVocab, case_.scale}));
   std::vector<double> reference(static_cast<size_t>(case_.m) * cols);
-  RefEmbed(ids.data(), table.exact.data(), reference.data(), case_.m, cols);
+  RefEmbed(ids.data(), table.exact.data(), reference.data(), case_.m, cols, case_.scale);
   return Compare(DType::kF32, y, reference);
 }
 
-Result<CheckResult> Checker::Norm() {
+Result<CheckResult> Checker::AddPosition() {
+  constexpr int kRows = 70, kFirst = 2;
   const int64_t count = int64_t{case_.m} * case_.n;
-  UM_ASSIGN_OR_RETURN(Tensor x, Random(DType::kF32, count, 3.0f));
-  UM_ASSIGN_OR_RETURN(Tensor w, Random(DType::kF32, case_.n));
-  UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(row_.act, count));
-  constexpr float kEps = 1e-5f;
-  UM_RETURN_IF_ERROR(Launch(NormArgs{reinterpret_cast<float*>(x.device.data()),
-                                     reinterpret_cast<float*>(w.device.data()), y.data(), case_.m, case_.n, kEps}));
+  UM_ASSIGN_OR_RETURN(Tensor x, Random(DType::kF32, count));
+  UM_ASSIGN_OR_RETURN(Tensor table, Random(DType::kF32, int64_t{kRows} * case_.n));
+  std::vector<int> positions;
+  for (int i = 0; i < case_.m; ++i) positions.push_back(static_cast<int>(random_() % (kRows - kFirst)));
+  UM_ASSIGN_OR_RETURN(Buffer device_positions, UploadInts(positions));
+  float* in_place = Floats(x.device);
+  UM_RETURN_IF_ERROR(
+      Launch(AddPositionArgs{in_place, Floats(table.device), reinterpret_cast<int*>(device_positions.data()), in_place,
+                             case_.m, case_.n, kRows, kFirst}));
   std::vector<double> reference(static_cast<size_t>(count));
-  RefNorm(x.exact.data(), w.exact.data(), reference.data(), case_.m, case_.n, kEps);
-  return Compare(row_.act, y, reference);
+  RefAddPosition(x.exact.data(), table.exact.data(), positions.data(), reference.data(), case_.m, case_.n, kFirst);
+  return Compare(DType::kF32, x.device, reference);
+}
+
+// Where in and out have one type, the norm works in place, within rows that are longer than their heads.
+Result<CheckResult> Checker::Norm() {
+  constexpr float kEps = 1e-5f;
+  constexpr int kBeyond = 3;
+  const DType in = case_.flags & kNormNarrowIn ? row_.act : DType::kF32;
+  const DType out = case_.flags & kNormWideOut ? DType::kF32 : row_.act;
+  const bool in_place = in == out;
+  const int run = case_.groups * case_.n, stride = in_place ? run + kBeyond : run;
+  const bool layer = case_.flags & kNormLayer;
+  UM_ASSIGN_OR_RETURN(Tensor x, Random(in, int64_t{case_.m} * stride, 3.0f));
+  UM_ASSIGN_OR_RETURN(Tensor w, Random(DType::kF32, case_.n));
+  UM_ASSIGN_OR_RETURN(Tensor bias, Random(DType::kF32, case_.n));
+  UM_ASSIGN_OR_RETURN(Buffer fresh, Poisoned(out, int64_t{case_.m} * stride));
+  const Buffer& y = in_place ? x.device : fresh;
+  const bool biased = layer && !case_.bare;
+  UM_RETURN_IF_ERROR(Launch(NormArgs{x.device.data(), Floats(w.device), y.data(), case_.m, case_.n, kEps,
+                                     biased ? Floats(bias.device) : nullptr, case_.groups, in_place ? stride : 0,
+                                     in_place ? stride : 0, case_.offset, case_.flags}));
+  std::vector<double> reference = x.exact;  // what lies beyond the heads must stay
+  for (int t = 0; t < case_.m; ++t) {
+    double* row = reference.data() + int64_t{t} * stride;
+    RefNorm(row, w.exact.data(), row, case_.groups, case_.n, static_cast<double>(kEps),
+            {layer ? NormKind::kLayer : NormKind::kRms, static_cast<double>(case_.offset),
+             biased ? bias.exact.data() : nullptr});
+  }
+  return Compare(out, y, reference);
 }
 
 Result<CheckResult> Checker::Linear() {
   const int m = case_.m, n = case_.n, k = case_.k;
-  const bool act = case_.flags & kLinearActMul;
-  const int out = act ? n / 2 : n;
+  const bool gated = case_.flags & kLinearActMul;
+  const int out = gated ? n / 2 : n;
   const DType out_type = case_.flags & kLinearWide ? DType::kF32 : row_.act;
   UM_ASSIGN_OR_RETURN(Tensor x, Random(row_.act, int64_t{m} * k));
   UM_ASSIGN_OR_RETURN(Tensor w, Random(row_.act, int64_t{n} * k, 1.0f / std::sqrt(static_cast<float>(k))));
   if (row_.act != DType::kF32) {
     UM_ASSIGN_OR_RETURN(w.device, UploadPacked(w.exact, n, k));
   }
-  UM_ASSIGN_OR_RETURN(Tensor bias, Random(DType::kF32, out));
+  UM_ASSIGN_OR_RETURN(Tensor bias, Random(DType::kF32, n));
   UM_ASSIGN_OR_RETURN(Tensor residual, Random(DType::kF32, int64_t{m} * out));
-  UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(out_type, int64_t{m} * out));
-  LinearArgs args{x.device.data(), w.device.data(), nullptr, nullptr, y.data(), m, n, k, k, out, case_.flags};
-  if (!act) args.bias = reinterpret_cast<float*>(bias.device.data());
-  if (case_.flags & kLinearWide) args.residual = reinterpret_cast<float*>(residual.device.data());
+  UM_ASSIGN_OR_RETURN(Buffer fresh, Poisoned(out_type, int64_t{m} * out));
+  // A wide result takes the place of its residual.
+  const bool in_place = case_.residual && out_type == DType::kF32;
+  const Buffer& y = in_place ? residual.device : fresh;
+  LinearArgs args{x.device.data(), w.device.data(),  nullptr,     nullptr,  y.data(), m, n, k, k, out,
+                  case_.flags,     case_.activation, case_.scale, case_.cap};
+  if (!case_.bare) args.bias = Floats(bias.device);
+  if (case_.residual) args.residual = Floats(residual.device);
   UM_RETURN_IF_ERROR(Launch(args));
 
+  RefEpilogue epilogue{case_.activation, static_cast<double>(case_.scale), static_cast<double>(case_.cap)};
+  const double* biases = case_.bare ? nullptr : bias.exact.data();
+  const double* residuals = case_.residual ? residual.exact.data() : nullptr;
   std::vector<double> reference(static_cast<size_t>(m) * n);
-  RefLinear(x.exact.data(), w.exact.data(), args.bias ? bias.exact.data() : nullptr,
-            args.residual ? residual.exact.data() : nullptr, reference.data(), m, n, k);
-  if (!act) return Compare(out_type, y, reference);
-  // Strips of 16 rows alternate: gate, up.
-  std::vector<double> gated(static_cast<size_t>(m) * out);
+  if (!gated) {
+    RefLinear(x.exact.data(), w.exact.data(), biases, residuals, reference.data(), m, n, k, epilogue);
+    return Compare(out_type, y, reference);
+  }
+  // Strips of 16 rows alternate: gate, up; biases do not.
+  RefLinear(x.exact.data(), w.exact.data(), nullptr, nullptr, reference.data(), m, n, k);
+  std::vector<double> result(static_cast<size_t>(m) * out);
   for (int t = 0; t < m; ++t) {
     for (int i = 0; i < out; ++i) {
       const double* row = reference.data() + int64_t{t} * n + i / 16 * 32 + i % 16;
-      RefActMul(row, row + 16, &gated[static_cast<size_t>(int64_t{t} * out + i)], 1);
+      const double gate = row[0] + (biases ? biases[i] : 0), up = row[16] + (biases ? biases[out + i] : 0);
+      const int64_t at = int64_t{t} * out + i;
+      const double product = RefAct(epilogue.act, gate) * up * epilogue.scale;
+      result[static_cast<size_t>(at)] = RefCap(product + (residuals ? residuals[at] : 0), epilogue.cap);
     }
   }
-  return Compare(out_type, y, gated);
+  return Compare(out_type, y, result);
 }
 
 // Positions and pages of a step's rows: decode rows are one sequence each, prefill rows are dealt to two sequences.
@@ -284,20 +331,26 @@ Result<CheckResult> Checker::RopeAndStore() {
   const int64_t cache = int64_t{pages.total} * a.kv_heads * kPageTokens * a.head_dim;
   UM_ASSIGN_OR_RETURN(Buffer k_cache, Poisoned(row_.act, cache));
   UM_ASSIGN_OR_RETURN(Buffer v_cache, Poisoned(row_.act, cache));
+  const int rotary = case_.rotary < 0 ? a.head_dim : case_.rotary;
   std::vector<double> inv_freq;
-  for (int i = 0; i < a.head_dim / 2; ++i) inv_freq.push_back(std::pow(10000.0, -2.0 * i / a.head_dim));
-  const std::vector<float> table = CosSinTable(inv_freq, 1.0, case_.tokens + 1);
+  for (int i = 0; i < rotary / 2; ++i) inv_freq.push_back(std::pow(10000.0, -2.0 * i / rotary));
+  // Rows of the table that are no positions: half of the sequences are as if they used a second set of frequencies.
+  const int context = case_.tokens + 1;
+  const std::vector<float> table = CosSinTable(inv_freq, 1.0, 2 * context);
   UM_ASSIGN_OR_RETURN(Buffer cos_sin, UploadAs(DType::kF32, std::vector<double>(table.begin(), table.end())));
+  std::vector<int> rope_rows = pages.positions;
+  for (size_t t = 0; t < rope_rows.size(); ++t) rope_rows[t] += pages.sequences[t] % 2 * context;
+  UM_ASSIGN_OR_RETURN(Buffer device_rows, UploadInts(rope_rows));
   UM_ASSIGN_OR_RETURN(Buffer positions, UploadInts(pages.positions));
   UM_ASSIGN_OR_RETURN(Buffer sequences, UploadInts(pages.sequences));
   UM_ASSIGN_OR_RETURN(Buffer page_table, UploadInts(pages.table));
   const int element = Info(row_.act).block_bytes;
   std::byte* base = qkv.device.data();
-  const auto ints = [](const Buffer& b) { return reinterpret_cast<const int*>(b.data()); };
-  UM_RETURN_IF_ERROR(Launch(RopeStoreArgs{
-      base, base + int64_t{a.heads} * a.head_dim * element, base + int64_t{a.heads + a.kv_heads} * a.head_dim * element,
-      k_cache.data(), v_cache.data(), reinterpret_cast<const float*>(cos_sin.data()), ints(positions), ints(positions), ints(sequences),
-      ints(page_table), case_.m, a.heads, a.kv_heads, a.head_dim, stride, kPageTokens, pages.max_pages, interleaved, a.head_dim}));
+  UM_RETURN_IF_ERROR(Launch(RopeStoreArgs{base, base + int64_t{a.heads} * a.head_dim * element,
+                                          base + int64_t{a.heads + a.kv_heads} * a.head_dim * element, k_cache.data(),
+                                          v_cache.data(), Floats(cos_sin), Ints(device_rows), Ints(positions),
+                                          Ints(sequences), Ints(page_table), case_.m, a.heads, a.kv_heads, a.head_dim,
+                                          stride, kPageTokens, pages.max_pages, interleaved, rotary}));
   // Compared together: rotated q, then the k and v that must now stand in the pages.
   UM_ASSIGN_OR_RETURN(const std::vector<double> got_q, Fetch(row_.act, qkv.device, int64_t{case_.m} * stride));
   UM_ASSIGN_OR_RETURN(const std::vector<double> got_k, Fetch(row_.act, k_cache, cache));
@@ -305,8 +358,8 @@ Result<CheckResult> Checker::RopeAndStore() {
   std::vector<double> got, reference;
   for (int t = 0; t < case_.m; ++t) {
     double* row = qkv.exact.data() + int64_t{t} * stride;
-    RefRope(row, &pages.positions[static_cast<size_t>(t)], inv_freq.data(), 1.0, interleaved, 1, a.heads + a.kv_heads,
-            a.head_dim);
+    RefRope(row, &rope_rows[static_cast<size_t>(t)], inv_freq.data(), 1.0, interleaved, 1, a.heads + a.kv_heads,
+            a.head_dim, rotary);
     const int q_cols = a.heads * a.head_dim;
     got.insert(got.end(), got_q.begin() + int64_t{t} * stride, got_q.begin() + int64_t{t} * stride + q_cols);
     reference.insert(reference.end(), row, row + stride);
@@ -322,6 +375,19 @@ Result<CheckResult> Checker::RopeAndStore() {
   return Compare(DType::kF32, joined, reference);
 }
 
+// The page table with numbers of no page where no row of the sequence sees any position: a kernel must not touch them.
+std::vector<int> WithoutUnseen(const Pages& pages, int window) {
+  constexpr int kNoPage = 1 << 24;
+  std::vector<int> table = pages.table, done(static_cast<size_t>(pages.count), 0);
+  for (size_t t = 0; t < pages.positions.size() && window > 0; ++t) {
+    const int sequence = pages.sequences[t];
+    if (done[static_cast<size_t>(sequence)]++ > 0) continue;  // the first row sees the furthest back
+    const int first = std::max(pages.positions[t] + 1 - window, 0) / kPageTokens;
+    std::fill_n(table.begin() + int64_t{sequence} * pages.max_pages, first, kNoPage);
+  }
+  return table;
+}
+
 Result<CheckResult> Checker::Attention() {
   const AttentionShape& a = case_.attention;
   const Pages pages = MakePages(case_, random_);
@@ -333,16 +399,21 @@ Result<CheckResult> Checker::Attention() {
   UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(row_.act, case_.m * q_cols));
   UM_ASSIGN_OR_RETURN(Buffer positions, UploadInts(pages.positions));
   UM_ASSIGN_OR_RETURN(Buffer sequences, UploadInts(pages.sequences));
-  UM_ASSIGN_OR_RETURN(Buffer page_table, UploadInts(pages.table));
+  UM_ASSIGN_OR_RETURN(Buffer page_table, UploadInts(WithoutUnseen(pages, case_.window)));
   const int splits = AttentionSplits(case_, device_.limits());
   UM_ASSIGN_OR_RETURN(Buffer partial, Poisoned(DType::kF32, int64_t{case_.m} * a.heads * splits * (a.head_dim + 2)));
   UM_ASSIGN_OR_RETURN(Buffer counters,
                       UploadInts(std::vector<int>(static_cast<size_t>(case_.m) * static_cast<size_t>(a.heads), 0)));
-  const auto ints = [](const Buffer& b) { return reinterpret_cast<int*>(b.data()); };
-  UM_RETURN_IF_ERROR(Launch(AttentionArgs{q.device.data(), k.device.data(), v.device.data(), y.data(), ints(positions),
-                                          ints(sequences), ints(page_table), reinterpret_cast<float*>(partial.data()),
-                                          ints(counters), case_.m, a.heads, a.kv_heads, a.head_dim,
-                                          static_cast<int>(q_cols), kPageTokens, pages.max_pages, splits, a.scale}));
+  UM_RETURN_IF_ERROR(Launch(AttentionArgs{q.device.data(),  k.device.data(),
+                                          v.device.data(),  y.data(),
+                                          Ints(positions),  Ints(sequences),
+                                          Ints(page_table), Floats(partial),
+                                          Ints(counters),   case_.m,
+                                          a.heads,          a.kv_heads,
+                                          a.head_dim,       static_cast<int>(q_cols),
+                                          kPageTokens,      pages.max_pages,
+                                          splits,           a.scale,
+                                          case_.cap,        case_.window}));
   std::vector<double> reference(static_cast<size_t>(case_.m * q_cols));
   for (int t = 0; t < case_.m; ++t) {
     const int tokens = pages.positions[static_cast<size_t>(t)] + 1;
@@ -355,7 +426,8 @@ Result<CheckResult> Checker::Attention() {
       }
     }
     RefAttentionRow(q.exact.data() + t * q_cols, keys.data(), values.data(), reference.data() + t * q_cols, tokens,
-                    a.heads, a.kv_heads, a.head_dim, a.scale);
+                    a.heads, a.kv_heads, a.head_dim, static_cast<double>(a.scale), static_cast<double>(case_.cap),
+                    case_.window);
   }
   return Compare(row_.act, y, reference);
 }
@@ -365,11 +437,13 @@ Result<CheckResult> Checker::ActMul() {
   UM_ASSIGN_OR_RETURN(Tensor x, Random(row_.act, int64_t{case_.m} * stride, 2.0f));
   UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(row_.act, int64_t{case_.m} * case_.n));
   std::byte* up = x.device.data() + int64_t{case_.n} * Info(row_.act).block_bytes;
-  UM_RETURN_IF_ERROR(Launch(ActMulArgs{x.device.data(), up, y.data(), case_.m, case_.n, stride}));
+  UM_RETURN_IF_ERROR(Launch(
+      ActMulArgs{x.device.data(), case_.bare ? nullptr : up, y.data(), case_.m, case_.n, stride, case_.activation}));
   std::vector<double> reference(static_cast<size_t>(case_.m) * static_cast<size_t>(case_.n));
   for (int t = 0; t < case_.m; ++t) {
     const double* gate = x.exact.data() + int64_t{t} * stride;
-    RefActMul(gate, gate + case_.n, reference.data() + int64_t{t} * case_.n, case_.n);
+    RefActMul(gate, case_.bare ? nullptr : gate + case_.n, reference.data() + int64_t{t} * case_.n, case_.n,
+              case_.activation);
   }
   return Compare(row_.act, y, reference);
 }
@@ -379,9 +453,9 @@ Result<CheckResult> Checker::Add() {
   UM_ASSIGN_OR_RETURN(Tensor x, Random(DType::kF32, count));
   UM_ASSIGN_OR_RETURN(Tensor b, Random(row_.act, count));
   float* a = reinterpret_cast<float*>(x.device.data());
-  UM_RETURN_IF_ERROR(Launch(AddArgs{a, b.device.data(), a, case_.m, case_.n}));
+  UM_RETURN_IF_ERROR(Launch(AddArgs{a, b.device.data(), a, case_.m, case_.n, case_.scale}));
   std::vector<double> reference(static_cast<size_t>(count));
-  RefAdd(x.exact.data(), b.exact.data(), reference.data(), count);
+  RefAdd(x.exact.data(), b.exact.data(), reference.data(), count, static_cast<double>(case_.scale));
   return Compare(DType::kF32, x.device, reference);
 }
 
@@ -432,6 +506,8 @@ Result<CheckResult> Checker::Run() {
   switch (row_.op) {
     case OpKind::kEmbed:
       return Embed();
+    case OpKind::kAddPosition:
+      return AddPosition();
     case OpKind::kNorm:
       return Norm();
     case OpKind::kLinear:
@@ -448,8 +524,6 @@ Result<CheckResult> Checker::Run() {
       return Select();
     case OpKind::kSample:
       return Sample();
-    case OpKind::kAddPosition:
-      break;
   }
   return Internal("op without a check");
 }
@@ -476,13 +550,26 @@ bool RowTakes(const Row& row, const Case& c, const Limits& limits) {
 }
 
 std::string CaseName(const Row& row, const Case& c) {
+  std::string name;
   if (row.op == OpKind::kAttention || row.op == OpKind::kRopeAndStore) {
-    return fmt::format("m={} heads={}/{} dim={} tokens={}{}", c.m, c.attention.heads, c.attention.kv_heads,
+    name = fmt::format("m={} heads={}/{} dim={} tokens={}{}", c.m, c.attention.heads, c.attention.kv_heads,
                        c.attention.head_dim, c.tokens, c.decode ? " decode" : "");
+    if (c.window > 0) name += fmt::format(" window={}", c.window);
+    if (c.rotary >= 0) name += fmt::format(" rotary={}", c.rotary);
+  } else {
+    name = fmt::format("m={} n={}", c.m, c.n);
+    if (row.op == OpKind::kLinear) {
+      name +=
+          fmt::format(" k={}{}{}", c.k, c.flags & kLinearWide ? " wide" : "", c.flags & kLinearActMul ? " gate" : "");
+    }
+    if (row.op == OpKind::kNorm && c.flags != 0) name += fmt::format(" flags={}", c.flags);
+    if (c.groups > 1) name += fmt::format(" groups={}", c.groups);
   }
-  if (row.op != OpKind::kLinear) return fmt::format("m={} n={}", c.m, c.n);
-  return fmt::format("m={} n={} k={}{}{}", c.m, c.n, c.k, c.flags & kLinearWide ? " wide" : "",
-                     c.flags & kLinearActMul ? " act" : "");
+  if (c.activation != Activation::kNone) name += fmt::format(" {}", ActivationName(c.activation));
+  if (c.residual) name += " residual";
+  if (c.scale != 1) name += fmt::format(" scale={}", c.scale);
+  if (c.cap > 0) name += fmt::format(" cap={}", c.cap);
+  return name;
 }
 
 }  // namespace unimax

@@ -54,5 +54,36 @@ TEST(Plan, EveryRowIsReachable) {
   }
 }
 
+TEST(Plan, RefusesWhatNoRowTakes) {
+  const Limits limits;
+  for (const int head_dim : {4, 20, 264}) {
+    for (const bool decode : {false, true}) {
+      const Case c{.op = OpKind::kAttention, .m = 1, .attention = {2, 1, head_dim, 1}, .decode = decode, .tokens = 9};
+      EXPECT_EQ(PlanRow(c, limits), nullptr) << head_dim;
+    }
+  }
+  EXPECT_EQ(PlanRow({.op = OpKind::kLinear, .act = DType::kBF16, .m = 3, .n = 16, .k = 36}, limits), nullptr);
+  EXPECT_NE(PlanRow({.op = OpKind::kLinear, .act = DType::kF32, .m = 3, .n = 16, .k = 36}, limits), nullptr);
+  EXPECT_NE(PlanRow({.op = OpKind::kAddPosition, .act = DType::kBF16, .m = 3, .n = 16}, limits), nullptr);
+}
+
+TEST(Plan, WindowsBoundSplitsAndBytes) {
+  Limits limits;
+  limits.multiprocessors = 132;
+  const AttentionShape heads = {8, 2, 64, 0.125f};
+  const Case all{.op = OpKind::kAttention, .m = 1, .attention = heads, .decode = true, .tokens = 4096};
+  Case window = all;
+  window.window = 128;
+  EXPECT_EQ(AttentionSplits(window, limits), 2);
+  EXPECT_GT(AttentionSplits(all, limits), 2);
+  const Row& row = *PlanRow(window, limits);
+  const double q_and_y = 2.0 * 8 * 64 * 4;
+  EXPECT_DOUBLE_EQ(row.bytes(all), 2.0 * 4096 * 2 * 64 * 4 + q_and_y);
+  EXPECT_DOUBLE_EQ(row.bytes(window), 2.0 * 128 * 2 * 64 * 4 + q_and_y);
+  window.decode = false;
+  window.m = 10;  // ten neighbouring rows see nine positions more
+  EXPECT_DOUBLE_EQ(row.bytes(window), 2.0 * 137 * 2 * 64 * 4 + 10 * q_and_y);
+}
+
 }  // namespace
 }  // namespace unimax

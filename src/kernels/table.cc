@@ -15,22 +15,31 @@ int ColumnTiles(const Case& c, const Limits& l) { return CeilDiv(c.m, l.tile_col
 bool Always(const Case&, const Limits&) { return true; }
 template <int kTiles>
 bool FlatFits(const Case& c, const Limits& l) {
-  return ColumnTiles(c, l) <= kTiles && c.k % 8 == 0;
+  return ColumnTiles(c, l) <= kTiles && c.k % 8 == 0;  // rows of x are read 16 bytes at a time
 }
 bool TiledFits(const Case& c, const Limits&) { return c.k % 8 == 0; }
 // Blocks take 256 rows: fewer than half of them waste what the instruction gains.
 bool WgmmaFits(const Case& c, const Limits&) { return c.m > 128 && c.k % 8 == 0; }
-bool Alone(const Case& c, const Limits&) { return c.decode && c.attention.heads == c.attention.kv_heads; }
 template <int kDims>
-bool Heads(const Case& c, const Limits&) {
+bool RowsFit(const Case& c, const Limits&) {
   return !c.decode && c.attention.head_dim <= kDims && c.attention.head_dim % 8 == 0;
 }
-bool Grouped(const Case& c, const Limits&) { return c.decode && c.attention.heads != c.attention.kv_heads; }
+// A lane holds 8 elements of a head, and 32 lanes all of it.
+bool HeadFits(const Case& c, const Limits&) { return c.attention.head_dim % 8 == 0 && c.attention.head_dim <= 256; }
+bool Alone(const Case& c, const Limits& l) {
+  return HeadFits(c, l) && c.decode && c.attention.heads == c.attention.kv_heads;
+}
+bool Grouped(const Case& c, const Limits& l) {
+  return HeadFits(c, l) && c.decode && c.attention.heads != c.attention.kv_heads;
+}
+int Rotary(const Case& c) { return c.rotary < 0 ? c.attention.head_dim : c.rotary; }
+bool PairsFit(const Case& c, const Limits&) { return c.attention.head_dim % 2 == 0 && Rotary(c) % 2 == 0; }
 
 // ---- how it is launched ----
 LaunchShape PerRow(const Case& c, const Limits&) { return {.grid_x = c.m, .threads = 256}; }
 LaunchShape RowSum(const Case& c, const Limits& l) {
-  return {.grid_x = c.m, .threads = c.n >= 2048 ? 512 : 256, .shared_bytes = l.lanes * 8};
+  const int threads = c.n >= 2048 ? 512 : c.n <= 128 ? 128 : 256;
+  return {.grid_x = c.m, .grid_y = c.groups, .threads = threads, .shared_bytes = l.lanes * 8};
 }
 LaunchShape RowChoice(const Case& c, const Limits& l) {
   return {.grid_x = c.m, .threads = 1024, .shared_bytes = l.lanes * 8};
@@ -58,7 +67,8 @@ LaunchShape Tiled(const Case& c, const Limits& l) {
   return {.grid_x = CeilDiv(c.m, 64),
           .grid_y = CeilDiv(c.n, 32 * (128 / l.lanes)),
           .threads = 128,
-          .shared_bytes = 2 * 64 * (64 + 8) * 2};
+          // Two stages of x, later the sums of all groups.
+          .shared_bytes = std::max(2 * 64 * (64 + 8) * 2, 128 / l.lanes * 64 * (32 + 4) * 4)};
 }
 // As kernels/nvidia/linear_wgmma.h lays it out: four stages, their barriers, and room to begin on a border.
 LaunchShape Wgmma(const Case& c, const Limits&) {
@@ -103,22 +113,62 @@ LaunchShape ByRows(const Case& c, const Limits& l) {
 
 // ---- what it must move ----
 double Element(const Case& c) { return Info(c.act).block_bytes; }
-double OnceBytes(const Case& c) { return 1.0 * c.m * c.n * (4 + Element(c)); }
+double Cells(const Case& c) { return 1.0 * c.m * c.n; }
+double EmbedBytes(const Case& c) { return Cells(c) * (Element(c) + 4); }
+double PositionBytes(const Case& c) { return Cells(c) * 12; }
+double NormBytes(const Case& c) {
+  const double in = c.flags & kNormNarrowIn ? Element(c) : 4, out = c.flags & kNormWideOut ? 4 : Element(c);
+  return Cells(c) * c.groups * (in + out) + 4.0 * c.n * (c.bare || !(c.flags & kNormLayer) ? 1 : 2);
+}
+double ActMulBytes(const Case& c) { return Cells(c) * Element(c) * (c.bare ? 2 : 3); }
+double AddBytes(const Case& c) { return Cells(c) * (8 + Element(c)); }
+double SelectBytes(const Case& c) { return Cells(c) * 8; }
+double SampleBytes(const Case& c) { return Cells(c) * 4; }
 double LinearBytes(const Case& c) {
-  return 1.0 * c.n * c.k * Element(c) + 1.0 * c.m * (c.k * Element(c) + c.n * (c.flags & kLinearWide ? 4 : Element(c)));
+  const double outputs = 1.0 * c.m * (c.flags & kLinearActMul ? c.n / 2 : c.n);
+  return 1.0 * c.n * c.k * Element(c) + 1.0 * c.m * c.k * Element(c) +
+         outputs * ((c.flags & kLinearWide ? 4 : Element(c)) + (c.residual ? 4 : 0));
 }
+// q and k are read and written where they turn; k and v are read and stored whole.
 double RopeBytes(const Case& c) {
-  return 2.0 * c.m * (c.attention.heads + 2 * c.attention.kv_heads) * c.attention.head_dim * Element(c);
+  const AttentionShape& a = c.attention;
+  return 2.0 * c.m * (a.heads * Rotary(c) + 2.0 * a.kv_heads * a.head_dim) * Element(c) + 4.0 * c.m * Rotary(c);
 }
+// Positions that `rows` neighbouring queries see.
+int Seen(const Case& c, int rows) { return c.window > 0 ? std::min(c.tokens, c.window + rows - 1) : c.tokens; }
 double KvBytes(const Case& c) {
   const AttentionShape& a = c.attention;
-  return 2.0 * (c.decode ? c.m : 1) * c.tokens * a.kv_heads * a.head_dim * Element(c) +
-         2.0 * c.m * a.heads * a.head_dim * Element(c);
+  const double tokens = c.decode ? 1.0 * c.m * Seen(c, 1) : Seen(c, c.m);
+  return 2.0 * tokens * a.kv_heads * a.head_dim * Element(c) + 2.0 * c.m * a.heads * a.head_dim * Element(c);
 }
 
 // ---- the shapes of the test ----
+constexpr Activation kSilu = Activation::kSilu, kGelu = Activation::kGelu, kGeluTanh = Activation::kGeluTanh,
+                     kRelu = Activation::kRelu;
 constexpr Case kRowCases[] = {
-    {.m = 1, .n = 64}, {.m = 3, .n = 576}, {.m = 9, .n = 4096}, {.m = 2, .n = 8}, {.m = 2, .n = 9000}};
+    {.m = 1, .n = 64}, {.m = 3, .n = 576, .scale = 0.5f}, {.m = 9, .n = 4096}, {.m = 2, .n = 8}, {.m = 2, .n = 9000}};
+constexpr Case kNormCases[] = {{.m = 1, .n = 64},
+                               {.m = 3, .n = 576},
+                               {.m = 9, .n = 4096},
+                               {.m = 2, .n = 8},
+                               {.m = 2, .n = 9000, .offset = 1},
+                               {.m = 3, .n = 65, .flags = kNormLayer},
+                               {.m = 2, .n = 9001, .flags = kNormLayer, .bare = true},
+                               {.m = 5, .n = 384, .flags = kNormLayer | kNormWideOut},
+                               {.m = 4, .n = 48, .flags = kNormNarrowIn, .groups = 3, .offset = 1},
+                               {.m = 1, .n = 128, .flags = kNormNarrowIn, .groups = 7},
+                               {.m = 3, .n = 129, .flags = kNormNarrowIn | kNormLayer, .groups = 2},
+                               {.m = 2, .n = 2560, .flags = kNormNarrowIn | kNormWideOut}};
+constexpr Case kActCases[] = {{.m = 1, .n = 64, .activation = kSilu},
+                              {.m = 9, .n = 4096, .activation = kSilu},
+                              {.m = 2, .n = 9, .bare = true, .activation = kSilu},
+                              {.m = 2, .n = 9001, .activation = kGelu},
+                              {.m = 3, .n = 576, .bare = true, .activation = kGelu},
+                              {.m = 3, .n = 577, .activation = kGeluTanh},
+                              {.m = 2, .n = 1030, .bare = true, .activation = kGeluTanh},
+                              {.m = 2, .n = 100, .activation = kRelu},
+                              {.m = 1, .n = 333, .bare = true, .activation = kRelu},
+                              {.m = 2, .n = 40, .activation = Activation::kNone}};
 constexpr Case kPickCases[] = {{.m = 1, .n = 384}, {.m = 5, .n = 49152}, {.m = 2, .n = 1001}, {.m = 1, .n = 1}};
 constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
                                  {.m = 2, .n = 48, .k = 40},
@@ -132,24 +182,51 @@ constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
                                  {.m = 65, .n = 64, .k = 48},
                                  {.m = 130, .n = 200, .k = 264},
                                  {.m = 20, .n = 64, .k = 2048},
-                                 {.m = 3, .n = 192, .k = 64, .flags = kLinearWide},
+                                 {.m = 3, .n = 192, .k = 64, .flags = kLinearWide, .residual = true},
                                  {.m = 70, .n = 96, .k = 64, .flags = kLinearWide},
-                                 {.m = 5, .n = 128, .k = 96, .flags = kLinearActMul},
-                                 {.m = 67, .n = 96, .k = 64, .flags = kLinearActMul}};
-constexpr Case kWideCases[] = {{.m = 130, .n = 200, .k = 264},
-                               {.m = 257, .n = 512, .k = 1056},
-                               {.m = 300, .n = 192, .k = 64, .flags = kLinearWide},
-                               {.m = 513, .n = 352, .k = 96, .flags = kLinearActMul}};
-constexpr Case kHeadCases[] = {{.m = 1, .attention = {4, 4, 16, 0.25f}, .decode = true, .tokens = 1},
-                               {.m = 3, .attention = {2, 1, 16, 0.25f}, .decode = true, .tokens = 40},
-                               {.m = 2, .attention = {9, 3, 64, 0.125f}, .decode = true, .tokens = 333},
-                               {.m = 1, .attention = {8, 8, 128, 0.09f}, .decode = true, .tokens = 1030},
-                               {.m = 2, .attention = {16, 2, 80, 0.11f}, .decode = true, .tokens = 65},
-                               {.m = 7, .attention = {4, 2, 16, 0.25f}, .tokens = 7},
-                               {.m = 33, .attention = {9, 3, 64, 0.125f}, .tokens = 50},
-                               {.m = 20, .attention = {2, 2, 128, 0.09f}, .tokens = 96},
-                               {.m = 150, .attention = {2, 1, 128, 0.09f}, .tokens = 200},
-                               {.m = 3, .attention = {2, 1, 256, 0.06f}, .tokens = 40}};
+                                 {.m = 5, .n = 128, .k = 96, .flags = kLinearActMul, .activation = kSilu},
+                                 {.m = 67, .n = 96, .k = 64, .flags = kLinearActMul, .bare = true, .activation = kSilu},
+                                 {.m = 3, .n = 160, .k = 56, .flags = kLinearActMul, .activation = kGeluTanh},
+                                 {.m = 90, .n = 224, .k = 72, .flags = kLinearActMul, .activation = kGelu},
+                                 {.m = 6, .n = 50, .k = 48, .activation = kGelu},
+                                 {.m = 11, .n = 41, .k = 80, .activation = kGeluTanh},
+                                 {.m = 77, .n = 83, .k = 88, .residual = true, .activation = kRelu, .scale = 0.25f},
+                                 {.m = 25, .n = 17, .k = 40, .activation = kSilu, .scale = -1.5f},
+                                 {.m = 4, .n = 101, .k = 64, .flags = kLinearWide, .bare = true, .scale = 2, .cap = 3},
+                                 {.m = 50, .n = 31, .k = 96, .flags = kLinearWide, .residual = true, .cap = 2},
+                                 {.m = 66, .n = 130, .k = 56, .flags = kLinearWide, .residual = true, .scale = 0.22f}};
+constexpr Case kWideCases[] = {
+    {.m = 130, .n = 200, .k = 264},
+    {.m = 257, .n = 512, .k = 1056, .residual = true, .activation = kRelu, .scale = 0.25f},
+    {.m = 300, .n = 192, .k = 64, .flags = kLinearWide, .residual = true, .cap = 2},
+    {.m = 513, .n = 352, .k = 96, .flags = kLinearActMul, .activation = kSilu}};
+constexpr Case kRopeCases[] = {{.m = 1, .attention = {4, 4, 16, 0}, .decode = true, .tokens = 1},
+                               {.m = 2, .attention = {9, 3, 64, 0}, .decode = true, .tokens = 333},
+                               {.m = 3, .attention = {2, 1, 80, 0}, .decode = true, .tokens = 40, .rotary = 20},
+                               {.m = 2, .attention = {3, 1, 24, 0}, .decode = true, .tokens = 9, .rotary = 12},
+                               {.m = 7, .attention = {4, 2, 16, 0}, .tokens = 7},
+                               {.m = 33, .attention = {9, 3, 64, 0}, .tokens = 50},
+                               {.m = 20, .attention = {2, 2, 128, 0}, .tokens = 96, .rotary = 2},
+                               {.m = 5, .attention = {5, 5, 26, 0}, .tokens = 40, .rotary = 0}};
+constexpr Case kHeadCases[] = {
+    {.m = 1, .attention = {4, 4, 16, 0.25f}, .decode = true, .tokens = 1},
+    {.m = 3, .attention = {2, 1, 16, 0.25f}, .decode = true, .tokens = 40},
+    {.m = 2, .attention = {9, 3, 64, 0.125f}, .decode = true, .tokens = 333},
+    {.m = 1, .attention = {8, 8, 128, 0.09f}, .decode = true, .tokens = 1030},
+    {.m = 2, .attention = {16, 2, 80, 0.11f}, .decode = true, .tokens = 65},
+    {.m = 2, .attention = {2, 2, 24, 0.2f}, .decode = true, .tokens = 45, .window = 1},
+    {.m = 3, .attention = {4, 2, 16, 0.25f}, .decode = true, .tokens = 700, .window = 300, .cap = 3},
+    {.m = 1, .attention = {2, 2, 256, 0.06f}, .decode = true, .tokens = 259, .window = 130, .cap = 20},
+    {.m = 2, .attention = {6, 1, 48, 0.15f}, .decode = true, .tokens = 90, .window = 1000},
+    {.m = 7, .attention = {4, 2, 16, 0.25f}, .tokens = 7},
+    {.m = 33, .attention = {9, 3, 64, 0.125f}, .tokens = 50},
+    {.m = 20, .attention = {2, 2, 128, 0.09f}, .tokens = 96},
+    {.m = 45, .attention = {4, 2, 40, 0.16f}, .tokens = 100, .window = 8},
+    {.m = 30, .attention = {3, 1, 16, 0.25f}, .tokens = 70, .window = 33, .cap = 2},
+    {.m = 12, .attention = {2, 2, 8, 0.35f}, .tokens = 40, .cap = 5},
+    {.m = 150, .attention = {2, 1, 128, 0.09f}, .tokens = 200},
+    {.m = 90, .attention = {2, 1, 64, 0.1f}, .tokens = 300, .window = 65, .cap = 4},
+    {.m = 3, .attention = {2, 1, 256, 0.06f}, .tokens = 40}};
 
 constexpr DType f32 = DType::kF32, bf16 = DType::kBF16, f16 = DType::kF16;
 
@@ -159,23 +236,24 @@ constexpr const char* kHopper = "sm_90a";
 constexpr Row kRows[] = {
     // clang-format off
     // op, variant, kernel, act, fits, launch, largest error, bytes, cases, only target
-    {OpKind::kEmbed, "plain",  "embed_f32",         f32,  Always, PerRow, 0.0f, OnceBytes, kRowCases},
-    {OpKind::kEmbed, "packed", "embed_packed_bf16", bf16, Always, PerRow, 0.0f, OnceBytes, kRowCases},
-    {OpKind::kEmbed, "packed", "embed_packed_f16",  f16,  Always, PerRow, 0.0f, OnceBytes, kRowCases},
-    {OpKind::kNorm, "row", "norm_f32",  f32,  Always, RowSum, 2e-6f, OnceBytes, kRowCases},
-    {OpKind::kNorm, "row", "norm_bf16", bf16, Always, RowSum, 3e-3f, OnceBytes, kRowCases},
-    {OpKind::kNorm, "row", "norm_f16",  f16,  Always, RowSum, 4e-4f, OnceBytes, kRowCases},
-    {OpKind::kRopeAndStore, "pairs", "rope_store_f32",  f32,  Always, RopeSlices, 1e-6f, RopeBytes, kHeadCases},
-    {OpKind::kRopeAndStore, "pairs", "rope_store_bf16", bf16, Always, RopeSlices, 3e-3f, RopeBytes, kHeadCases},
-    {OpKind::kRopeAndStore, "pairs", "rope_store_f16",  f16,  Always, RopeSlices, 4e-4f, RopeBytes, kHeadCases},
-    {OpKind::kActMul, "slice", "act_mul_f32",  f32,  Always, PerSlice, 1e-6f, OnceBytes, kRowCases},
-    {OpKind::kActMul, "slice", "act_mul_bf16", bf16, Always, PerSlice, 3e-3f, OnceBytes, kRowCases},
-    {OpKind::kActMul, "slice", "act_mul_f16",  f16,  Always, PerSlice, 4e-4f, OnceBytes, kRowCases},
-    {OpKind::kAdd, "slice", "add_f32",  f32,  Always, PerSlice, 1e-6f, OnceBytes, kRowCases},
-    {OpKind::kAdd, "slice", "add_bf16", bf16, Always, PerSlice, 1e-6f, OnceBytes, kRowCases},
-    {OpKind::kAdd, "slice", "add_f16",  f16,  Always, PerSlice, 1e-6f, OnceBytes, kRowCases},
-    {OpKind::kSelect, "row", "select_rows", f32, Always, PerRow, 0.0f, OnceBytes, kRowCases},
-    {OpKind::kSample, "greedy", "sample_greedy", f32, Always, RowChoice, 0.0f, OnceBytes, kPickCases},
+    {OpKind::kEmbed, "plain",  "embed_f32",         f32,  Always, PerRow, 0.0f, EmbedBytes, kRowCases},
+    {OpKind::kEmbed, "packed", "embed_packed_bf16", bf16, Always, PerRow, 0.0f, EmbedBytes, kRowCases},
+    {OpKind::kEmbed, "packed", "embed_packed_f16",  f16,  Always, PerRow, 0.0f, EmbedBytes, kRowCases},
+    {OpKind::kAddPosition, "row", "add_position", f32, Always, PerRow, 1e-6f, PositionBytes, kRowCases},
+    {OpKind::kNorm, "row", "norm_f32",  f32,  Always, RowSum, 2e-6f, NormBytes, kNormCases},
+    {OpKind::kNorm, "row", "norm_bf16", bf16, Always, RowSum, 3e-3f, NormBytes, kNormCases},
+    {OpKind::kNorm, "row", "norm_f16",  f16,  Always, RowSum, 4e-4f, NormBytes, kNormCases},
+    {OpKind::kRopeAndStore, "pairs", "rope_store_f32",  f32,  PairsFit, RopeSlices, 1e-6f, RopeBytes, kRopeCases},
+    {OpKind::kRopeAndStore, "pairs", "rope_store_bf16", bf16, PairsFit, RopeSlices, 3e-3f, RopeBytes, kRopeCases},
+    {OpKind::kRopeAndStore, "pairs", "rope_store_f16",  f16,  PairsFit, RopeSlices, 4e-4f, RopeBytes, kRopeCases},
+    {OpKind::kActMul, "slice", "act_mul_f32",  f32,  Always, PerSlice, 1e-6f, ActMulBytes, kActCases},
+    {OpKind::kActMul, "slice", "act_mul_bf16", bf16, Always, PerSlice, 3e-3f, ActMulBytes, kActCases},
+    {OpKind::kActMul, "slice", "act_mul_f16",  f16,  Always, PerSlice, 4e-4f, ActMulBytes, kActCases},
+    {OpKind::kAdd, "slice", "add_f32",  f32,  Always, PerSlice, 1e-6f, AddBytes, kRowCases},
+    {OpKind::kAdd, "slice", "add_bf16", bf16, Always, PerSlice, 1e-6f, AddBytes, kRowCases},
+    {OpKind::kAdd, "slice", "add_f16",  f16,  Always, PerSlice, 1e-6f, AddBytes, kRowCases},
+    {OpKind::kSelect, "row", "select_rows", f32, Always, PerRow, 0.0f, SelectBytes, kRowCases},
+    {OpKind::kSample, "greedy", "sample_greedy", f32, Always, RowChoice, 0.0f, SampleBytes, kPickCases},
     {OpKind::kLinear, "plain", "linear_plain_f32",   f32,  Always,      Plain,   1e-5f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat1", "linear_flat_bf16_1", bf16, FlatFits<1>, Flat<1>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinearCases},
@@ -191,17 +269,17 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "tiled", "linear_tiled_f16",   f16,  TiledFits,   Tiled,   4e-4f, LinearBytes, kLinearCases},
     {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f32_4",  f32,  Grouped, Decode,  5e-6f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  Always,  Prefill, 5e-6f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  HeadFits,Prefill, 5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_bf16_4", bf16, Grouped, Decode,  3e-3f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "tiled64",  "attention_tiled_bf16_64", bf16, Heads<64>, ByRows<64>, 3e-3f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "tiled128", "attention_tiled_bf16_128", bf16, Heads<128>, ByRows<128>, 3e-3f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, Always,  Prefill, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "rows64","attention_rows_bf16_64", bf16, RowsFit<64>, ByRows<64>, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "rows128","attention_rows_bf16_128", bf16, RowsFit<128>, ByRows<128>, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, HeadFits,Prefill, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f16_4",  f16,  Grouped, Decode,  4e-4f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "tiled64",  "attention_tiled_f16_64", f16, Heads<64>, ByRows<64>, 4e-4f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "tiled128", "attention_tiled_f16_128", f16, Heads<128>, ByRows<128>, 4e-4f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "prefill", "attention_prefill_f16",   f16,  Always,  Prefill, 4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "rows64","attention_rows_f16_64", f16, RowsFit<64>, ByRows<64>, 4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "rows128","attention_rows_f16_128", f16, RowsFit<128>, ByRows<128>, 4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "prefill", "attention_prefill_f16",   f16,  HeadFits,Prefill, 4e-4f, KvBytes, kHeadCases},
     // clang-format on
 };
 
@@ -212,8 +290,8 @@ std::span<const Row> GpuRows() { return kRows; }
 bool HasKernel(const Row& row, const Limits& limits) { return row.target == nullptr || limits.target == row.target; }
 
 const Row* PlanRow(const Case& wanted, const Limits& limits) {
-  // Rows of choice and selection read f32 whatever the activations are.
-  const bool wide = wanted.op == OpKind::kSelect || wanted.op == OpKind::kSample;
+  // Rows of positions, choice and selection read f32 whatever the activations are.
+  const bool wide = wanted.op == OpKind::kAddPosition || wanted.op == OpKind::kSelect || wanted.op == OpKind::kSample;
   for (const Row& row : kRows) {
     if (row.op == wanted.op && (wide || row.act == wanted.act) && HasKernel(row, limits) &&
         row.fits(wanted, limits)) {
@@ -232,7 +310,7 @@ int AttentionSplits(const Case& c, const Limits& limits) {
   const int blocks =
       c.m * c.attention.kv_heads * CeilDiv(c.attention.heads / c.attention.kv_heads, AttentionQueries(c));
   const int wanted = CeilDiv(limits.multiprocessors * kBlocksPerMultiprocessor, std::max(blocks, 1));
-  return std::clamp(std::min(wanted, CeilDiv(c.tokens, kTokensPerBlock)), 1, kMostSplits);
+  return std::clamp(std::min(wanted, CeilDiv(Seen(c, 1), kTokensPerBlock)), 1, kMostSplits);
 }
 
 }  // namespace unimax

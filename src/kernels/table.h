@@ -18,10 +18,18 @@ struct Case {
   DType act = DType::kF32;        // T: f32, bf16 or f16; weights are plain f32 or packed tiles of T
   int m = 1;                      // rows
   int n = 0, k = 0;               // Linear: outputs, inputs; row-wise ops: n = columns
-  int flags = 0;                  // Linear: kLinearWide, kLinearActMul
+  int flags = 0;                  // Linear: kLinearWide, kLinearActMul; Norm: kNormLayer, ...
   AttentionShape attention = {};  // Attention, RopeAndStore
   bool decode = false;            // Attention: every row is the newest of its own sequence
   int tokens = 0;                 // Attention: bound on the cached tokens of a row
+  int window = 0;                 // Attention: positions a query sees; 0: all
+  int groups = 1;                 // Norm: heads of a row, n columns each
+  int rotary = -1;                // RopeAndStore: elements of a head that turn; -1: all
+  bool residual = false;          // Linear
+  bool bare = false;              // Linear, Norm: no bias; ActMul: no second factor
+  // What changes only the values: Linear and ActMul; Embed, Linear and Add; Linear and Attention; Norm.
+  Activation activation = Activation::kNone;
+  float scale = 1, cap = 0, offset = 0;
 };
 
 struct LaunchShape {

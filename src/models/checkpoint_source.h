@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "weights/checkpoint.h"
 #include "weights/weight_source.h"
@@ -17,6 +18,7 @@ class CheckpointSource : public WeightSource {
   void Done(const SourceTensor& tensor) const override;
 
  private:
+  Result<const TensorView*> Tensor(const std::string& name) const;
   const Checkpoint& checkpoint_;
 };
 
@@ -31,7 +33,8 @@ class RandomSource : public WeightSource {
   DType type_;
 };
 
-// "model.layers.3.self_attn.q_proj.weight" -> "blk.3.attn_q.weight"; "" where GGUF has no such name.
-std::string GgufName(const std::string& name);
+// "model.layers.3.self_attn.q_proj.weight" -> "blk.3.attn_q.weight"; "" where GGUF has no such name. `architecture` is
+// GGUF's.
+std::string GgufName(std::string_view architecture, const std::string& name);
 
 }  // namespace unimax

@@ -27,6 +27,10 @@ inline constexpr int kMaxContext = 1 << 24;  // a larger context is not an error
 // together with those that are supported.
 Result<ModelConfig> ReadConfig(const Checkpoint& checkpoint);
 
+// A tensor of a safetensors checkpoint. Names of a base model that was saved alone lack the first word ("transformer.",
+// "model."), so what is missing is looked for without it. Errors: kBadModel.
+Result<const TensorView*> NeedTensor(const Checkpoint& checkpoint, const std::string& name);
+
 // The two halves of ReadConfig. `generation` is the text of generation_config.json or "". `name` stands in errors.
 Result<ModelConfig> ReadJsonConfig(std::string_view config, std::string_view generation, const std::string& name);
 Result<ModelConfig> ReadGgufConfig(const GgufFile& file);

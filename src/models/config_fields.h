@@ -25,6 +25,8 @@ class Fields {
     return it == object_.end() || it->is_null() ? nullptr : &*it;
   }
 
+  bool Has(const char* key) const { return object_.find(key) != object_.end(); }  // null counts, too
+
   Result<int64_t> Whole(const char* key, int64_t min, int64_t max) const {
     const Json* value = Find(key);
     if (value == nullptr) return BadModel("{}: {} is missing", where_, key);

@@ -24,6 +24,7 @@ class GgufConfigReader {
     UM_RETURN_IF_ERROR(Rope());
     UM_RETURN_IF_ERROR(Divisors());
     UM_RETURN_IF_ERROR(Ends());
+    config_.embedding_width = config_.hidden;
     config_.tied_embeddings = file_.Find("output.weight") == nullptr;
     config_.attention_bias = file_.Find("blk.0.attn_q.bias") != nullptr;
     config_.mlp_bias = file_.Find("blk.0.ffn_gate.bias") != nullptr;
@@ -55,8 +56,11 @@ class GgufConfigReader {
     UM_ASSIGN_OR_RETURN(const std::string_view name, metadata_.String("general.architecture"));
     std::string supported;
     for (const ArchitectureRow& row : kArchitectures) {
+      if (row.name != "llama") continue;  // families follow
       if (row.gguf == name) {
+        row_ = &row;
         config_.architecture = row.name;
+        config_.activation = row.activation;
         prefix_ = row.gguf;
         return {};
       }
@@ -132,7 +136,8 @@ class GgufConfigReader {
 
   Status Rope() {
     RopeConfig& rope = config_.rope;
-    rope.interleaved = true;  // converters permute the rows of q and k of this architecture
+    rope.interleaved = row_->interleaved || row_->gguf_permuted;
+    rope.rotary = config_.head_dim;
     UM_ASSIGN_OR_RETURN(rope.theta, RealOr(Key("rope.freq_base"), 0.0, 1e15, 10000.0));
     UM_ASSIGN_OR_RETURN(const double old_factor, RealOr(Key("rope.scale_linear"), 0.0, 1e6, 1.0));
     UM_ASSIGN_OR_RETURN(rope.factor, RealOr(Key("rope.scaling.factor"), 0.0, 1e6, old_factor));
@@ -204,6 +209,7 @@ class GgufConfigReader {
 
   const GgufFile& file_;
   const GgufMetadata& metadata_;
+  const ArchitectureRow* row_ = nullptr;
   std::string_view prefix_;
   ModelConfig config_;
 };

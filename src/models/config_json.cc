@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys of config.json and generation_config.json: huggingface/transformers, LlamaConfig and modeling_rope_utils.
+// Keys of config.json and generation_config.json: the configuration classes of huggingface/transformers.
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -7,6 +7,8 @@
 
 #include "models/config.h"
 #include "models/config_fields.h"
+#include "models/config_json_attention.h"
+#include "models/config_json_rows.h"
 #include "models/config_rows.h"
 #include "weights/json_walk.h"
 
@@ -31,7 +33,9 @@ class JsonConfigReader {
     UM_RETURN_IF_ERROR(Architecture());
     UM_RETURN_IF_ERROR(Shape());
     UM_RETURN_IF_ERROR(Refuse());
-    UM_RETURN_IF_ERROR(Rope());
+    UM_RETURN_IF_ERROR(Traits());
+    UM_RETURN_IF_ERROR(ReadJsonWindows(fields_, *row_, *family_, &config_));
+    UM_RETURN_IF_ERROR(ReadJsonRope(fields_, *family_, row_->interleaved, &config_));
     UM_RETURN_IF_ERROR(Ends(fields_));
     if (generation != nullptr) UM_RETURN_IF_ERROR(Ends(*generation));  // what it says counts more
     return std::move(config_);
@@ -52,7 +56,10 @@ class JsonConfigReader {
     }
     for (const ArchitectureRow& row : kArchitectures) {
       if (class_name.empty() ? row.model_type == model_type : row.class_name == class_name) {
+        row_ = &row;
         config_.architecture = row.name;
+        config_.activation = row.activation;
+        for (const JsonFamily& family : kJsonFamilies) family_ = family.architecture == row.name ? &family : family_;
         return {};
       }
       supported += fmt::format("{}{}", supported.empty() ? "" : ", ", row.class_name);
@@ -64,106 +71,110 @@ class JsonConfigReader {
   }
 
   Status Shape() {
-    UM_RETURN_IF_ERROR(fields_.Int("hidden_size", 1, kMaxHidden, &config_.hidden));
-    UM_RETURN_IF_ERROR(fields_.Int("num_hidden_layers", 1, kMaxLayers, &config_.layers));
-    UM_RETURN_IF_ERROR(fields_.Int("num_attention_heads", 1, kMaxHeads, &config_.heads));
-    UM_RETURN_IF_ERROR(fields_.Int("intermediate_size", 1, kMaxIntermediate, &config_.intermediate));
+    const JsonKeys& keys = family_->keys;
+    UM_RETURN_IF_ERROR(fields_.Int(keys.hidden, 1, kMaxHidden, &config_.hidden));
+    UM_RETURN_IF_ERROR(fields_.Int(keys.layers, 1, kMaxLayers, &config_.layers));
     UM_RETURN_IF_ERROR(fields_.Int("vocab_size", 1, kMaxVocab, &config_.vocab));
-    config_.kv_heads = config_.heads;
-    UM_RETURN_IF_ERROR(fields_.OptionalInt("num_key_value_heads", 1, kMaxHeads, &config_.kv_heads));
+    config_.intermediate = family_->intermediate_of_hidden * config_.hidden;
+    if (config_.intermediate == 0 || fields_.Find(keys.intermediate) != nullptr)
+      UM_RETURN_IF_ERROR(fields_.Int(keys.intermediate, 1, kMaxIntermediate, &config_.intermediate));
+    UM_RETURN_IF_ERROR(Heads());
+    config_.context = 2048;
+    if (fields_.Find(keys.context) != nullptr) {
+      UM_ASSIGN_OR_RETURN(const int64_t context, fields_.Whole(keys.context, 1, INT64_MAX));
+      config_.context = static_cast<int>(std::min<int64_t>(context, kMaxContext));
+    }
+    double eps = family_->eps;
+    if (keys.eps != nullptr) UM_RETURN_IF_ERROR(fields_.OptionalReal(keys.eps, 0.0, 1.0, &eps));
+    config_.norm_eps = static_cast<float>(eps);
+    config_.embedding_width = config_.hidden;
+    if (family_->embedding_width != nullptr)
+      UM_RETURN_IF_ERROR(fields_.OptionalInt(family_->embedding_width, 1, kMaxHidden, &config_.embedding_width));
+    return {};
+  }
+
+  Status Heads() {
+    const JsonKeys& keys = family_->keys;
+    UM_RETURN_IF_ERROR(fields_.Int(keys.heads, 1, kMaxHeads, &config_.heads));
+    config_.kv_heads = family_->kv_heads > 0 ? family_->kv_heads : config_.heads;
+    if (keys.kv_heads != nullptr)
+      UM_RETURN_IF_ERROR(fields_.OptionalInt(keys.kv_heads, 1, kMaxHeads, &config_.kv_heads));
+    bool one = keys.one_kv_head != nullptr;
+    if (one) UM_RETURN_IF_ERROR(fields_.OptionalFlag(keys.one_kv_head, &one));
+    if (one) config_.kv_heads = 1;
     if (config_.heads % config_.kv_heads != 0)
-      return BadModel("{}: num_key_value_heads {} does not divide num_attention_heads {}", where(), config_.kv_heads,
-                      config_.heads);
-    if (fields_.Find("head_dim") != nullptr) {
-      UM_RETURN_IF_ERROR(fields_.Int("head_dim", 1, kMaxHeadDim, &config_.head_dim));
+      return BadModel("{}: {} {} does not divide {} {}", where(),
+                      keys.kv_heads != nullptr ? keys.kv_heads : "the number of key heads", config_.kv_heads,
+                      keys.heads, config_.heads);
+    if (family_->head_dim > 0 || fields_.Find("head_dim") != nullptr) {
+      config_.head_dim = family_->head_dim;
+      UM_RETURN_IF_ERROR(fields_.OptionalInt("head_dim", 1, kMaxHeadDim, &config_.head_dim));
     } else if (config_.hidden % config_.heads != 0 || config_.hidden / config_.heads > kMaxHeadDim) {
-      return BadModel("{}: num_attention_heads {} does not fit hidden_size {}", where(), config_.heads, config_.hidden);
+      return BadModel("{}: {} {} does not fit {} {}", where(), keys.heads, config_.heads, keys.hidden, config_.hidden);
     } else {
       config_.head_dim = config_.hidden / config_.heads;
     }
     if (config_.head_dim % 2 != 0)
-      return BadModel("{}: head_dim {} (hidden_size / num_attention_heads) is odd", where(), config_.head_dim);
-    config_.context = 2048;
-    if (fields_.Find("max_position_embeddings") != nullptr) {
-      UM_ASSIGN_OR_RETURN(const int64_t context, fields_.Whole("max_position_embeddings", 1, INT64_MAX));
-      config_.context = static_cast<int>(std::min<int64_t>(context, kMaxContext));
-    }
-    double eps = 1e-6;
-    UM_RETURN_IF_ERROR(fields_.OptionalReal("rms_norm_eps", 0.0, 1.0, &eps));
-    config_.norm_eps = static_cast<float>(eps);
+      return BadModel("{}: head_dim {} ({} / {}) is odd", where(), config_.head_dim, keys.hidden, keys.heads);
+    return {};
+  }
+
+  // Numbers and flags that only this family has.
+  Status Traits() {
+    config_.norm_offset = family_->norm_offset;
+    config_.qkv_by_head = family_->qkv_by_head;
+    config_.transposed_linear = family_->transposed_linear;
+    config_.parallel_residual = family_->parallel_residual;
+    config_.tied_embeddings = family_->tied;
     UM_RETURN_IF_ERROR(fields_.OptionalFlag("tie_word_embeddings", &config_.tied_embeddings));
-    UM_RETURN_IF_ERROR(fields_.OptionalFlag("attention_bias", &config_.attention_bias));
-    return fields_.OptionalFlag("mlp_bias", &config_.mlp_bias);
+    for (const JsonFlag& row : family_->flags) {
+      config_.*row.field = row.fallback;
+      UM_RETURN_IF_ERROR(fields_.OptionalFlag(row.key, &(config_.*row.field)));
+    }
+    for (const JsonReal& row : family_->reals) {
+      double value = fields_.Has(row.key) ? 0.0 : row.fallback;
+      UM_RETURN_IF_ERROR(fields_.OptionalReal(row.key, 0.0, 1e9, &value));
+      if (value == 0.0) continue;
+      if (row.use == JsonReal::kInverse) value = 1.0 / value;
+      if (row.use == JsonReal::kInverseRoot) value = 1.0 / std::sqrt(value);
+      config_.*row.field = static_cast<float>(value);
+    }
+    std::string name;
+    UM_RETURN_IF_ERROR(fields_.OptionalText(family_->keys.activation, &name));
+    return name.empty() ? Status() : Named(name);
+  }
+
+  Status Named(const std::string& name) {
+    static constexpr std::pair<std::string_view, Activation> kNames[] = {
+        {"silu", Activation::kSilu},         {"swish", Activation::kSilu}, {"gelu", Activation::kGelu},
+        {"gelu_new", Activation::kGeluTanh}, {"relu", Activation::kRelu},  {"gelu_pytorch_tanh", Activation::kGeluTanh},
+    };
+    std::string known;
+    for (const auto& [known_name, activation] : kNames) {
+      if (name == known_name) {
+        config_.activation = activation;
+        return {};
+      }
+      known += fmt::format("{}{}", known.empty() ? "" : ", ", known_name);
+    }
+    return BadModel("{}: {} '{}' is not supported (supported: {})", where(), family_->keys.activation, Printable(name),
+                    known);
   }
 
   // Traits that would change the result and that this architecture's programs do not have.
   Status Refuse() const {
-    std::string activation = "silu";
-    UM_RETURN_IF_ERROR(fields_.OptionalText("hidden_act", &activation));
-    if (activation != "silu")
-      return BadModel("{}: hidden_act '{}' is not supported (supported: silu)", where(), Printable(activation));
     if (fields_.Find("quantization_config") != nullptr)
       return BadModel("{}: quantization_config: quantised safetensors are not supported", where());
+    for (const JsonFixed& row : family_->fixed) {
+      bool value = row.value;
+      UM_RETURN_IF_ERROR(fields_.OptionalFlag(row.key, &value));
+      if (value != row.value) return BadModel("{}: {} {} is not supported", where(), row.key, value);
+    }
     double rotary = 1.0;
     UM_RETURN_IF_ERROR(fields_.OptionalReal("partial_rotary_factor", 0.0, 1.0, &rotary));
-    if (rotary != 1.0) return BadModel("{}: partial_rotary_factor {} is not supported", where(), rotary);
+    if (rotary != 1.0 && family_->keys.rotary == nullptr)
+      return BadModel("{}: partial_rotary_factor {} is not supported", where(), rotary);
     return {};
-  }
-
-  Status Rope() {
-    RopeConfig& rope = config_.rope;
-    UM_RETURN_IF_ERROR(fields_.OptionalReal("rope_theta", 0.0, 1e15, &rope.theta));
-    const char* key = fields_.Find("rope_parameters") != nullptr ? "rope_parameters" : "rope_scaling";
-    const Json* object = fields_.Find(key);
-    if (object == nullptr) return {};
-    if (!object->is_object()) return BadModel("{}: {} is not an object", where(), key);
-    const Fields scaling(*object, fmt::format("{}: {}", where(), key));
-    UM_RETURN_IF_ERROR(scaling.OptionalReal("rope_theta", 0.0, 1e15, &rope.theta));
-    std::string type = "default";
-    const char* type_key = scaling.Find("rope_type") != nullptr ? "rope_type" : "type";
-    UM_RETURN_IF_ERROR(scaling.OptionalText(type_key, &type));
-    if (type == "default") return {};
-    if (type != "linear" && type != "llama3" && type != "yarn")
-      return BadModel("{}: {} '{}' is not supported (supported: {})", scaling.where(), type_key, Printable(type),
-                      kRopeKinds);
-    if (scaling.Find("factor") == nullptr) return BadModel("{}: factor is missing", scaling.where());
-    UM_RETURN_IF_ERROR(scaling.OptionalReal("factor", 0.0, 1e6, &rope.factor));
-    if (type == "llama3") return Llama3(scaling);
-    if (type == "yarn") return Yarn(scaling);
-    rope.kind = RopeKind::kLinear;
-    return {};
-  }
-
-  Status Llama3(const Fields& scaling) {
-    RopeConfig& rope = config_.rope;
-    rope.kind = RopeKind::kLlama3;
-    UM_RETURN_IF_ERROR(scaling.OptionalReal("low_freq_factor", 0.0, 1e6, &rope.low_freq_factor));
-    UM_RETURN_IF_ERROR(scaling.OptionalReal("high_freq_factor", 0.0, 1e6, &rope.high_freq_factor));
-    if (rope.high_freq_factor <= rope.low_freq_factor)
-      return BadModel("{}: high_freq_factor {} is not above low_freq_factor {}", scaling.where(), rope.high_freq_factor,
-                      rope.low_freq_factor);
-    return scaling.Int("original_max_position_embeddings", 1, kMaxContext, &rope.original_context);
-  }
-
-  Status Yarn(const Fields& scaling) {
-    RopeConfig& rope = config_.rope;
-    rope.kind = RopeKind::kYarn;
-    rope.original_context = config_.context;
-    UM_RETURN_IF_ERROR(scaling.OptionalInt("original_max_position_embeddings", 1, kMaxContext, &rope.original_context));
-    UM_RETURN_IF_ERROR(scaling.OptionalReal("beta_fast", 0.0, 1e6, &rope.beta_fast));
-    UM_RETURN_IF_ERROR(scaling.OptionalReal("beta_slow", 0.0, 1e6, &rope.beta_slow));
-    if (rope.beta_fast <= rope.beta_slow)
-      return BadModel("{}: beta_fast {} is not above beta_slow {}", scaling.where(), rope.beta_fast, rope.beta_slow);
-    bool truncate = true;
-    UM_RETURN_IF_ERROR(scaling.OptionalFlag("truncate", &truncate));
-    if (!truncate) return BadModel("{}: truncate false is not supported", scaling.where());
-    double mscale = 0.0, mscale_all = 0.0;
-    UM_RETURN_IF_ERROR(scaling.OptionalReal("mscale", -1.0, 1e6, &mscale));
-    UM_RETURN_IF_ERROR(scaling.OptionalReal("mscale_all_dim", -1.0, 1e6, &mscale_all));
-    if (mscale > 0.0 && mscale_all > 0.0 && rope.factor > 1.0)
-      rope.attention_factor =
-          (0.1 * mscale * std::log(rope.factor) + 1.0) / (0.1 * mscale_all * std::log(rope.factor) + 1.0);
-    return scaling.OptionalReal("attention_factor", 0.0, 1e6, &rope.attention_factor);
   }
 
   Status Token(const Fields& fields, const char* key, int* id) const {
@@ -189,6 +200,8 @@ class JsonConfigReader {
   }
 
   const Fields& fields_;
+  const ArchitectureRow* row_ = nullptr;
+  const JsonFamily* family_ = &kJsonFamilies[0];
   ModelConfig config_;
 };
 

@@ -25,17 +25,28 @@ ModelConfig Read(std::string_view relative) {
 
 Result<ModelConfig> ReadText(const std::string& text) { return ReadJsonConfig(text, "", "m"); }
 
+void ExpectSame(const RopeConfig& r, const RopeConfig& s) {
+  EXPECT_EQ(std::tie(r.kind, r.theta, r.factor, r.rotary, r.low_freq_factor, r.high_freq_factor, r.original_context),
+            std::tie(s.kind, s.theta, s.factor, s.rotary, s.low_freq_factor, s.high_freq_factor, s.original_context));
+  EXPECT_EQ(std::tie(r.beta_fast, r.beta_slow, r.attention_factor, r.divisors, r.long_divisors, r.interleaved),
+            std::tie(s.beta_fast, s.beta_slow, s.attention_factor, s.divisors, s.long_divisors, s.interleaved));
+}
+
 void ExpectSame(const ModelConfig& a, const ModelConfig& b) {
   EXPECT_EQ(a.architecture, b.architecture);
   EXPECT_EQ(std::tie(a.layers, a.hidden, a.heads, a.kv_heads, a.head_dim, a.intermediate, a.vocab, a.context),
             std::tie(b.layers, b.hidden, b.heads, b.kv_heads, b.head_dim, b.intermediate, b.vocab, b.context));
   EXPECT_EQ(std::tie(a.norm_eps, a.tied_embeddings, a.attention_bias, a.mlp_bias, a.bos_id, a.eos_ids),
             std::tie(b.norm_eps, b.tied_embeddings, b.attention_bias, b.mlp_bias, b.bos_id, b.eos_ids));
-  const RopeConfig &r = a.rope, &s = b.rope;
-  EXPECT_EQ(std::tie(r.kind, r.theta, r.factor, r.low_freq_factor, r.high_freq_factor, r.original_context),
-            std::tie(s.kind, s.theta, s.factor, s.low_freq_factor, s.high_freq_factor, s.original_context));
-  EXPECT_EQ(std::tie(r.beta_fast, r.beta_slow, r.attention_factor, r.interleaved),
-            std::tie(s.beta_fast, s.beta_slow, s.attention_factor, s.interleaved));
+  EXPECT_EQ(std::tie(a.activation, a.attention_scale, a.embedding_scale, a.residual_scale, a.logit_scale),
+            std::tie(b.activation, b.attention_scale, b.embedding_scale, b.residual_scale, b.logit_scale));
+  EXPECT_EQ(std::tie(a.attention_cap, a.logit_cap, a.windows, a.embedding_width, a.norm_first, a.norm_offset),
+            std::tie(b.attention_cap, b.logit_cap, b.windows, b.embedding_width, b.norm_first, b.norm_offset));
+  EXPECT_EQ(std::tie(a.parallel_residual, a.qkv_by_head, a.transposed_linear),
+            std::tie(b.parallel_residual, b.qkv_by_head, b.transposed_linear));
+  ExpectSame(a.rope, b.rope);
+  ASSERT_EQ(a.window_rope.has_value(), b.window_rope.has_value());
+  if (a.window_rope) ExpectSame(*a.window_rope, *b.window_rope);
 }
 
 TEST(Config, ReadsEveryFolder) {
@@ -75,7 +86,11 @@ TEST(Config, ReadsEveryFolder) {
 }
 
 TEST(Config, BothDialectsMeanTheSame) {
-  for (const char* name : {"llama", "llama3", "llama_tied", "llama_linear", "llama_yarn"}) {
+  for (const char* name :
+       {"llama",   "llama3",   "llama_tied",    "llama_linear", "llama_yarn",  "qwen2", "qwen3",
+        "mistral", "opt",      "opt_350m_like", "gemma2",       "gemma3_text", "phi3",  "phi3_longrope",
+        "gpt2",    "gpt_neox", "falcon",        "olmo2",        "granite",     "glm4"}) {
+    SCOPED_TRACE(name);
     const auto old_form = ReadText(ReadAll(DataPath(fmt::format("models/{}/config.json", name))));
     const auto new_form = ReadText(ReadAll(DataPath(fmt::format("models/{}/config.v5.json", name))));
     ASSERT_TRUE(old_form.ok()) << old_form.status().text();
@@ -155,19 +170,31 @@ TEST(Config, RefusesWhatItWouldGetWrong) {
   keys["experts"] = GgufU32("llama.expert_count", 8);
   EXPECT_NE(ReadKeys(keys).status().text().find("llama.expert_count"), std::string_view::npos);
   Json json = Json::parse(ReadAll(DataPath("models/llama/config.json")));
-  const std::pair<const char*, Json> changes[] = {
-      {"hidden_act", "gelu"},
-      {"quantization_config", Json::object()},
-      {"partial_rotary_factor", 0.5},
-      {"eos_token_id", 384},
-      {"eos_token_id", Json::array({1, "x"})},
-      {"bos_token_id", 1.5},
-      {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}, {"truncate", false}}}};
-  for (const auto& [key, value] : changes) {
-    Json changed = json;
+  const std::tuple<const char*, const char*, Json> changes[] = {
+      {"llama", "hidden_act", "mish"},
+      {"llama", "quantization_config", Json::object()},
+      {"llama", "partial_rotary_factor", 0.5},
+      {"llama", "eos_token_id", 384},
+      {"llama", "eos_token_id", Json::array({1, "x"})},
+      {"llama", "bos_token_id", 1.5},
+      {"llama", "rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}, {"truncate", false}}},
+      {"phi3_longrope", "rope_scaling", {{"type", "longrope"}, {"short_factor", {1.0}}, {"long_factor", {1.0}}}},
+      {"gemma2", "layer_types", {"full_attention", "chunked_attention"}},
+      {"gemma3_text", "use_bidirectional_attention", true},
+      {"glm4", "partial_rotary_factor", 0.1},
+      {"gpt2", "scale_attn_by_inverse_layer_idx", true},
+      {"gpt2", "scale_attn_weights", false},
+      {"opt", "enable_bias", false},
+      {"opt", "_remove_final_layer_norm", true},
+      {"falcon", "alibi", true},
+      {"falcon", "new_decoder_architecture", true},
+      {"falcon", "parallel_attn", false},
+      {"falcon", "bias", true}};
+  for (const auto& [model, key, value] : changes) {
+    Json changed = Json::parse(ReadAll(DataPath(fmt::format("models/{}/config.json", model))));
     changed[key] = value;
     const auto config = ReadText(changed.dump());
-    ASSERT_FALSE(config.ok()) << key;
+    ASSERT_FALSE(config.ok()) << model << " " << key;
     EXPECT_NE(config.status().text().find(key), std::string_view::npos) << config.status().text();
   }
   json["vocab_size"] = 400;
@@ -235,7 +262,8 @@ TEST(Config, EveryKeyInEveryWrongForm) {
   };
   const Json values[] = {nullptr,        0,    1, -1, 3, INT64_MAX, UINT64_MAX, 1e300, -0.5, "64", Json::array({1}),
                          Json::object(), true, 5};
-  for (const char* model : {"llama3", "llama_yarn", "llama_linear"}) {
+  for (const char* model : {"llama3", "llama_yarn", "llama_linear", "opt", "gemma2", "gemma3_text", "phi3_longrope",
+                            "gpt2", "gpt_neox", "falcon", "granite", "glm4"}) {
     const Json base = Json::parse(ReadAll(DataPath(fmt::format("models/{}/config.json", model))));
     for (const auto& item : base.items()) {
       for (const Json& value : values) {
@@ -244,6 +272,7 @@ TEST(Config, EveryKeyInEveryWrongForm) {
         judge(item.key(), ReadText(changed.dump()));
       }
     }
+    if (!base.contains("rope_scaling")) continue;
     for (const auto& item : base["rope_scaling"].items()) {
       for (const Json& value : values) {
         Json changed = base;

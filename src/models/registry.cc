@@ -7,7 +7,10 @@ namespace unimax {
 namespace {
 
 constexpr ModelRow kModels[] = {
-    {"llama", &BuildLlama},
+    {"llama", &BuildLlama}, {"mistral", &BuildLlama}, {"granite", &BuildLlama},    {"qwen2", &BuildQwen2},
+    {"qwen3", &BuildQwen3}, {"phi3", &BuildPhi3},     {"gemma2", &BuildGemma2},    {"gemma3", &BuildGemma3},
+    {"opt", &BuildOpt},     {"gpt2", &BuildGpt2},     {"gpt_neox", &BuildGptNeox}, {"falcon", &BuildFalcon},
+    {"olmo2", &BuildOlmo2}, {"glm4", &BuildGlm4},
 };
 
 }  // namespace

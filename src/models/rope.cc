@@ -20,45 +20,58 @@ double Llama3Frequency(double f, const RopeConfig& r) {
 }
 
 // The (fractional) pair whose angle makes `turns` turns within the original context.
-double YarnPair(double turns, const RopeConfig& r, int head_dim) {
-  return head_dim * std::log(r.original_context / (turns * kTurn)) / (2 * std::log(r.theta));
+double YarnPair(double turns, const RopeConfig& r) {
+  return r.rotary * std::log(r.original_context / (turns * kTurn)) / (2 * std::log(r.theta));
+}
+
+// The frequency of pair i before its divisor; `low` and `high` bound the ramp of yarn.
+double Frequency(int i, const RopeConfig& r, double low, double high) {
+  const double f = std::pow(r.theta, -2.0 * i / r.rotary);
+  switch (r.kind) {
+    case RopeKind::kDefault:
+    case RopeKind::kLong:
+      return f;
+    case RopeKind::kLinear:
+      return f / r.factor;
+    case RopeKind::kLlama3:
+      return Llama3Frequency(f, r);
+    case RopeKind::kYarn: {
+      const double ramp = std::clamp((i - low) / (high - low), 0.0, 1.0);  // 0: keep, 1: stretch
+      return f * (1 - ramp) + f / r.factor * ramp;
+    }
+  }
+  return f;
 }
 
 }  // namespace
 
-Rope MakeRope(const ModelConfig& config) {
-  const RopeConfig& r = config.rope;
-  const int half = config.head_dim / 2;
+Rope MakeRope(const RopeConfig& r) {
   Rope rope;
   rope.interleaved = r.interleaved;
   double low = 0, high = 0;
   if (r.kind == RopeKind::kYarn) {
-    low = std::max(std::floor(YarnPair(r.beta_fast, r, config.head_dim)), 0.0);
-    high = std::min(std::ceil(YarnPair(r.beta_slow, r, config.head_dim)), config.head_dim - 1.0);
+    low = std::max(std::floor(YarnPair(r.beta_fast, r)), 0.0);
+    high = std::min(std::ceil(YarnPair(r.beta_slow, r)), r.rotary - 1.0);
     if (high == low) high += 0.001;  // keeps the ramp finite
     rope.magnitude = r.attention_factor > 0 ? r.attention_factor : 0.1 * std::log(r.factor) + 1.0;
   }
-  for (int i = 0; i < half; ++i) {
-    double f = std::pow(r.theta, -2.0 * i / config.head_dim);
-    if (!r.divisors.empty()) f /= r.divisors[static_cast<size_t>(i)];
-    switch (r.kind) {
-      case RopeKind::kDefault:
-        break;
-      case RopeKind::kLinear:
-        f /= r.factor;
-        break;
-      case RopeKind::kLlama3:
-        f = Llama3Frequency(f, r);
-        break;
-      case RopeKind::kYarn: {
-        const double ramp = std::clamp((i - low) / (high - low), 0.0, 1.0);  // 0: keep, 1: stretch
-        f = f * (1 - ramp) + f / r.factor * ramp;
-        break;
-      }
-    }
-    rope.inv_freq.push_back(f);
+  if (r.kind == RopeKind::kLong) {
+    const double stretch = r.factor > 1 ? std::sqrt(1.0 + std::log(r.factor) / std::log(r.original_context)) : 1.0;
+    rope.magnitude = r.attention_factor > 0 ? r.attention_factor : stretch;
+  }
+  for (int i = 0; i < r.rotary / 2; ++i) {
+    const auto pair = static_cast<size_t>(i);
+    const double f = Frequency(i, r, low, high);
+    rope.inv_freq.push_back(r.divisors.empty() ? f : f / static_cast<double>(r.divisors[pair]));
+    if (!r.long_divisors.empty()) rope.long_inv_freq.push_back(f / static_cast<double>(r.long_divisors[pair]));
   }
   return rope;
+}
+
+std::vector<Rope> MakeRopes(const ModelConfig& config) {
+  std::vector<Rope> ropes = {MakeRope(config.rope)};
+  if (config.window_rope) ropes.push_back(MakeRope(*config.window_rope));
+  return ropes;
 }
 
 }  // namespace unimax

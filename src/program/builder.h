@@ -38,7 +38,8 @@ class Builder {
   int Attention(int q, int layer, int window = 0, float cap = 0);
   int ActMul(Activation act, int gate, int up);
   int Act(Activation act, int x);
-  void AddTo(int x, int y, float scale = 1);  // x += y * scale
+  int Narrow(int x) { return Act(Activation::kNone, x); }  // the stream as the input of a Linear, without a norm
+  void AddTo(int x, int y, float scale = 1);               // x += y * scale
   int Select(int x);
   int Logits(int x, int head, float scale = 1, float cap = 0);  // the program's logits [O, vocab]
   int Sample(int logits);

@@ -20,7 +20,7 @@ enum class OpKind : uint8_t {
   kLinear,        // out = cap(act(in * weight^T + bias) * scale + in2)    weight [N, K]; in2: the fused residual
   kRopeAndStore,  // in (q) and in2 (k) are rotated; q in place, k and in3 (v) go to the cache of `layer`
   kAttention,     // out = softmax(cap(q k^T * scale)) v over the cache of `layer`, causal, the last `window` positions
-  kActMul,        // out = act(in) * in2, or act(in) where in2 is absent
+  kActMul,        // out = act(in) * in2, or act(in) where in2 is absent; with kNone `in` may be wide: out is it, narrow
   kAdd,           // out = in + in2 * scale; out may be in
   kSelect,        // out = the rows of `in` whose logits are wanted        [T, cols] -> [O, cols]
   kSample,        // ids[o] = index of the largest of in[o], the lowest on ties

@@ -61,6 +61,66 @@ TEST(Fuse, LeavesAPrefixThatEndsBetweenThePair) {
   }
 }
 
+// x + act(x w1 + b1) w2 * 0.5 with a gate of any activation between.
+TEST(Fuse, JoinsBiasActivationAndScale) {
+  Builder p("epilogues");
+  const int x = p.Embed(p.Matrix("embedding", 64, {{"embed", 96}}));
+  const int h = p.Norm(x, p.Vector("norm", "n", 64), 1e-5f);
+  const int up = p.Linear(h, p.Matrix("up", 64, {{"up", 80}}), p.Vector("bias", "b", 80));
+  p.AddTo(x, p.Linear(p.Act(Activation::kGelu, up), p.Matrix("down", 80, {{"down", 64}})), 0.5f);
+  const std::vector<int> gate_up = p.LinearSplit(h, p.Matrix("gate_up", 64, {{"g", 48}, {"u", 48}}),
+                                                 p.StackedVector("gate_up.bias", {{"gb", 48}, {"ub", 48}}, 96));
+  p.AddTo(x, p.Linear(p.ActMul(Activation::kGeluTanh, gate_up[0], gate_up[1]), p.Matrix("d2", 48, {{"d2", 64}})));
+  const Program program = p.Take();
+  const Program fused = Fuse(program, {.residual = true, .act_mul = true, .act = true});
+  ASSERT_EQ(fused.ops.size(), 6u);
+  EXPECT_EQ(fused.ops[2].act, Activation::kGelu);
+  EXPECT_GE(fused.ops[2].bias, 0);
+  EXPECT_EQ(fused.ops[2].out, program.ops[3].out);
+  EXPECT_FALSE(fused.weights[fused.ops[2].weight].interleaved);
+  EXPECT_EQ(fused.ops[3].scale, 0.5f);
+  EXPECT_EQ(fused.ops[3].in2, x);
+  EXPECT_EQ(fused.ops[4].act, Activation::kGeluTanh);
+  EXPECT_GE(fused.ops[4].bias, 0);
+  EXPECT_TRUE(fused.weights[fused.ops[4].weight].interleaved);
+  EXPECT_EQ(fused.ops[5].scale, 1.0f);
+  EXPECT_EQ(Fuse(program, {.residual = true}).ops.size(), 8u) << "activations stay where no row takes them";
+  EXPECT_EQ(Fuse(Fuse(program, {.residual = true, .act_mul = true, .act = true}), {.residual = true}).ops.size(), 6u);
+}
+
+TEST(Fuse, LeavesWhatItMustNotJoin) {
+  const auto ops = [](auto&& write) {
+    Builder p("apart");
+    const int x = p.Embed(p.Matrix("embedding", 64, {{"embed", 96}}));
+    write(p, x, p.Norm(x, p.Vector("norm", "n", 64), 1e-5f));
+    const Program program = p.Take();
+    return Fuse(program, {.residual = true, .act_mul = true, .act = true}).ops.size() - 2;
+  };
+  const auto square = [](Builder& p) { return p.Matrix("w", 64, {{"w", 64}}); };
+  EXPECT_EQ(ops([&](Builder& p, int x, int h) { p.AddTo(x, p.Linear(h, square(p))); }), 1u);
+  // A matrix product of the residual stream itself: others would read it while it is written.
+  EXPECT_EQ(ops([&](Builder& p, int x, int) { p.AddTo(x, p.Linear(x, square(p))); }), 2u);
+  // A value that is read again.
+  EXPECT_EQ(ops([&](Builder& p, int x, int h) {
+              const int y = p.Linear(h, square(p));
+              p.AddTo(x, p.Act(Activation::kRelu, y));
+              p.AddTo(x, y);
+            }),
+            4u);
+  // The activation comes after the scale, the cap after the activation.
+  EXPECT_EQ(ops([&](Builder& p, int, int h) { p.Act(Activation::kRelu, p.Logits(h, square(p), 2.0f, 0)); }), 2u);
+  EXPECT_EQ(ops([&](Builder& p, int x, int h) { p.AddTo(x, p.Logits(h, square(p), 1.0f, 30.0f)); }), 2u);
+  // One matrix for two gated products: its strips can have one order only.
+  EXPECT_EQ(ops([&](Builder& p, int, int h) {
+              const int w = p.Matrix("gate_up", 64, {{"g", 48}, {"u", 48}});
+              for (int i = 0; i < 2; ++i) {
+                const std::vector<int> both = p.LinearSplit(h, w);
+                p.ActMul(Activation::kSilu, both[0], both[1]);
+              }
+            }),
+            4u);
+}
+
 TEST(Liveness, NoTwoLiveValuesShareABuffer) {
   const Program program = Fuse(Small(), {.residual = true, .act_mul = true});
   const BufferPlan plan = PlanBuffers(program, program.logits);

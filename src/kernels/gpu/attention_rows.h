@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention_tiled: causal attention of many rows (prefill) over pages on the matrix units, with the online softmax.
+// attention_rows: causal attention of many rows (prefill) over pages on the matrix units, with the online softmax.
 // Who calls: op Attention of steps that are not decode steps, in 16-bit types.
 // Work:      a group takes 16 rows of one head; the groups of a block share tiles of 32 keys, staged in shared memory
 //            two deep. Rows of several sequences in one block are taken one sequence after the other.
@@ -55,7 +55,7 @@ UM_DEVICE void StageKeys(const AttentionArgs& a, Shared<T>& shared, int stage, c
 
 // One group's 16 rows of one head, unfinished.
 template <class T, int kDims>
-struct AttentionRows {
+struct RowsOfHead {
   static constexpr int kScoreTiles = kTiledKeys / kTileCols, kOutTiles = kDims / kTileCols;
   FragA<T> q[kDims / kTileK];
   FragC out[kOutTiles];
@@ -162,7 +162,7 @@ struct AttentionRows {
 };
 
 template <class T, int kDims>
-UM_DEVICE void AttentionTiled(const AttentionArgs& a) {
+UM_DEVICE void AttentionOfRows(const AttentionArgs& a) {
   const int head = BlockX(), kv_head = head / (a.heads / a.kv_heads);
   const int block_rows = Groups() * kTileRows;
   const int first = (GridY() - 1 - BlockY()) * block_rows;  // the longest rows first
@@ -171,7 +171,7 @@ UM_DEVICE void AttentionTiled(const AttentionArgs& a) {
   WaitForPrevious();
   LetNextStart();
 
-  AttentionRows<T, kDims> rows;
+  RowsOfHead<T, kDims> rows;
   const T* q = static_cast<const T*>(a.q) + static_cast<int64_t>(group_row) * a.q_stride + head * a.head_dim;
 #pragma unroll
   for (int k = 0; k < kDims / kTileK; ++k) {
