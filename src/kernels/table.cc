@@ -21,7 +21,7 @@ bool TiledFits(const Case& c, const Limits&) { return c.k % 8 == 0; }
 // Blocks take 256 rows: fewer than half of them waste what the instruction gains.
 bool WgmmaFits(const Case& c, const Limits&) { return c.m > 128 && c.k % 8 == 0; }
 template <int kDims>
-bool RowsFit(const Case& c, const Limits&) {
+bool Many(const Case& c, const Limits&) {
   return !c.decode && c.attention.head_dim <= kDims && c.attention.head_dim % 8 == 0;
 }
 // A lane holds 8 elements of a head, and 32 lanes all of it.
@@ -272,13 +272,13 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  HeadFits,Prefill, 5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_bf16_4", bf16, Grouped, Decode,  3e-3f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "rows64","attention_rows_bf16_64", bf16, RowsFit<64>, ByRows<64>, 3e-3f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "rows128","attention_rows_bf16_128", bf16, RowsFit<128>, ByRows<128>, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "rows64", "attention_rows_bf16_64", bf16, Many<64>, ByRows<64>, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "rows128", "attention_rows_bf16_128", bf16, Many<128>, ByRows<128>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, HeadFits,Prefill, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f16_4",  f16,  Grouped, Decode,  4e-4f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "rows64","attention_rows_f16_64", f16, RowsFit<64>, ByRows<64>, 4e-4f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "rows128","attention_rows_f16_128", f16, RowsFit<128>, ByRows<128>, 4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "rows64", "attention_rows_f16_64", f16, Many<64>, ByRows<64>, 4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "rows128", "attention_rows_f16_128", f16, Many<128>, ByRows<128>, 4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_f16",   f16,  HeadFits,Prefill, 4e-4f, KvBytes, kHeadCases},
     // clang-format on
 };
