@@ -20,42 +20,43 @@ namespace unimax::UM_PORT_NAMESPACE {
 inline constexpr int kTiledKeys = kTileK;  // keys a stage: one k-tile of the second product
 inline constexpr float kLog2E = 1.4426950408889634f;
 
-// Where the tiles of one block lie in shared memory, in elements. Pitches spread the rows over the banks: keys are read
-// 16 bytes of a row at a time, values down their columns.
-template <int kDims>
-struct AttentionStages {
-  static constexpr int kKeyPitch = kDims + 32, kValuePitch = kDims + 8;
-  static constexpr int kStage = kTiledKeys * (kKeyPitch + kValuePitch);
-  static constexpr int kScratch = 2 * kStage;  // one piece a group behind the stages
-  UM_DEVICE static int Keys(int stage) { return stage * kStage; }
-  UM_DEVICE static int Values(int stage) { return stage * kStage + kTiledKeys * kKeyPitch; }
+// Where tiles of 32 keys and values lie in shared memory, in elements. Pitches spread the rows over the banks: values
+// are read down their columns; keys 16 bytes of a row at a time, which wants kKeyPad = 32, while 8 is smaller.
+template <int kDims, int kKeyPad>
+struct AttentionTile {
+  static constexpr int kKeyPitch = kDims + kKeyPad, kValuePitch = kDims + 8;
+  static constexpr int kValues = kTiledKeys * kKeyPitch;  // behind the keys
+  static constexpr int kSize = kValues + kTiledKeys * kValuePitch;
 };
 
-// Begins to copy keys and values of positions [first, first + 32) to a stage; positions from `end` on and dims beyond
-// the head become zero, so that a weight of zero never meets a NaN.
-template <class T, int kDims>
-UM_DEVICE void StageKeys(const AttentionArgs& a, Shared<T>& shared, int stage, const int* pages, int kv_head, int first,
-                         int end) {
-  using S = AttentionStages<kDims>;
-  constexpr int kChunks = kDims / 8;
-  const int first_page = first / a.page_tokens, first_slot = first % a.page_tokens;
-  for (int i = Thread(); i < kTiledKeys * kChunks; i += BlockThreads()) {
-    const int key = i / kChunks, dim = i % kChunks * 8;
-    int page = first_page, slot = first_slot + key;
-    for (; slot >= a.page_tokens; slot -= a.page_tokens) ++page;
-    const bool take = first + key < end && dim < a.head_dim;
-    const int64_t row =
-        take ? (static_cast<int64_t>(pages[page]) * a.kv_heads + kv_head) * a.page_tokens + slot : 0;
-    const int64_t at = take ? row * a.head_dim + dim : 0;
-    CopyAsync16(shared, S::Keys(stage) + key * S::kKeyPitch + dim, static_cast<const T*>(a.k_cache) + at, take);
-    CopyAsync16(shared, S::Values(stage) + key * S::kValuePitch + dim, static_cast<const T*>(a.v_cache) + at, take);
+// Begins to copy keys and values of positions [first, first + 32) to the tile at element `at`, shared among kWorkers
+// threads; positions from `end` on and dims beyond the head become zero, so that a weight of zero never meets a NaN. A
+// tile lies in one page: pages hold a multiple of 32 positions.
+template <class T, int kDims, int kKeyPad, int kWorkers>
+UM_DEVICE void CopyTile(const AttentionArgs& a, Shared<T>& shared, int at, const int* pages, int kv_head, int first,
+                        int end, int worker) {
+  using S = AttentionTile<kDims, kKeyPad>;
+  constexpr int kChunks = kDims / 8, kStep = kWorkers / kChunks;  // keys a round
+  static_assert(kWorkers % kChunks == 0 && kTiledKeys % kStep == 0);
+  const int key = worker / kChunks, dim = worker % kChunks * 8;
+  const int64_t page = pages[first / a.page_tokens];
+  const int64_t row = (page * a.kv_heads + kv_head) * a.page_tokens + first % a.page_tokens + key;
+  const T* k = static_cast<const T*>(a.k_cache) + row * a.head_dim + dim;
+  const T* v = static_cast<const T*>(a.v_cache) + row * a.head_dim + dim;
+  const int keys = dim < a.head_dim ? end - first - key : 0;  // from this thread's first one on
+#pragma unroll
+  for (int i = 0; i < kTiledKeys; i += kStep) {
+    const int64_t step = static_cast<int64_t>(i) * a.head_dim;
+    CopyAsync16(shared, at + (key + i) * S::kKeyPitch + dim, k + step, i < keys);
+    CopyAsync16(shared, at + S::kValues + (key + i) * S::kValuePitch + dim, v + step, i < keys);
   }
   CommitCopies();
 }
 
-// One group's 16 rows of one head, unfinished.
-template <class T, int kDims>
-struct RowsOfHead {
+// One group's 16 query rows of one KV head, unfinished.
+template <class T, int kDims, int kKeyPad>
+struct QueryRows {
+  using S = AttentionTile<kDims, kKeyPad>;
   static constexpr int kScoreTiles = kTiledKeys / kTileCols, kOutTiles = kDims / kTileCols;
   FragA<T> q[kDims / kTileK];
   FragC out[kOutTiles];
@@ -81,8 +82,8 @@ struct RowsOfHead {
       score[c] = {};
 #pragma unroll
       for (int k = 0; k < kDims / kTileK; ++k) {
-        constexpr int kPitch = AttentionStages<kDims>::kKeyPitch;
-        Mma<T>(score[c], q[k], LoadXShared<T>(shared, keys + c * kTileCols * kPitch + k * kTileK, kPitch));
+        const int at = keys + c * kTileCols * S::kKeyPitch + k * kTileK;
+        Mma<T>(score[c], q[k], LoadXShared<T>(shared, at, S::kKeyPitch));
       }
 #pragma unroll
       for (int i = 0; i < kFragC; ++i) score[c].v[i] *= scale;
@@ -129,25 +130,29 @@ struct RowsOfHead {
     }
   }
 
-  UM_DEVICE void Step(const AttentionArgs& a, const Shared<T>& shared, int stage, int first) {
-    using S = AttentionStages<kDims>;
+  // Takes in the tile at element `at`, whose first key is position `first`; `scratch` as ToOperand wants it.
+  UM_DEVICE void Step(const AttentionArgs& a, const Shared<T>& shared, int at, int scratch, int first) {
     FragC score[kScoreTiles];
-    Score(a, shared, S::Keys(stage), first, score);
+    Score(a, shared, at, first, score);
     Weigh(score);
-    const FragA<T> weights = ToOperand<T>(score, shared, S::kScratch + Group() * (kOperandScratch / 2));
+    const FragA<T> weights = ToOperand<T>(score, shared, scratch);
 #pragma unroll
     for (int o = 0; o < kOutTiles; ++o) {
-      Mma<T>(out[o], weights,
-             LoadColumns<T>(shared, S::Values(stage) + o * kTileCols, S::kValuePitch));
+      Mma<T>(out[o], weights, LoadColumns<T>(shared, at + S::kValues + o * kTileCols, S::kValuePitch));
+    }
+  }
+
+  // Every lane of a row gets the row's sum.
+  UM_DEVICE void AddUp() {
+#pragma unroll
+    for (int r = 0; r < kRowsHeld; ++r) {
+      for (int mask = kRowPeers / 2; mask > 0; mask /= 2) sum[r] += ShuffleXor(sum[r], mask);
     }
   }
 
   // Writes the rows that are of this sequence.
   UM_DEVICE void Finish(const AttentionArgs& a, int head, int first_row) {
-#pragma unroll
-    for (int r = 0; r < kRowsHeld; ++r) {
-      for (int mask = kRowPeers / 2; mask > 0; mask /= 2) sum[r] += ShuffleXor(sum[r], mask);
-    }
+    AddUp();
 #pragma unroll
     for (int o = 0; o < kOutTiles; ++o) {
 #pragma unroll
@@ -163,6 +168,9 @@ struct RowsOfHead {
 
 template <class T, int kDims>
 UM_DEVICE void AttentionOfRows(const AttentionArgs& a) {
+  constexpr int kKeyPad = 32, kWorkers = 4 * kLanes;
+  using S = AttentionTile<kDims, kKeyPad>;
+  const int scratch = 2 * S::kSize + Group() * (kOperandScratch / 2);  // behind the two stages
   const int head = BlockX(), kv_head = head / (a.heads / a.kv_heads);
   const int block_rows = Groups() * kTileRows;
   const int first = (GridY() - 1 - BlockY()) * block_rows;  // the longest rows first
@@ -171,7 +179,7 @@ UM_DEVICE void AttentionOfRows(const AttentionArgs& a) {
   WaitForPrevious();
   LetNextStart();
 
-  RowsOfHead<T, kDims> rows;
+  QueryRows<T, kDims, kKeyPad> rows;
   const T* q = static_cast<const T*>(a.q) + static_cast<int64_t>(group_row) * a.q_stride + head * a.head_dim;
 #pragma unroll
   for (int k = 0; k < kDims / kTileK; ++k) {
@@ -198,13 +206,16 @@ UM_DEVICE void AttentionOfRows(const AttentionArgs& a) {
     const int group_stop = group_row + kTileRows < stop ? group_row + kTileRows : stop;
     if (group_stop > begin && group_stop > group_row) group_last = a.positions[group_stop - 1];
 
-    StageKeys<T, kDims>(a, shared, 0, pages, kv_head, start, end);
+    CopyTile<T, kDims, kKeyPad, kWorkers>(a, shared, 0, pages, kv_head, start, end, Thread());
     int stage = 0;
     for (int key = start; key < end; key += kTiledKeys) {
-      WaitCopies();
+      WaitCopies<0>();
       Barrier();  // orders this stage's copies before its reads, and the reads of the other stage before its copies
-      if (key + kTiledKeys < end) StageKeys<T, kDims>(a, shared, stage ^ 1, pages, kv_head, key + kTiledKeys, end);
-      if (key <= group_last) rows.Step(a, shared, stage, key);
+      if (key + kTiledKeys < end) {
+        CopyTile<T, kDims, kKeyPad, kWorkers>(a, shared, (stage ^ 1) * S::kSize, pages, kv_head, key + kTiledKeys, end,
+                                              Thread());
+      }
+      if (key <= group_last) rows.Step(a, shared, stage * S::kSize, scratch, key);
       stage ^= 1;
     }
     rows.Finish(a, head, group_row);

@@ -3,6 +3,7 @@
 // kernels/table.cc names its entries here.
 #include "kernels/gpu/attention.h"
 #include "kernels/gpu/attention_rows.h"
+#include "kernels/gpu/attention_split.h"
 #include "kernels/gpu/bench_bodies.h"
 #include "kernels/gpu/linear_flat.h"
 #include "kernels/gpu/linear_plain.h"
@@ -47,6 +48,10 @@ UM_ENTRY(attention_decode_bf16_1, AttentionArgs, (AttentionDecode<bf16, 1>), 128
 UM_ENTRY(attention_decode_bf16_4, AttentionArgs, (AttentionDecode<bf16, 4>), 128, 3)
 UM_ENTRY(attention_decode_f16_1, AttentionArgs, (AttentionDecode<f16, 1>), 128, 1)
 UM_ENTRY(attention_decode_f16_4, AttentionArgs, (AttentionDecode<f16, 4>), 128, 3)
+UM_ENTRY(attention_split_bf16_64, AttentionArgs, (AttentionSplit<bf16, 64>), 4 * kLanes, 1)
+UM_ENTRY(attention_split_bf16_128, AttentionArgs, (AttentionSplit<bf16, 128>), 4 * kLanes, 1)
+UM_ENTRY(attention_split_f16_64, AttentionArgs, (AttentionSplit<f16, 64>), 4 * kLanes, 1)
+UM_ENTRY(attention_split_f16_128, AttentionArgs, (AttentionSplit<f16, 128>), 4 * kLanes, 1)
 UM_ENTRY(attention_rows_bf16_64, AttentionArgs, (AttentionOfRows<bf16, 64>), 4 * kLanes, 2)
 UM_ENTRY(attention_rows_bf16_128, AttentionArgs, (AttentionOfRows<bf16, 128>), 4 * kLanes, 2)
 UM_ENTRY(attention_rows_f16_64, AttentionArgs, (AttentionOfRows<f16, 64>), 4 * kLanes, 2)

@@ -30,8 +30,8 @@
 //   Load16(p) Load16Once(p) Store16(p, v)   p 16-byte aligned; Once: read once, do not keep in caches
 //   CopyAsync16(Shared<T> to, i, from, take)
 //                                   begins to copy 16 bytes to shared memory, zeros where not `take` (`from` is then
-//                                   not read); CommitCopies() closes a batch; WaitCopies() waits for this thread's
-//                                   copies: a Barrier() after it shows them to the block
+//                                   not read); CommitCopies() closes a batch; WaitCopies<n>() waits for this thread's
+//                                   copies but its last n batches: a Barrier() or GroupSync() after it shows them
 //   AtomicAdd(int* p, int v)        device scope, returns the old value; orders as release and acquire
 // Types
 //   bf16 f16                        storage only; ToFloat(v), FromFloat<T>(f), rounding to nearest even

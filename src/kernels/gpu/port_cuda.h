@@ -173,7 +173,10 @@ UM_DEVICE void CopyAsync16(const Shared<T>& to, int i, const void* from, bool ta
                : "memory");
 }
 UM_DEVICE void CommitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-UM_DEVICE void WaitCopies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+template <int kLeft>
+UM_DEVICE void WaitCopies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
+}
 
 UM_DEVICE float Exp2(float x) {
   float y;

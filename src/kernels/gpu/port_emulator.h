@@ -188,7 +188,8 @@ void CopyAsync16(Shared<T> to, int i, const void* from, bool take) {
   to.Set16(i, take ? Load16(from) : Vec16{});
 }
 inline void CommitCopies() {}
-inline void WaitCopies() {}
+template <int kLeft>
+void WaitCopies() {}
 
 // ---- Arithmetic ----
 constexpr float Infinity() { return std::numeric_limits<float>::infinity(); }

@@ -165,6 +165,7 @@ UM_DEVICE void CopyAsync16(Shared<T>& to, int i, const void* from, bool take) {
   to.Set16(i, take ? Load16(from) : Vec16{});
 }
 UM_DEVICE void CommitCopies() {}
+template <int kLeft>
 UM_DEVICE void WaitCopies() {}
 
 UM_DEVICE float Exp2(float x) { return __builtin_amdgcn_exp2f(x); }
