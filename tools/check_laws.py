@@ -44,7 +44,7 @@ CATCH = {
     "src/main.cc": "last resort: an exception of a library becomes an exit status",
 }
 
-PORT = r"src/kernels/gpu/port"
+PORT = r"src/kernels/(?:gpu|nvidia|amd)/port"
 VENDOR_PLACES = PORT + r"|src/kernels/(nvidia|amd|cpu)/|src/device/(cuda|hip|cpu|open)"  # open chooses among them
 CPP = (".h", ".cc", ".cu", ".hip")
 TEXTS = CPP + (".py", ".sh", ".cmake", ".js", ".css", ".html")

@@ -542,6 +542,7 @@ bool RowTakes(const Row& row, const Case& c, const Limits& limits) {
   Case own = c;
   own.op = row.op;
   own.act = row.act;
+  if (!HasKernel(row, limits)) return false;
   const LaunchShape shape = row.launch(own, limits);
   if (shape.shared_bytes > limits.shared_bytes_per_block) return false;
   // A plain f32 row has no interleaved weights.

@@ -18,6 +18,12 @@ bool FlatFits(const Case& c, const Limits& l) {
   return ColumnTiles(c, l) <= kTiles && c.k % 8 == 0;  // rows of x are read 16 bytes at a time
 }
 bool TiledFits(const Case& c, const Limits&) { return c.k % 8 == 0; }
+// Blocks take 256 rows: fewer than half of them waste what the instruction gains.
+bool WgmmaFits(const Case& c, const Limits&) { return c.m > 128 && c.k % 8 == 0; }
+template <int kDims>
+bool Many(const Case& c, const Limits&) {
+  return !c.decode && c.attention.head_dim <= kDims && c.attention.head_dim % 8 == 0;
+}
 // A lane holds 8 elements of a head, and 32 lanes all of it.
 bool HeadFits(const Case& c, const Limits&) { return c.attention.head_dim % 8 == 0 && c.attention.head_dim <= 256; }
 bool Alone(const Case& c, const Limits& l) {
@@ -64,6 +70,13 @@ LaunchShape Tiled(const Case& c, const Limits& l) {
           // Two stages of x, later the sums of all groups.
           .shared_bytes = std::max(2 * 64 * (64 + 8) * 2, 128 / l.lanes * 64 * (32 + 4) * 4)};
 }
+// As kernels/nvidia/linear_wgmma.h lays it out: four stages, their barriers, and room to begin on a border.
+LaunchShape Wgmma(const Case& c, const Limits&) {
+  return {.grid_x = CeilDiv(c.m, 256),
+          .grid_y = CeilDiv(c.n, 128),
+          .threads = 384,
+          .shared_bytes = 4 * (48 * 1024 + 16) + 1024};
+}
 int TeamLanes(int head_dim) {
   int lanes = 1;
   while (lanes * 8 < head_dim) lanes *= 2;
@@ -86,6 +99,16 @@ LaunchShape Decode(const Case& c, const Limits& l) {
 LaunchShape Prefill(const Case& c, const Limits&) {
   return {
       .grid_x = c.attention.heads, .grid_y = CeilDiv(c.m, 8), .threads = 128, .shared_bytes = StateBytes(c, 8, 128)};
+}
+
+constexpr int kTiledGroups = 4;
+template <int kDims>
+LaunchShape ByRows(const Case& c, const Limits& l) {
+  constexpr int kOperandScratch = 16 * 40 * 2;  // the most that a port asks for
+  return {.grid_x = c.attention.heads,
+          .grid_y = CeilDiv(c.m, 16 * kTiledGroups),
+          .threads = kTiledGroups * l.lanes,
+          .shared_bytes = 2 * 32 * (2 * kDims + 40) * 2 + kTiledGroups * kOperandScratch};
 }
 
 // ---- what it must move ----
@@ -176,6 +199,11 @@ constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
                                  {.m = 4, .n = 101, .k = 64, .flags = kLinearWide, .bare = true, .scale = 2, .cap = 3},
                                  {.m = 50, .n = 31, .k = 96, .flags = kLinearWide, .residual = true, .cap = 2},
                                  {.m = 66, .n = 130, .k = 56, .flags = kLinearWide, .residual = true, .scale = 0.22f}};
+constexpr Case kWideCases[] = {
+    {.m = 130, .n = 200, .k = 264},
+    {.m = 257, .n = 512, .k = 1056, .residual = true, .activation = kRelu, .scale = 0.25f},
+    {.m = 300, .n = 192, .k = 64, .flags = kLinearWide, .residual = true, .cap = 2},
+    {.m = 513, .n = 352, .k = 96, .flags = kLinearActMul, .activation = kSilu}};
 constexpr Case kRopeCases[] = {{.m = 1, .attention = {4, 4, 16, 0}, .decode = true, .tokens = 1},
                                {.m = 2, .attention = {9, 3, 64, 0}, .decode = true, .tokens = 333},
                                {.m = 3, .attention = {2, 1, 80, 0}, .decode = true, .tokens = 40, .rotary = 20},
@@ -199,14 +227,19 @@ constexpr Case kHeadCases[] = {
     {.m = 20, .attention = {2, 2, 128, 0.09f}, .tokens = 96},
     {.m = 45, .attention = {4, 2, 40, 0.16f}, .tokens = 100, .window = 8},
     {.m = 30, .attention = {3, 1, 16, 0.25f}, .tokens = 70, .window = 33, .cap = 2},
-    {.m = 12, .attention = {2, 2, 8, 0.35f}, .tokens = 40, .cap = 5}};
+    {.m = 12, .attention = {2, 2, 8, 0.35f}, .tokens = 40, .cap = 5},
+    {.m = 150, .attention = {2, 1, 128, 0.09f}, .tokens = 200},
+    {.m = 90, .attention = {2, 1, 64, 0.1f}, .tokens = 300, .window = 65, .cap = 4},
+    {.m = 3, .attention = {2, 1, 256, 0.06f}, .tokens = 40}};
 
 constexpr DType f32 = DType::kF32, bf16 = DType::kBF16, f16 = DType::kF16;
+
+constexpr const char* kHopper = "sm_90a";
 
 // Tolerances: f32 rows by their sum length; bf16 stores 8 bits (2^-9 relative), f16 11 bits.
 constexpr Row kRows[] = {
     // clang-format off
-    // op, variant, kernel, act, fits, launch, largest error, bytes, cases
+    // op, variant, kernel, act, fits, launch, largest error, bytes, cases, only target
     {OpKind::kEmbed, "plain",  "embed_f32",         f32,  Always, PerRow, 0.0f, EmbedBytes, kRowCases},
     {OpKind::kEmbed, "packed", "embed_packed_bf16", bf16, Always, PerRow, 0.0f, EmbedBytes, kRowCases},
     {OpKind::kEmbed, "packed", "embed_packed_f16",  f16,  Always, PerRow, 0.0f, EmbedBytes, kRowCases},
@@ -230,20 +263,26 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat4", "linear_flat_bf16_4", bf16, FlatFits<4>, Flat<4>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_bf16_8", bf16, FlatFits<8>, Flat<8>, 3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "wgmma", "linear_wgmma_bf16", bf16, WgmmaFits, Wgmma, 3e-3f, LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_bf16",  bf16, TiledFits,   Tiled,   3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat1", "linear_flat_f16_1",  f16,  FlatFits<1>, Flat<1>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat2", "linear_flat_f16_2",  f16,  FlatFits<2>, Flat<2>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat4", "linear_flat_f16_4",  f16,  FlatFits<4>, Flat<4>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_f16_8",  f16,  FlatFits<8>, Flat<8>, 4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "wgmma", "linear_wgmma_f16", f16, WgmmaFits, Wgmma, 4e-4f, LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_f16",   f16,  TiledFits,   Tiled,   4e-4f, LinearBytes, kLinearCases},
     {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f32_4",  f32,  Grouped, Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  HeadFits,Prefill, 5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_bf16_4", bf16, Grouped, Decode,  3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "rows64", "attention_rows_bf16_64", bf16, Many<64>, ByRows<64>, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "rows128", "attention_rows_bf16_128", bf16, Many<128>, ByRows<128>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, HeadFits,Prefill, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f16_4",  f16,  Grouped, Decode,  4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "rows64", "attention_rows_f16_64", f16, Many<64>, ByRows<64>, 4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "rows128", "attention_rows_f16_128", f16, Many<128>, ByRows<128>, 4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_f16",   f16,  HeadFits,Prefill, 4e-4f, KvBytes, kHeadCases},
     // clang-format on
 };
@@ -252,11 +291,16 @@ constexpr Row kRows[] = {
 
 std::span<const Row> GpuRows() { return kRows; }
 
+bool HasKernel(const Row& row, const Limits& limits) { return row.target == nullptr || limits.target == row.target; }
+
 const Row* PlanRow(const Case& wanted, const Limits& limits) {
   // Rows of positions, choice and selection read f32 whatever the activations are.
   const bool wide = wanted.op == OpKind::kAddPosition || wanted.op == OpKind::kSelect || wanted.op == OpKind::kSample;
   for (const Row& row : kRows) {
-    if (row.op == wanted.op && (wide || row.act == wanted.act) && row.fits(wanted, limits)) return &row;
+    if (row.op == wanted.op && (wide || row.act == wanted.act) && HasKernel(row, limits) &&
+        row.fits(wanted, limits)) {
+      return &row;
+    }
   }
   return nullptr;
 }

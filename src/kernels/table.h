@@ -39,16 +39,20 @@ struct LaunchShape {
 struct Row {
   OpKind op;
   const char* variant;
-  const char* kernel;  // entry of kernels/gpu/entries.h
+  const char* kernel;  // an UM_ENTRY of kernels/gpu/entries.h or of a folder for one vendor
   DType act;
   bool (*fits)(const Case&, const Limits&);
   LaunchShape (*launch)(const Case&, const Limits&);
   float tolerance;               // largest ||y - reference|| / ||reference|| on equally rounded inputs
   double (*bytes)(const Case&);  // what the op must move
   std::span<const Case> cases;   // the shapes of the test; act is the row's
+  const char* target = nullptr;  // the only target (Limits::target) that has the kernel; null: all have it
 };
 
 std::span<const Row> GpuRows();
+
+// Whether the device has the row's kernel.
+bool HasKernel(const Row& row, const Limits& limits);
 
 // The first row that fits; rows of an op stand best first. Null: nothing fits.
 const Row* PlanRow(const Case& wanted, const Limits& limits);

@@ -2,6 +2,7 @@
 // Every kernel of the portable source, by name. This list is included by one translation unit a target; a row of
 // kernels/table.cc names its entries here.
 #include "kernels/gpu/attention.h"
+#include "kernels/gpu/attention_rows.h"
 #include "kernels/gpu/bench_bodies.h"
 #include "kernels/gpu/linear_flat.h"
 #include "kernels/gpu/linear_plain.h"
@@ -46,6 +47,10 @@ UM_ENTRY(attention_decode_bf16_1, AttentionArgs, (AttentionDecode<bf16, 1>), 128
 UM_ENTRY(attention_decode_bf16_4, AttentionArgs, (AttentionDecode<bf16, 4>), 128, 3)
 UM_ENTRY(attention_decode_f16_1, AttentionArgs, (AttentionDecode<f16, 1>), 128, 1)
 UM_ENTRY(attention_decode_f16_4, AttentionArgs, (AttentionDecode<f16, 4>), 128, 3)
+UM_ENTRY(attention_rows_bf16_64, AttentionArgs, (AttentionOfRows<bf16, 64>), 4 * kLanes, 2)
+UM_ENTRY(attention_rows_bf16_128, AttentionArgs, (AttentionOfRows<bf16, 128>), 4 * kLanes, 2)
+UM_ENTRY(attention_rows_f16_64, AttentionArgs, (AttentionOfRows<f16, 64>), 4 * kLanes, 2)
+UM_ENTRY(attention_rows_f16_128, AttentionArgs, (AttentionOfRows<f16, 128>), 4 * kLanes, 2)
 UM_ENTRY(attention_prefill_f32, AttentionArgs, (AttentionPrefill<float, 8>), 128, 1)
 UM_ENTRY(attention_prefill_bf16, AttentionArgs, (AttentionPrefill<bf16, 8>), 128, 1)
 UM_ENTRY(attention_prefill_f16, AttentionArgs, (AttentionPrefill<f16, 8>), 128, 1)

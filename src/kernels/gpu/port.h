@@ -28,10 +28,15 @@
 // Global memory
 //   Vec16                           16 bytes: As<T>(i) reads element i as type T, Put<T>(i, v) writes it
 //   Load16(p) Load16Once(p) Store16(p, v)   p 16-byte aligned; Once: read once, do not keep in caches
+//   CopyAsync16(Shared<T> to, i, from, take)
+//                                   begins to copy 16 bytes to shared memory, zeros where not `take` (`from` is then
+//                                   not read); CommitCopies() closes a batch; WaitCopies() waits for this thread's
+//                                   copies: a Barrier() after it shows them to the block
 //   AtomicAdd(int* p, int v)        device scope, returns the old value; orders as release and acquire
 // Types
 //   bf16 f16                        storage only; ToFloat(v), FromFloat<T>(f), rounding to nearest even
 // Arithmetic (f32, no fast-math; Exp within 2 ulp, flushes to 0 below -87.3)
+//   Exp2(x) = 2^x within 2 ulp of f32, 0 for -infinity
 //   Exp(x) Rsqrt(x) Max(a, b) Min(a, b) IsFinite(x) Infinity()
 // Matrix: y[16 rows, kTileCols] += w[16 rows, 32 k] * x[kTileCols, 32 k]^T in f32, T = bf16 or f16
 //   kTileRows = 16, kTileK = 32, kTileCols (8 or 16), kTileBytes = 1024
@@ -42,6 +47,15 @@
 //                                   zero and are not read
 //   FragB<T> LoadXShared<T>(Shared<T> x, int base, int stride)   the same from shared memory, all kTileCols columns
 //   FragC                           kFragC floats a lane: v[i] belongs to weight row CRow(i) and batch column CCol(i)
+//   kRowsHeld, RowHeld(i)           a lane's results lie in kRowsHeld rows: v[i] in its row number RowHeld(i)
+//   kRowPeers                       the lanes that hold the same rows are kRowPeers neighbours (a power of two)
+//   FragA<T> LoadRows<T>(x, stride, rows, k_left)   weights' side from row-major global memory: 16 rows x 32 k; what
+//                                   lies beyond `rows` and `k_left` (a multiple of 8) counts as zero and is not read
+//   FragA<T> ToOperand<T>(const FragC (&c)[kTileK / kTileCols], Shared<T> x, int scratch)
+//                                   results of 16 rows x 32 columns, rounded, as operand: the columns become k, in an
+//                                   order that only LoadColumns knows; kOperandScratch bytes of shared memory at
+//                                   element `scratch` belong to the group
+//   FragB<T> LoadColumns<T>(Shared<T> x, int base, int stride)   [32 k][kTileCols] of shared memory, k in that order
 //   Mma<T>(FragC& c, const FragA<T>& a, const FragB<T>& b)
 //   PackedIndex(row, k)             element index inside a packed tile: the target's function of base/tile_order.h
 #pragma once

@@ -16,6 +16,7 @@ namespace unimax::gpu {
 
 using uint16_t = unsigned short;
 using uint32_t = unsigned int;
+using uint64_t = unsigned long long;
 using int64_t = long long;
 
 inline constexpr int kLanes = 32;
@@ -159,11 +160,26 @@ class Shared {
   UM_DEVICE void Set(int i, T v) { data_[i] = v; }
   UM_DEVICE Vec16 Get16(int i) const { return Load16(data_ + i); }
   UM_DEVICE void Set16(int i, const Vec16& v) { Store16(data_ + i, v); }
+  UM_DEVICE uint32_t Address(int i) const { return static_cast<uint32_t>(__cvta_generic_to_shared(data_ + i)); }
 
  private:
   T* data_;
 };
 
+// Copies of 16 bytes that run beside the arithmetic (PTX ISA, cp.async); a source size of 0 writes zeros.
+template <class T>
+UM_DEVICE void CopyAsync16(const Shared<T>& to, int i, const void* from, bool take) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to.Address(i)), "l"(from), "r"(take ? 16 : 0)
+               : "memory");
+}
+UM_DEVICE void CommitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+UM_DEVICE void WaitCopies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+UM_DEVICE float Exp2(float x) {
+  float y;
+  asm("ex2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 UM_DEVICE float Exp(float x) { return expf(x); }
 UM_DEVICE float Rsqrt(float x) { return 1.0f / sqrtf(x); }
 UM_DEVICE bool IsFinite(float x) { return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u; }
@@ -174,6 +190,8 @@ struct FragC {
 };
 UM_DEVICE int CRow(int i) { return Lane() / 4 + 8 * (i / 2); }
 UM_DEVICE int CCol(int i) { return Lane() % 4 * 2 + i % 2; }
+inline constexpr int kRowsHeld = 2, kRowPeers = 4;
+UM_DEVICE constexpr int RowHeld(int i) { return i / 2; }
 
 template <class T>
 struct FragA {
@@ -220,6 +238,42 @@ template <class T>
 UM_DEVICE void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
   Mma16<T>(c, a.part[0], b.k8.w[0], b.k8.w[1]);
   Mma16<T>(c, a.part[1], b.k8.w[2], b.k8.w[3]);
+}
+
+// Two rows' 16 bytes hold the words of both instructions in turn: see MmaTileIndex.
+template <class T>
+UM_DEVICE FragA<T> LoadRows(const T* x, int stride, int rows, int k_left) {
+  const int row = Lane() / 4, k = Lane() % 4 * 8;
+  Vec16 upper = {}, lower = {};
+  if (row < rows && k < k_left) upper = Load16(x + static_cast<int64_t>(row) * stride + k);
+  if (row + 8 < rows && k < k_left) lower = Load16(x + static_cast<int64_t>(row + 8) * stride + k);
+  return {{{{upper.w[0], lower.w[0], upper.w[1], lower.w[1]}}, {{upper.w[2], lower.w[2], upper.w[3], lower.w[3]}}}};
+}
+template <class T>
+UM_DEVICE uint32_t Pair(float low, float high) {
+  return BitCopy<uint16_t>(FromFloat<T>(low)) | static_cast<uint32_t>(BitCopy<uint16_t>(FromFloat<T>(high))) << 16;
+}
+// The results of two column tiles are the first operand of one instruction as they lie (FlashAttention-2).
+inline constexpr int kOperandScratch = 0;
+template <class T>
+UM_DEVICE FragA<T> ToOperand(const FragC (&c)[kTileK / kTileCols], const Shared<T>&, int) {
+  FragA<T> a;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const FragC &left = c[2 * i], &right = c[2 * i + 1];
+    a.part[i] = {{Pair<T>(left.v[0], left.v[1]), Pair<T>(left.v[2], left.v[3]), Pair<T>(right.v[0], right.v[1]),
+                  Pair<T>(right.v[2], right.v[3])}};
+  }
+  return a;
+}
+template <class T>
+UM_DEVICE FragB<T> LoadColumns(const Shared<T>& x, int base, int stride) {
+  FragB<T> b;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(b.k8.w[0]), "=r"(b.k8.w[1]), "=r"(b.k8.w[2]), "=r"(b.k8.w[3])
+               : "r"(x.Address(base + Lane() * stride))
+               : "memory");
+  return b;
 }
 
 }  // namespace unimax::gpu

@@ -182,9 +182,18 @@ inline int AtomicAdd(int* p, int v) {
   return old;
 }
 
+// The copy is done when it returns.
+template <class T>
+void CopyAsync16(Shared<T> to, int i, const void* from, bool take) {
+  to.Set16(i, take ? Load16(from) : Vec16{});
+}
+inline void CommitCopies() {}
+inline void WaitCopies() {}
+
 // ---- Arithmetic ----
 constexpr float Infinity() { return std::numeric_limits<float>::infinity(); }
 inline float Exp(float x) { return x < -87.3f ? 0.0f : std::exp(x); }
+inline float Exp2(float x) { return std::exp2(x); }
 inline float Rsqrt(float x) { return 1.0f / std::sqrt(x); }
 // The number wins over NaN, as in the hardware's instructions.
 inline float Max(float a, float b) { return a > b || b != b ? a : b; }
@@ -204,6 +213,8 @@ inline int XColumn() { return kLanes == 32 ? Lane() / 4 : Lane() % 16; }
 inline int XStart() { return (kLanes == 32 ? Lane() % 4 : Lane() / 16) * 8; }
 inline int CRow(int i) { return kLanes == 32 ? Lane() / 4 + i / 2 * 8 : Lane() / 16 * 4 + i; }
 inline int CCol(int i) { return kLanes == 32 ? Lane() % 4 * 2 + i % 2 : Lane() % 16; }
+inline constexpr int kRowsHeld = kLanes == 32 ? 2 : 4, kRowPeers = kLanes == 32 ? 4 : 16;
+constexpr int RowHeld(int i) { return kLanes == 32 ? i / 2 : i; }
 
 template <class T>
 struct FragA {
@@ -234,6 +245,43 @@ template <class T>
 FragB<T> LoadXShared(Shared<T> x, int base, int stride) {
   return {x.Get16(base + XColumn() * stride + XStart())};
 }
+// The operand's share of a lane from 16 bytes of its row, or of its two rows, whose words lie in turn (MmaTileIndex).
+template <class T>
+FragA<T> RowsOperand(const Vec16& upper, [[maybe_unused]] const Vec16& lower) {
+  if constexpr (kLanes == 32) {
+    return {{{{upper.w[0], lower.w[0], upper.w[1], lower.w[1]}}, {{upper.w[2], lower.w[2], upper.w[3], lower.w[3]}}}};
+  } else {
+    return {{upper}};
+  }
+}
+template <class T>
+FragA<T> LoadRows(const T* x, int stride, int rows, int k_left) {
+  const auto row = [&](int r) {
+    return r < rows && XStart() < k_left ? Load16(x + static_cast<int64_t>(r) * stride + XStart()) : Vec16{};
+  };
+  return RowsOperand<T>(row(XColumn()), kLanes == 32 ? row(XColumn() + 8) : Vec16{});
+}
+inline constexpr int kOperandPitch = kTileK + 8;
+inline constexpr int kOperandScratch = kTileRows * kOperandPitch * 2;
+template <class T>
+FragA<T> ToOperand(const FragC (&c)[kTileK / kTileCols], Shared<T> x, int scratch) {
+  GroupSync();
+  for (int t = 0; t < kTileK / kTileCols; ++t) {
+    for (int i = 0; i < kFragC; ++i) {
+      x.Set(scratch + CRow(i) * kOperandPitch + t * kTileCols + CCol(i), FromFloat<T>(c[t].v[i]));
+    }
+  }
+  GroupSync();
+  const auto row = [&](int r) { return x.Get16(scratch + r * kOperandPitch + XStart()); };
+  return RowsOperand<T>(row(XColumn()), kLanes == 32 ? row(XColumn() + 8) : Vec16{});
+}
+template <class T>
+FragB<T> LoadColumns(Shared<T> x, int base, int stride) {
+  FragB<T> b;
+  for (int e = 0; e < 8; ++e) b.v.template Put<T>(e, x.Get(base + (XStart() + e) * stride + XColumn()));
+  return b;
+}
+
 template <class T>
 void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
   static_assert(std::same_as<T, bf16> || std::same_as<T, f16>);

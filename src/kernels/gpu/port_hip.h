@@ -159,6 +159,15 @@ class Shared {
   SharedPointer<T> data_;
 };
 
+// No instruction copies past the registers on all targets: the copy is done when it returns.
+template <class T>
+UM_DEVICE void CopyAsync16(Shared<T>& to, int i, const void* from, bool take) {
+  to.Set16(i, take ? Load16(from) : Vec16{});
+}
+UM_DEVICE void CommitCopies() {}
+UM_DEVICE void WaitCopies() {}
+
+UM_DEVICE float Exp2(float x) { return __builtin_amdgcn_exp2f(x); }
 // exp(x) = 2^n * 2^r with n = round(x / ln 2): the remainder is taken in two parts, since x / ln 2 itself rounded would
 // be wrong by up to |x| / 2 units of the last place. v_exp_f32 is good to 1 ulp.
 UM_DEVICE float Exp(float x) {
@@ -177,114 +186,6 @@ UM_DEVICE float Rsqrt(float x) {
 }
 UM_DEVICE bool IsFinite(float x) { return (BitCopy<uint32_t>(x) & 0x7f800000u) != 0x7f800000u; }
 
-// ---- Matrix: two instructions of 16 k a tile ----
-// A lane loads kWords words of 16 bytes of its row or column, at TileWord (bytes) of a tile or WordK (elements) of x.
-#if UM_HIP_MFMA
-inline constexpr int kWords = 1, kFragC = 4;
-UM_DEVICE constexpr int PackedIndex(int row, int k) { return MfmaTileIndex(row, k); }
-UM_DEVICE int TileWord(int) { return Lane() * 16; }
-UM_DEVICE int WordK(int) { return Lane() / 16 * 8; }
-UM_DEVICE int CRow(int i) { return Lane() / 16 * 4 + i; }
-#else
-inline constexpr int kWords = 2, kFragC = 8;
-UM_DEVICE constexpr int PackedIndex(int row, int k) { return WmmaTileIndex(row, k); }
-UM_DEVICE int TileWord(int word) { return word * 512 + Lane() % 16 * 32 + Lane() / 16 * 16; }
-UM_DEVICE int WordK(int word) { return word * 16 + Lane() / 16 * 8; }
-UM_DEVICE int CRow(int i) { return UM_HIP_GFX12 ? Lane() / 16 * 8 + i : 2 * i + Lane() / 16; }
-#endif
-UM_DEVICE int CCol(int) { return Lane() % 16; }
-
-struct Words {
-  Vec16 v[kWords];
-};
-template <class T>
-struct FragA : Words {};
-template <class T>
-struct FragB : Words {};
-struct FragC {
-  float v[kFragC];
-};
-
-template <class T>
-UM_DEVICE FragA<T> LoadTile(const void* tile) {
-  FragA<T> a;
-#pragma unroll
-  for (int i = 0; i < kWords; ++i) a.v[i] = Load16Once(static_cast<const char*>(tile) + TileWord(i));
-  return a;
-}
-template <class T>
-UM_DEVICE FragB<T> LoadX(const T* x, int stride, int columns, int k_left) {
-  FragB<T> b = {};
-#pragma unroll
-  for (int i = 0; i < kWords; ++i) {
-    if (CCol(0) < columns && WordK(i) < k_left) b.v[i] = Load16(x + static_cast<int64_t>(CCol(0)) * stride + WordK(i));
-  }
-  return b;
-}
-template <class T>
-UM_DEVICE FragB<T> LoadXShared(const Shared<T>& x, int base, int stride) {
-  FragB<T> b;
-#pragma unroll
-  for (int i = 0; i < kWords; ++i) b.v[i] = x.Get16(base + CCol(0) * stride + WordK(i));
-  return b;
-}
-
-template <class Element, int kCount>
-using Vector = Element __attribute__((ext_vector_type(kCount)));
-using Sums = Vector<float, kFragC>;
-
-// One instruction on the part `i` of the words.
-#if UM_HIP_MFMA
-template <class Operand>
-UM_DEVICE Operand Part(const Words& words, int i) {
-  return BitCopy<Operand>(Vector<uint32_t, 2>{words.v[0].w[2 * i], words.v[0].w[2 * i + 1]});
-}
-UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
-  using Operand = Vector<short, 4>;
-  return __builtin_amdgcn_mfma_f32_16x16x16bf16_1k(Part<Operand>(a, i), Part<Operand>(b, i), c, 0, 0, 0);
-}
-UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
-  using Operand = Vector<_Float16, 4>;
-  return __builtin_amdgcn_mfma_f32_16x16x16f16(Part<Operand>(a, i), Part<Operand>(b, i), c, 0, 0, 0);
-}
-#elif UM_HIP_GFX12
-UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
-  using Operand = Vector<__bf16, 8>;
-  return __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32_gfx12(BitCopy<Operand>(a.v[i]), BitCopy<Operand>(b.v[i]), c);
-}
-UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
-  using Operand = Vector<_Float16, 8>;
-  return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12(BitCopy<Operand>(a.v[i]), BitCopy<Operand>(b.v[i]), c);
-}
-#else
-// Every lane needs all 16 k, lanes 16..31 the same as 0..15. Fetching the other half from the partner at the last
-// moment keeps tiles that are loaded ahead at half the registers.
-template <class Operand>
-UM_DEVICE Operand Part(const Words& words, int i) {
-  Vector<uint32_t, 8> all;
-#pragma unroll
-  for (int w = 0; w < 4; ++w) {
-    const uint32_t own = words.v[i].w[w];
-    const uint32_t other = __builtin_amdgcn_permlanex16(own, own, 0x76543210u, 0xfedcba98u, false, false);
-    all[w] = Lane() < 16 ? own : other;
-    all[w + 4] = Lane() < 16 ? other : own;
-  }
-  return BitCopy<Operand>(all);
-}
-UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
-  using Operand = Vector<short, 16>;
-  return __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32(Part<Operand>(a, i), Part<Operand>(b, i), c);
-}
-UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
-  using Operand = Vector<_Float16, 16>;
-  return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(Part<Operand>(a, i), Part<Operand>(b, i), c);
-}
-#endif
-
-template <class T>
-UM_DEVICE void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
-  const Sums first = Multiply(T(), a, b, BitCopy<Sums>(c), 0);
-  c = BitCopy<FragC>(Multiply(T(), a, b, first, 1));
-}
-
 }  // namespace unimax::gpu
+
+#include "kernels/gpu/port_hip_matrix.h"

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// The matrix words of the port for AMD GPUs (CDNA: v_mfma, RDNA: v_wmma); the contract is in port.h, the other words in
+// port_hip.h, which includes this.
+#pragma once
+
+namespace unimax::gpu {
+
+// ---- Matrix: two instructions of 16 k a tile ----
+// A lane loads kWords words of 16 bytes of its row or column, at TileWord (bytes) of a tile or WordK (elements) of x.
+#if UM_HIP_MFMA
+inline constexpr int kWords = 1, kFragC = 4;
+UM_DEVICE constexpr int PackedIndex(int row, int k) { return MfmaTileIndex(row, k); }
+UM_DEVICE int TileWord(int) { return Lane() * 16; }
+UM_DEVICE int WordK(int) { return Lane() / 16 * 8; }
+UM_DEVICE int CRow(int i) { return Lane() / 16 * 4 + i; }
+#else
+inline constexpr int kWords = 2, kFragC = 8;
+UM_DEVICE constexpr int PackedIndex(int row, int k) { return WmmaTileIndex(row, k); }
+UM_DEVICE int TileWord(int word) { return word * 512 + Lane() % 16 * 32 + Lane() / 16 * 16; }
+UM_DEVICE int WordK(int word) { return word * 16 + Lane() / 16 * 8; }
+UM_DEVICE int CRow(int i) { return UM_HIP_GFX12 ? Lane() / 16 * 8 + i : 2 * i + Lane() / 16; }
+#endif
+UM_DEVICE int CCol(int) { return Lane() % 16; }
+inline constexpr int kRowsHeld = kFragC, kRowPeers = 16;
+UM_DEVICE constexpr int RowHeld(int i) { return i; }
+
+struct Words {
+  Vec16 v[kWords];
+};
+template <class T>
+struct FragA : Words {};
+template <class T>
+struct FragB : Words {};
+struct FragC {
+  float v[kFragC];
+};
+
+template <class T>
+UM_DEVICE FragA<T> LoadTile(const void* tile) {
+  FragA<T> a;
+#pragma unroll
+  for (int i = 0; i < kWords; ++i) a.v[i] = Load16Once(static_cast<const char*>(tile) + TileWord(i));
+  return a;
+}
+template <class T>
+UM_DEVICE FragB<T> LoadX(const T* x, int stride, int columns, int k_left) {
+  FragB<T> b = {};
+#pragma unroll
+  for (int i = 0; i < kWords; ++i) {
+    if (CCol(0) < columns && WordK(i) < k_left) b.v[i] = Load16(x + static_cast<int64_t>(CCol(0)) * stride + WordK(i));
+  }
+  return b;
+}
+template <class T>
+UM_DEVICE FragB<T> LoadXShared(const Shared<T>& x, int base, int stride) {
+  FragB<T> b;
+#pragma unroll
+  for (int i = 0; i < kWords; ++i) b.v[i] = x.Get16(base + CCol(0) * stride + WordK(i));
+  return b;
+}
+
+template <class Element, int kCount>
+using Vector = Element __attribute__((ext_vector_type(kCount)));
+using Sums = Vector<float, kFragC>;
+
+// One instruction on the part `i` of the words.
+#if UM_HIP_MFMA
+template <class Operand>
+UM_DEVICE Operand Part(const Words& words, int i) {
+  return BitCopy<Operand>(Vector<uint32_t, 2>{words.v[0].w[2 * i], words.v[0].w[2 * i + 1]});
+}
+UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
+  using Operand = Vector<short, 4>;
+  return __builtin_amdgcn_mfma_f32_16x16x16bf16_1k(Part<Operand>(a, i), Part<Operand>(b, i), c, 0, 0, 0);
+}
+UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
+  using Operand = Vector<_Float16, 4>;
+  return __builtin_amdgcn_mfma_f32_16x16x16f16(Part<Operand>(a, i), Part<Operand>(b, i), c, 0, 0, 0);
+}
+#elif UM_HIP_GFX12
+UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
+  using Operand = Vector<__bf16, 8>;
+  return __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32_gfx12(BitCopy<Operand>(a.v[i]), BitCopy<Operand>(b.v[i]), c);
+}
+UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
+  using Operand = Vector<_Float16, 8>;
+  return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12(BitCopy<Operand>(a.v[i]), BitCopy<Operand>(b.v[i]), c);
+}
+#else
+// Every lane needs all 16 k, lanes 16..31 the same as 0..15. Fetching the other half from the partner at the last
+// moment keeps tiles that are loaded ahead at half the registers.
+template <class Operand>
+UM_DEVICE Operand Part(const Words& words, int i) {
+  Vector<uint32_t, 8> all;
+#pragma unroll
+  for (int w = 0; w < 4; ++w) {
+    const uint32_t own = words.v[i].w[w];
+    const uint32_t other = __builtin_amdgcn_permlanex16(own, own, 0x76543210u, 0xfedcba98u, false, false);
+    all[w] = Lane() < 16 ? own : other;
+    all[w + 4] = Lane() < 16 ? other : own;
+  }
+  return BitCopy<Operand>(all);
+}
+UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
+  using Operand = Vector<short, 16>;
+  return __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32(Part<Operand>(a, i), Part<Operand>(b, i), c);
+}
+UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
+  using Operand = Vector<_Float16, 16>;
+  return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(Part<Operand>(a, i), Part<Operand>(b, i), c);
+}
+#endif
+
+template <class T>
+UM_DEVICE void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
+  const Sums first = Multiply(T(), a, b, BitCopy<Sums>(c), 0);
+  c = BitCopy<FragC>(Multiply(T(), a, b, first, 1));
+}
+
+template <class T>
+UM_DEVICE FragA<T> LoadRows(const T* x, int stride, int rows, int k_left) {
+  FragA<T> a = {};
+  const int row = Lane() % 16;
+#pragma unroll
+  for (int i = 0; i < kWords; ++i) {
+    if (row < rows && WordK(i) < k_left) a.v[i] = Load16(x + static_cast<int64_t>(row) * stride + WordK(i));
+  }
+  return a;
+}
+// Results and operands lie across each other here: they change places in shared memory.
+inline constexpr int kOperandPitch = kTileK + 8;  // elements
+inline constexpr int kOperandScratch = kTileRows * kOperandPitch * 2;
+template <class T>
+UM_DEVICE FragA<T> ToOperand(const FragC (&c)[kTileK / kTileCols], Shared<T> x, int scratch) {
+  GroupSync();  // orders the last reads before these writes
+#pragma unroll
+  for (int t = 0; t < kTileK / kTileCols; ++t) {
+#pragma unroll
+    for (int i = 0; i < kFragC; ++i) {
+      x.Set(scratch + CRow(i) * kOperandPitch + t * kTileCols + CCol(i), FromFloat<T>(c[t].v[i]));
+    }
+  }
+  GroupSync();  // orders the writes before the reads
+  FragA<T> a;
+#pragma unroll
+  for (int i = 0; i < kWords; ++i) a.v[i] = x.Get16(scratch + Lane() % 16 * kOperandPitch + WordK(i));
+  return a;
+}
+template <class T>
+UM_DEVICE FragB<T> LoadColumns(const Shared<T>& x, int base, int stride) {
+  FragB<T> b;
+#pragma unroll
+  for (int i = 0; i < kWords; ++i) {
+#pragma unroll
+    for (int e = 0; e < 8; ++e) b.v[i].template Put<T>(e, x.Get(base + (WordK(i) + e) * stride + CCol(0)));
+  }
+  return b;
+}
+
+}  // namespace unimax::gpu

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernels that are written for one architecture: Hopper (sm_90a).
+#include "kernels/nvidia/linear_wgmma.h"
+
+namespace unimax::gpu {
+
+UM_ENTRY(linear_wgmma_bf16, LinearArgs, LinearWgmma<bf16>, 384, 1)
+UM_ENTRY(linear_wgmma_f16, LinearArgs, LinearWgmma<f16>, 384, 1)
+
+}  // namespace unimax::gpu
