@@ -178,22 +178,9 @@ TEST_P(GoldenFolder, MatchesOnEveryExecutor) {
 }
 INSTANTIATE_TEST_SUITE_P(Models, GoldenFolder,
                          testing::Values("llama", "llama3", "llama3_bf16", "llama_linear", "llama_sharded",
-                                         "llama_tied", "llama_yarn"));
-
-// Families whose traits the graph executor does not have yet.
-class GoldenHost : public Golden {};
-TEST_P(GoldenHost, MatchesOnTheHostsExecutors) {
-  const std::string folder = std::string(kData) + "models/" + GetParam();
-  const json golden = ReadJson(folder + "/golden.json");
-  ASSERT_TRUE(golden.is_object()) << folder;
-  for (const Way& way : ExactWays()) {
-    if (way.name == "reference") RunModel(folder, golden["cases"], way, kChunks);
-  }
-}
-INSTANTIATE_TEST_SUITE_P(Models, GoldenHost,
-                         testing::Values("qwen2", "qwen3", "qwen3_f16", "mistral", "opt", "opt_350m_like", "gemma2",
-                                         "gemma3_text", "phi3", "phi3_longrope", "gpt2", "gpt_neox", "falcon", "olmo2",
-                                         "granite", "glm4"));
+                                         "llama_tied", "llama_yarn", "qwen2", "qwen3", "qwen3_f16", "mistral", "opt",
+                                         "opt_350m_like", "gemma2", "gemma3_text", "phi3", "phi3_longrope", "gpt2",
+                                         "gpt_neox", "falcon", "olmo2", "granite", "glm4"));
 
 class GoldenGguf : public Golden {};
 TEST_P(GoldenGguf, MatchesOnEveryExecutor) {

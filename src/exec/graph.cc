@@ -253,6 +253,9 @@ Case GraphExecutor::CaseOf(const Op& op, const StepShape& shape) const {
     if (out.storage == Storage::kWide) c.flags |= kNormWideOut;
   }
   if (op.kind == OpKind::kRopeAndStore) c.rotary = RotaryOf(op);
+  if (op.kind == OpKind::kActMul && program_.values[static_cast<size_t>(op.in)].storage == Storage::kWide) {
+    c.flags |= kActWideIn;
+  }
   c.window = op.window;
   c.bare = op.kind == OpKind::kActMul ? op.in2 < 0 : op.bias < 0;
   if (op.kind == OpKind::kSample) c.n = program_.vocab;
@@ -332,7 +335,7 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
                                          op.cap,
                                          op.window});
     case OpKind::kActMul:
-      return MakeLaunch(c, ActMulArgs{At(op.in), At(op.in2), At(op.out), c.m, c.n, Stride(op.in), op.act});
+      return MakeLaunch(c, ActMulArgs{At(op.in), At(op.in2), At(op.out), c.m, c.n, Stride(op.in), op.act, c.flags});
     case OpKind::kAdd:
       return MakeLaunch(c, AddArgs{As<float>(op.in), At(op.in2), As<float>(op.out), c.m, c.n, op.scale});
     case OpKind::kSelect:

@@ -102,7 +102,9 @@ struct ActMulArgs {
   void* y;           // T [M, cols], contiguous
   int m, cols, stride;
   Activation act = Activation::kSilu;
+  int flags = 0;  // kActWideIn
 };
+inline constexpr int kActWideIn = 1;  // gate is f32 and up is null
 
 struct AddArgs {
   const float* a;  // [M, cols]

@@ -434,7 +434,8 @@ Result<CheckResult> Checker::Attention() {
 
 Result<CheckResult> Checker::ActMul() {
   const int stride = 2 * case_.n;
-  UM_ASSIGN_OR_RETURN(Tensor x, Random(row_.act, int64_t{case_.m} * stride, 2.0f));
+  const DType in = case_.flags & kActWideIn ? DType::kF32 : row_.act;
+  UM_ASSIGN_OR_RETURN(Tensor x, Random(in, int64_t{case_.m} * stride, 2.0f));
   UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(row_.act, int64_t{case_.m} * case_.n));
   std::byte* up = x.device.data() + int64_t{case_.n} * Info(row_.act).block_bytes;
   UM_RETURN_IF_ERROR(Launch(

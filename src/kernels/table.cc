@@ -136,7 +136,9 @@ double NormBytes(const Case& c) {
   const double in = c.flags & kNormNarrowIn ? Element(c) : 4, out = c.flags & kNormWideOut ? 4 : Element(c);
   return Cells(c) * c.groups * (in + out) + 4.0 * c.n * (c.bare || !(c.flags & kNormLayer) ? 1 : 2);
 }
-double ActMulBytes(const Case& c) { return Cells(c) * Element(c) * (c.bare ? 2 : 3); }
+double ActMulBytes(const Case& c) {
+  return Cells(c) * ((c.flags & kActWideIn ? 4 : Element(c)) + Element(c) * (c.bare ? 1 : 2));
+}
 double AddBytes(const Case& c) { return Cells(c) * (8 + Element(c)); }
 double SelectBytes(const Case& c) { return Cells(c) * 8; }
 double SampleBytes(const Case& c) { return Cells(c) * 4; }
@@ -184,7 +186,9 @@ constexpr Case kActCases[] = {{.m = 1, .n = 64, .activation = kSilu},
                               {.m = 2, .n = 1030, .bare = true, .activation = kGeluTanh},
                               {.m = 2, .n = 100, .activation = kRelu},
                               {.m = 1, .n = 333, .bare = true, .activation = kRelu},
-                              {.m = 2, .n = 40, .activation = Activation::kNone}};
+                              {.m = 2, .n = 40, .activation = Activation::kNone},
+                              {.m = 3, .n = 1025, .flags = kActWideIn, .bare = true},
+                              {.m = 2, .n = 48, .flags = kActWideIn, .bare = true, .activation = kGelu}};
 constexpr Case kPickCases[] = {{.m = 1, .n = 384}, {.m = 5, .n = 49152}, {.m = 2, .n = 1001}, {.m = 1, .n = 1}};
 constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
                                  {.m = 2, .n = 48, .k = 40},

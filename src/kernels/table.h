@@ -18,7 +18,7 @@ struct Case {
   DType act = DType::kF32;        // T: f32, bf16 or f16; weights are plain f32 or packed tiles of T
   int m = 1;                      // rows
   int n = 0, k = 0;               // Linear: outputs, inputs; row-wise ops: n = columns
-  int flags = 0;                  // Linear: kLinearWide, kLinearActMul; Norm: kNormLayer, ...
+  int flags = 0;                  // Linear: kLinearWide, kLinearActMul; Norm: kNormLayer, ...; ActMul: kActWideIn
   AttentionShape attention = {};  // Attention, RopeAndStore
   bool decode = false;            // Attention: every row is the newest of its own sequence
   int tokens = 0;                 // Attention: bound on the cached tokens of a row

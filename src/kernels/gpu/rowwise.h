@@ -93,8 +93,10 @@ UM_DEVICE void ActMul(const ActMulArgs& a) {
   LetNextStart();
   const int64_t row = BlockX();
   for (int c = BlockY() * BlockThreads() + Thread(); c < a.cols; c += GridY() * BlockThreads()) {
-    float gate[1] = {ToFloat(static_cast<const T*>(a.gate)[row * a.stride + c])};
-    const float up = a.up != nullptr ? ToFloat(static_cast<const T*>(a.up)[row * a.stride + c]) : 1.0f;
+    const int64_t at = row * a.stride + c;
+    const bool wide = a.flags & kActWideIn;
+    float gate[1] = {wide ? static_cast<const float*>(a.gate)[at] : ToFloat(static_cast<const T*>(a.gate)[at])};
+    const float up = a.up != nullptr ? ToFloat(static_cast<const T*>(a.up)[at]) : 1.0f;
     Activate(a.act, gate);
     static_cast<T*>(a.y)[row * a.cols + c] = FromFloat<T>(gate[0] * up);
   }
