@@ -27,7 +27,7 @@ bool Many(const Case& c, const Limits&) {
 // Four groups with three tiles each, as kernels/gpu/attention_split.h lays them out.
 int SplitShared(int dims) { return 4 * (3 * 32 * 2 * (dims + 8) * 2 + 16 * 40 * 2); }
 template <int kDims>
-bool SplitFits(const Case& c, const Limits& l) {
+bool Few(const Case& c, const Limits& l) {
   return c.decode && c.attention.heads != c.attention.kv_heads && c.attention.head_dim <= kDims &&
          c.attention.head_dim % 8 == 0 && SplitShared(128) <= l.shared_bytes_per_block;
 }
@@ -109,7 +109,7 @@ LaunchShape Prefill(const Case& c, const Limits&) {
 }
 
 template <int kDims>
-LaunchShape BySplits(const Case& c, const Limits& l) {
+LaunchShape Split(const Case& c, const Limits& l) {
   return {.grid_x = AttentionSplits(c, l),
           .grid_y = c.attention.kv_heads * CeilDiv(c.attention.heads / c.attention.kv_heads, 16),
           .grid_z = c.m,
@@ -290,15 +290,15 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f32_4",  f32,  Grouped, Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  HeadFits,Prefill, 5e-6f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "split64", "attention_split_bf16_64", bf16, SplitFits<64>, BySplits<64>, 3e-3f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "split128","attention_split_bf16_128",bf16, SplitFits<128>,BySplits<128>,3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "split64", "attention_split_bf16_64", bf16, Few<64>, Split<64>, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "split128","attention_split_bf16_128",bf16, Few<128>,Split<128>,3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_bf16_4", bf16, Grouped, Decode,  3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "rows64", "attention_rows_bf16_64", bf16, Many<64>, ByRows<64>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "rows128","attention_rows_bf16_128", bf16, Many<128>, ByRows<128>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, HeadFits,Prefill, 3e-3f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "split64", "attention_split_f16_64", f16, SplitFits<64>, BySplits<64>, 4e-4f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "split128","attention_split_f16_128",f16, SplitFits<128>,BySplits<128>,4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "split64", "attention_split_f16_64", f16, Few<64>, Split<64>, 4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "split128","attention_split_f16_128",f16, Few<128>,Split<128>,4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f16_4",  f16,  Grouped, Decode,  4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "rows64", "attention_rows_f16_64", f16, Many<64>, ByRows<64>, 4e-4f, KvBytes, kHeadCases},
@@ -330,7 +330,7 @@ int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv
 int AttentionSplits(const Case& c, const Limits& limits) {
   if (!c.decode) return 1;
   const AttentionShape& a = c.attention;
-  if (c.act != DType::kF32 && SplitFits<128>(c, limits)) {  // one block fills a multiprocessor: no second wave
+  if (c.act != DType::kF32 && Few<128>(c, limits)) {  // one block fills a multiprocessor: no second wave
     constexpr int kTokensPerBlock = 64;
     const int blocks = c.m * a.kv_heads * CeilDiv(a.heads / a.kv_heads, 16);
     return std::clamp(std::min(limits.multiprocessors / blocks, CeilDiv(Seen(c, 1), kTokensPerBlock)), 1, kMostSplits);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention_split: decode attention over pages on the matrix units: all query heads of a KV head together, the tokens of
-//            a row split over blocks and groups.
+// attention_split: decode attention over pages on the matrix units: all query heads of a KV head together, the tokens
+//            of a row split over blocks and groups.
 // Who calls: op Attention of decode steps, in 16-bit types, on devices with at least 200 KB of shared memory a block.
 // Work:      the 16 rows of the matrix instruction are query heads of one KV head. A group takes tiles of 32 keys in
 //            turn and has two of them on their way; groups, then splits, merge in order.
