@@ -438,8 +438,8 @@ Result<CheckResult> Checker::ActMul() {
   UM_ASSIGN_OR_RETURN(Tensor x, Random(in, int64_t{case_.m} * stride, 2.0f));
   UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(row_.act, int64_t{case_.m} * case_.n));
   std::byte* up = x.device.data() + int64_t{case_.n} * Info(row_.act).block_bytes;
-  UM_RETURN_IF_ERROR(Launch(
-      ActMulArgs{x.device.data(), case_.bare ? nullptr : up, y.data(), case_.m, case_.n, stride, case_.activation}));
+  UM_RETURN_IF_ERROR(Launch(ActMulArgs{x.device.data(), case_.bare ? nullptr : up, y.data(), case_.m, case_.n, stride,
+                                       case_.activation, case_.flags}));
   std::vector<double> reference(static_cast<size_t>(case_.m) * static_cast<size_t>(case_.n));
   for (int t = 0; t < case_.m; ++t) {
     const double* gate = x.exact.data() + int64_t{t} * stride;
