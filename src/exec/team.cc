@@ -30,7 +30,9 @@ class TeamExecutor : public Executor {
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override {
-    return {weights_.bytes(), kv_.bytes(), workspace_.bytes() + cos_sin_.size() * sizeof(float)};
+    uint64_t angles = 0;
+    for (const auto& table : cos_sin_) angles += table.size() * sizeof(float);
+    return {weights_.bytes(), kv_.bytes(), workspace_.bytes() + angles};
   }
   std::string Describe() const override {
     return fmt::format("team, {}, {} threads, {} weights, {} KV", IsaName(kernels_.isa), team_.threads(),
@@ -52,6 +54,8 @@ class TeamExecutor : public Executor {
   float* At(int value) const {
     return value < 0 ? nullptr : buffers_[static_cast<size_t>(plan_.buffer_of[value])] + program_.values[value].offset;
   }
+  // The norm of `rows` rows from `first` on; y is null: its own output.
+  NormArgs NormOf(const Op& op, int first, int rows, float* y) const;
   const float* VectorAt(int weight) const { return weight < 0 ? nullptr : weights_[weight].vector.data(); }
   std::byte* KvAt(int layer, bool values) const {
     return kv_base_ + (values ? static_cast<uint64_t>(program_.layers) * key_bytes_ : 0) +
@@ -61,6 +65,7 @@ class TeamExecutor : public Executor {
   // One thread's part of a stage.
   void RunStage(const Stage& stage, const Step& step, int thread, int threads);
   void RunEmbed(const Op& op, const Step& step, int thread, int threads);
+  void RunAddPosition(const Op& op, const Step& step, int thread, int threads);
   void RunLinear(const Stage& stage, int thread, int threads);
   void RunRopeAndStore(const Op& op, const Step& step, int thread, int threads);
   void RunAttention(const Op& op, const Step& step, int thread, int threads);
@@ -86,10 +91,11 @@ class TeamExecutor : public Executor {
   std::vector<std::byte*> own_quant_;  // thread -> one quantised row
   float* partial_ = nullptr;           // of AttentionArgs
   int partial_rows_ = 0;
-  std::vector<float> cos_sin_;
-  std::vector<BestLogit> best_;  // [max_outputs, threads]
+  std::vector<std::vector<float>> cos_sin_;  // of each rope
+  std::vector<BestLogit> best_;              // [max_outputs, threads]
   std::vector<int> ids_;
   size_t sampled_ = 0;
+  int learned_positions_ = 0;  // rows of the position table that positions may name; 0: there is none
   int tokens_ = 0, outputs_ = 0, splits_ = 1;
 };
 
@@ -98,6 +104,9 @@ Status TeamExecutor::Load(const WeightSource& source) {
   if (a.head_dim > kWidestHead) return BadModel("heads of {} are wider than {}", a.head_dim, kWidestHead);
   UM_ASSIGN_OR_RETURN(weights_, TeamWeights::Load(program_, source, kernels_, team_, plain_));
   kv_form_ = plain_ || weights_.all_f32() ? KvForm::kF32 : KvForm::kF16;
+  for (const Op& op : program_.ops) {
+    if (op.kind == OpKind::kAddPosition) learned_positions_ = program_.weights[op.weight].rows - op.first;
+  }
   plan_ = PlanBuffers(program_, program_.ops.empty() ? -1 : program_.ops.back().out);
   stages_ = PlanStages(program_, plan_, [&](int w) { return weights_[w].packed; });
   return Allocate();
@@ -147,7 +156,7 @@ Status TeamExecutor::Allocate() {
     own_quant_.push_back(workspace_.Next(quantized_row));
   }
   const int positions = options_.max_pages * options_.page_tokens;
-  cos_sin_ = CosSinTable(program_.ropes[0].inv_freq, program_.ropes[0].magnitude, positions);
+  for (const Rope& rope : program_.ropes) cos_sin_.push_back(CosSinTable(rope, positions));
   best_.resize(static_cast<size_t>(options_.max_outputs) * threads);
   ids_.resize(static_cast<size_t>(options_.max_outputs));
   return {};
@@ -162,6 +171,9 @@ Status TeamExecutor::Check(const Step& step) const {
     return Internal("a step has {} ids, {} positions and {} sequences", tokens, step.positions.size(),
                     step.sequences.size());
   }
+  if (!step.rope_rows.empty() && step.rope_rows.size() != tokens) {
+    return Internal("a step has {} ids and {} rows of the rotary table", tokens, step.rope_rows.size());
+  }
   const int sequences = options_.max_pages > 0 ? static_cast<int>(step.page_table.size()) / options_.max_pages : 0;
   for (size_t t = 0; t < tokens; ++t) {
     const int position = step.positions[t], sequence = step.sequences[t];
@@ -171,6 +183,15 @@ Status TeamExecutor::Check(const Step& step) const {
     if (sequence < 0 || sequence >= sequences || position < 0 ||
         position / options_.page_tokens >= options_.max_pages) {
       return Internal("token {} of a step has sequence {}, position {}", t, sequence, position);
+    }
+    // A row may be of the second set: RopeRow.
+    const int context = options_.max_pages * options_.page_tokens;
+    const int row = step.rope_rows.empty() ? position : step.rope_rows[t];
+    if (row != position && row != position + context) {
+      return Internal("token {} of a step has position {}, rotary row {}", t, position, row);
+    }
+    if (learned_positions_ > 0 && position >= learned_positions_) {
+      return Internal("token {} of a step has position {} of {}", t, position, learned_positions_);
     }
     // Rows of a sequence are in order, so the pages up to the last of them are all that is read.
     const bool last = t + 1 == tokens || step.sequences[t + 1] != sequence;
@@ -218,10 +239,9 @@ void TeamExecutor::RunStage(const Stage& stage, const Step& step, int thread, in
     case OpKind::kEmbed:
       return RunEmbed(op, step, thread, threads);
     case OpKind::kAddPosition:
-      return;
+      return RunAddPosition(op, step, thread, threads);
     case OpKind::kNorm:
-      return kernels_.norm({At(op.in), VectorAt(op.weight), At(op.out), RowsOf(op.out), Stride(op.in), op.eps}, thread,
-                           threads);
+      return kernels_.norm(NormOf(op, 0, RowsOf(op.out), nullptr), thread, threads);
     case OpKind::kLinear:
       return RunLinear(stage, thread, threads);
     case OpKind::kRopeAndStore:
@@ -231,7 +251,8 @@ void TeamExecutor::RunStage(const Stage& stage, const Step& step, int thread, in
     case OpKind::kActMul:
       return RunActMul(stage, thread, threads);
     case OpKind::kAdd:
-      return kernels_.add({At(op.in), At(op.in2), At(op.out), RowsOf(op.out), Stride(op.in)}, thread, threads);
+      return kernels_.add({At(op.in), At(op.in2), At(op.out), RowsOf(op.out), Stride(op.in), op.scale}, thread,
+                          threads);
     case OpKind::kSelect: {
       const int cols = Stride(op.in);
       for (int o = outputs_ * thread / threads; o < outputs_ * (thread + 1) / threads; ++o) {
@@ -248,9 +269,37 @@ void TeamExecutor::RunStage(const Stage& stage, const Step& step, int thread, in
 void TeamExecutor::RunEmbed(const Op& op, const Step& step, int thread, int threads) {
   const SourceTensor& table = weights_[op.weight].table;
   for (int t = tokens_ * thread / threads; t < tokens_ * (thread + 1) / threads; ++t) {
-    Dequantize(table.type, table.Row(step.ids[static_cast<size_t>(t)]), static_cast<uint64_t>(table.cols),
-               At(op.out) + static_cast<int64_t>(t) * table.cols);
+    float* y = At(op.out) + static_cast<int64_t>(t) * table.cols;
+    Dequantize(table.type, table.Row(step.ids[static_cast<size_t>(t)]), static_cast<uint64_t>(table.cols), y);
+    for (int c = 0; c < table.cols && op.scale != 1.0f; ++c) y[c] *= op.scale;
   }
+}
+
+void TeamExecutor::RunAddPosition(const Op& op, const Step& step, int thread, int threads) {
+  const int cols = program_.weights[op.weight].cols;
+  for (int t = tokens_ * thread / threads; t < tokens_ * (thread + 1) / threads; ++t) {
+    const int64_t at = static_cast<int64_t>(t) * cols;
+    const float* row = VectorAt(op.weight) + static_cast<int64_t>(step.positions[t] + op.first) * cols;
+    kernels_.add({At(op.in) + at, row, At(op.out) + at, 1, cols}, 0, 1);
+  }
+}
+
+NormArgs TeamExecutor::NormOf(const Op& op, int first, int rows, float* y) const {
+  const int cols = program_.weights[op.weight].cols;
+  NormArgs args = {};
+  args.x_stride = Stride(op.in);
+  args.y_stride = y != nullptr ? cols : Stride(op.out);
+  args.x = At(op.in) + static_cast<int64_t>(first) * args.x_stride;
+  args.weight = VectorAt(op.weight);
+  args.y = y != nullptr ? y : At(op.out) + static_cast<int64_t>(first) * args.y_stride;
+  args.m = rows;
+  args.cols = cols;
+  args.eps = op.eps;
+  args.bias = VectorAt(op.bias);
+  args.groups = program_.values[op.in].cols / cols;
+  args.offset = op.offset;
+  args.flags = op.norm == NormKind::kLayer ? kNormLayer : 0;
+  return args;
 }
 
 void TeamExecutor::RunLinear(const Stage& stage, int thread, int threads) {
@@ -268,9 +317,7 @@ void TeamExecutor::RunLinear(const Stage& stage, int thread, int threads) {
   const int count = own ? 1 : rows * (thread + 1) / threads - first;
   if (stage.has_norm) {
     float* y = own ? own_norm_[static_cast<size_t>(thread)] : At(op.in) + static_cast<int64_t>(first) * cols;
-    kernels_.norm({At(stage.norm.in) + static_cast<int64_t>(first) * cols, VectorAt(stage.norm.weight), y, count, cols,
-                   stage.norm.eps},
-                  0, 1);
+    kernels_.norm(NormOf(stage.norm, first, count, y), 0, 1);
     if (own) x = y;
     if (own) stride = cols;
   }
@@ -296,7 +343,10 @@ void TeamExecutor::RunLinear(const Stage& stage, int thread, int threads) {
                              .n = s.rows,
                              .k = cols,
                              .x_stride = stride,
-                             .y_stride = y_stride};
+                             .y_stride = y_stride,
+                             .act = op.act,
+                             .scale = op.scale,
+                             .cap = op.cap};
     kernels_.linear[static_cast<int>(s.form)](args, thread, threads);
   }
 }
@@ -309,9 +359,14 @@ void TeamExecutor::RunRopeAndStore(const Op& op, const Step& step, int thread, i
   args.v = At(op.in3);
   args.k_cache = KvAt(op.layer, false);
   args.v_cache = KvAt(op.layer, true);
-  args.cos_sin = cos_sin_.data();
   args.rope_rows = step.positions.data();
-  args.rotary = a.head_dim;
+  if (op.rope >= 0) {
+    const Rope& rope = program_.ropes[static_cast<size_t>(op.rope)];
+    args.cos_sin = cos_sin_[static_cast<size_t>(op.rope)].data();
+    if (!step.rope_rows.empty() && !rope.long_inv_freq.empty()) args.rope_rows = step.rope_rows.data();
+    args.rotary = 2 * static_cast<int>(rope.inv_freq.size());
+    args.interleaved = rope.interleaved ? 1 : 0;
+  }
   args.positions = step.positions.data();
   args.sequences = step.sequences.data();
   args.page_table = step.page_table.data();
@@ -322,7 +377,6 @@ void TeamExecutor::RunRopeAndStore(const Op& op, const Step& step, int thread, i
   args.stride = Stride(op.in);
   args.page_tokens = options_.page_tokens;
   args.max_pages = options_.max_pages;
-  args.interleaved = program_.ropes[0].interleaved ? 1 : 0;
   kernels_.rope_store[static_cast<int>(kv_form_)](args, thread, threads);
 }
 
@@ -346,6 +400,8 @@ void TeamExecutor::RunAttention(const Op& op, const Step& step, int thread, int 
   args.max_pages = options_.max_pages;
   args.splits = splits_;
   args.scale = a.scale;
+  args.cap = op.cap;
+  args.window = op.window;
   kernels_.attention[static_cast<int>(kv_form_)](args, thread, threads);
   if (splits_ > 1) {
     team_.Barrier();  // combine reads the parts of all threads
@@ -356,7 +412,7 @@ void TeamExecutor::RunAttention(const Op& op, const Step& step, int thread, int 
 void TeamExecutor::RunActMul(const Stage& stage, int thread, int threads) {
   const Op& op = stage.op;
   const int rows = RowsOf(op.out), cols = program_.values[op.out].cols;
-  kernels_.act_mul({At(op.in), At(op.in2), At(op.out), rows, cols, Stride(op.in)}, thread, threads);
+  kernels_.act_mul({At(op.in), At(op.in2), At(op.out), rows, cols, Stride(op.in), op.act}, thread, threads);
   // Both cut the rows into the same pieces of 32 columns: a thread quantises what it has just written.
   if (stage.quantize_output) kernels_.quantize({At(op.out), quantized_, rows, cols, cols}, thread, threads);
 }

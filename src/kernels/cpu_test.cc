@@ -2,10 +2,12 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
+#include "kernels/reference.h"
 #include "kernels/table_cpu.h"
 
 namespace unimax {
@@ -67,6 +69,30 @@ TEST_P(CpuTable, ANumberThatIsNotFiniteReachesTheOutput) {
     kernels.linear[form]({quantized.data(), weights.data(), nullptr, nullptr, y.data(), 1, 16, 64, 64, 16}, 0, 1);
     EXPECT_TRUE(std::isnan(y[0])) << bad;
   }
+}
+
+// The errors that cpu/activate.h states.
+TEST_P(CpuTable, ActivationsKeepTheirStatedError) {
+  const CpuKernels& kernels = KernelsFor(GetParam());
+  constexpr int kCount = 1 << 16;
+  std::vector<float> x(kCount), y(kCount);
+  for (int i = 0; i < kCount; ++i) x[static_cast<size_t>(i)] = -30.0f + 60.0f * static_cast<float>(i) / kCount;
+  const auto worst = [&](auto&& reference) {
+    double error = 0;
+    for (size_t i = 0; i < x.size(); ++i) error = std::max(error, std::fabs(y[i] - reference(double{x[i]})));
+    return error;
+  };
+  for (Activation act : {Activation::kGelu, Activation::kGeluTanh}) {
+    kernels.act_mul({x.data(), nullptr, y.data(), 1, kCount, kCount, act}, 0, 1);
+    const double error = worst([&](double v) { return RefAct(act, v); });
+    fmt::print("{} {}: largest error {:.1e}\n", IsaName(GetParam()), ActivationName(act), error);
+    EXPECT_LE(error, 5e-7);
+  }
+  const float one = 1.0f;
+  LinearArgs args = {&one, x.data(), nullptr, nullptr, y.data(), 1, kCount, 1, 1, kCount};
+  args.cap = 1.0f;
+  kernels.linear[static_cast<int>(WeightForm::kF32)](args, 0, 1);
+  EXPECT_LE(worst([](double v) { return RefCap(v, 1.0); }), 2e-7);
 }
 
 INSTANTIATE_TEST_SUITE_P(Isas, CpuTable, testing::ValuesIn(kIsas),

@@ -146,7 +146,10 @@ CpuCheck CheckLinear(const CpuKernels& kernels, const CpuRow& row, const CpuCase
                            .n = c.n,
                            .k = c.k,
                            .x_stride = c.k,
-                           .y_stride = c.n};
+                           .y_stride = c.n,
+                           .act = c.act,
+                           .scale = c.scale,
+                           .cap = c.cap};
   CpuCheck check;
   check.microseconds = Timed([&](int t) { kernels.linear[static_cast<int>(row.form)](args, t, kThreads); });
 
@@ -154,7 +157,7 @@ CpuCheck CheckLinear(const CpuKernels& kernels, const CpuRow& row, const CpuCase
     std::vector<double> wanted(outputs);
     const std::vector<double> b = Wide(bias), r = Wide(residual);
     RefLinear(input.data(), Wide(weights).data(), c.epilogue ? b.data() : nullptr, c.epilogue ? r.data() : nullptr,
-              wanted.data(), c.m, c.n, c.k);
+              wanted.data(), c.m, c.n, c.k, {c.act, static_cast<double>(c.scale), static_cast<double>(c.cap)});
     return wanted;
   };
   if (IsPacked(row.form)) check.rough = Error(y, reference(Wide(x)), &check.norm);
@@ -164,14 +167,28 @@ CpuCheck CheckLinear(const CpuKernels& kernels, const CpuRow& row, const CpuCase
 
 CpuCheck CheckNorm(const CpuKernels& kernels, const CpuRow&, const CpuCase& c, uint64_t seed) {
   Draw draw(seed);
-  const auto count = static_cast<size_t>(c.m) * static_cast<size_t>(c.k);
-  const std::vector<float> x = Random(draw, count, 3.0f), weight = Random(draw, static_cast<size_t>(c.k));
-  std::vector<float> y = Poisoned(count);
-  std::vector<double> wanted(count);
-  const NormArgs args = {x.data(), weight.data(), y.data(), c.m, c.k, 1e-5f};
+  // Heads lie beside others in a wider row, as q and k do; a row that is one head stands alone.
+  const int row = c.groups * c.k, stride = c.groups > 1 ? row + 8 : row;
+  std::vector<float> x = Random(draw, static_cast<size_t>(c.m) * static_cast<size_t>(stride), 3.0f);
+  const std::vector<float> weight = Random(draw, static_cast<size_t>(c.k)), bias = Random(draw, weight.size());
+  for (float& v : x) v += c.layer ? 2.0f : 0.0f;
+  std::vector<double> dense, wanted(static_cast<size_t>(c.m) * static_cast<size_t>(row));
+  for (int t = 0; t < c.m; ++t) {
+    dense.insert(dense.end(), x.begin() + int64_t{t} * stride, x.begin() + int64_t{t} * stride + row);
+  }
+  std::vector<float> y = Poisoned(wanted.size());
+  NormArgs args = {x.data(), weight.data(), y.data(), c.m, c.k, 1e-5f};
+  args.bias = c.epilogue ? bias.data() : nullptr;
+  args.groups = c.groups;
+  args.x_stride = stride;
+  args.offset = c.offset;
+  args.flags = c.layer ? kNormLayer : 0;
   CpuCheck check;
   check.microseconds = Timed([&](int t) { kernels.norm(args, t, kThreads); });
-  RefNorm(Wide(x).data(), Wide(weight).data(), wanted.data(), c.m, c.k, static_cast<double>(1e-5f));
+  const std::vector<double> wide_bias = Wide(bias);
+  RefNorm(dense.data(), Wide(weight).data(), wanted.data(), c.m * c.groups, c.k, static_cast<double>(1e-5f),
+          {c.layer ? NormKind::kLayer : NormKind::kRms, static_cast<double>(c.offset),
+           c.epilogue ? wide_bias.data() : nullptr});
   check.error = Error(y, wanted, &check.norm);
   return check;
 }
@@ -190,10 +207,11 @@ CpuCheck CheckActMul(const CpuKernels& kernels, const CpuRow&, const CpuCase& c,
   }
   std::vector<float> y = Poisoned(count);
   std::vector<double> wanted(count);
-  const ActMulArgs args = {both.data(), both.data() + c.k, y.data(), c.m, c.k, stride};
+  const Activation act = c.act == Activation::kNone && !c.one_input ? Activation::kSilu : c.act;
+  const ActMulArgs args = {both.data(), c.one_input ? nullptr : both.data() + c.k, y.data(), c.m, c.k, stride, act};
   CpuCheck check;
   check.microseconds = Timed([&](int t) { kernels.act_mul(args, t, kThreads); });
-  RefActMul(gate.data(), up.data(), wanted.data(), static_cast<int64_t>(count));
+  RefActMul(gate.data(), c.one_input ? nullptr : up.data(), wanted.data(), static_cast<int64_t>(count), act);
   check.error = Error(y, wanted, &check.norm);
   return check;
 }
@@ -205,8 +223,10 @@ CpuCheck CheckAdd(const CpuKernels& kernels, const CpuRow&, const CpuCase& c, ui
   std::vector<float> y = Poisoned(count);
   std::vector<double> wanted(count);
   CpuCheck check;
-  check.microseconds = Timed([&](int t) { kernels.add({a.data(), b.data(), y.data(), c.m, c.k}, t, kThreads); });
-  RefAdd(Wide(a).data(), Wide(b).data(), wanted.data(), static_cast<int64_t>(count));
+  check.microseconds = Timed([&](int t) {
+    kernels.add({a.data(), b.data(), y.data(), c.m, c.k, c.scale}, t, kThreads);
+  });
+  RefAdd(Wide(a).data(), Wide(b).data(), wanted.data(), static_cast<int64_t>(count), static_cast<double>(c.scale));
   check.error = Error(y, wanted, &check.norm);
   return check;
 }
@@ -264,10 +284,11 @@ Cached Fill(const CpuKernels& kernels, const CpuRow& row, const CpuCase& c, uint
     for (int i = 0; i < kv_cols; ++i) s.v.push_back(Kept(static_cast<double>(r[q_cols + kv_cols + i]), row.kv));
   }
   std::vector<double> inv_freq;
-  for (int i = 0; i < c.head_dim / 2; ++i) inv_freq.push_back(std::pow(10000.0, -2.0 * i / c.head_dim));
+  const int rotary = c.rotary < 0 ? c.head_dim : c.rotary;
+  for (int i = 0; i < rotary / 2; ++i) inv_freq.push_back(std::pow(10000.0, -2.0 * i / rotary));
   const std::vector<float> cos_sin = CosSinTable(inv_freq, 1.0, rows);
-  RefRope(s.q.data(), s.positions.data(), inv_freq.data(), 1.0, c.interleaved, rows, c.heads, c.head_dim);
-  RefRope(s.k.data(), s.positions.data(), inv_freq.data(), 1.0, c.interleaved, rows, c.kv_heads, c.head_dim);
+  RefRope(s.q.data(), s.positions.data(), inv_freq.data(), 1.0, c.interleaved, rows, c.heads, c.head_dim, rotary);
+  RefRope(s.k.data(), s.positions.data(), inv_freq.data(), 1.0, c.interleaved, rows, c.kv_heads, c.head_dim, rotary);
 
   const size_t element = row.kv == KvForm::kF32 ? 4 : 2;
   const size_t page = static_cast<size_t>(kv_cols) * static_cast<size_t>(KeyStride(c.page_tokens)) * element;
@@ -280,7 +301,8 @@ Cached Fill(const CpuKernels& kernels, const CpuRow& row, const CpuCase& c, uint
   args.k_cache = s.keys.data();
   args.v_cache = s.values.data();
   args.cos_sin = cos_sin.data();
-  args.positions = s.positions.data();
+  args.rope_rows = args.positions = s.positions.data();
+  args.rotary = rotary;
   args.sequences = s.sequences.data();
   args.page_table = s.pages.data();
   args.m = rows;
@@ -349,6 +371,8 @@ CpuCheck CheckAttention(const CpuKernels& kernels, const CpuRow& row, const CpuC
   args.max_pages = s.max_pages;
   args.splits = c.splits;
   args.scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
+  args.cap = c.cap;
+  args.window = c.window;
   CpuCheck check;
   check.microseconds = Timed([&](int t) { kernels.attention[static_cast<int>(row.kv)](args, t, kThreads); });
   if (c.splits > 1) check.microseconds += Timed([&](int t) { kernels.combine(args, t, kThreads); });
@@ -358,7 +382,7 @@ CpuCheck CheckAttention(const CpuKernels& kernels, const CpuRow& row, const CpuC
   for (int t = 0; t < c.m; ++t) {
     RefAttentionRow(s.q.data() + int64_t{c.tokens + t} * q_cols, keys.data(), s.v.data(),
                     wanted.data() + int64_t{t} * q_cols, c.tokens + t + 1, c.heads, c.kv_heads, c.head_dim,
-                    static_cast<double>(args.scale));
+                    static_cast<double>(args.scale), static_cast<double>(c.cap), c.window);
   }
   check.error = Error(y, wanted, &check.norm);
   return check;
@@ -381,9 +405,25 @@ constexpr CpuCase kLinearCases[] = {
     {.m = 9, .n = 5, .k = 32},
     {.m = 33, .n = 192, .k = 576, .epilogue = true},
     {.m = 130, .n = 20, .k = 96},
+    {.m = 3, .n = 37, .k = 64, .epilogue = true, .act = Activation::kGelu, .scale = 0.5f},
+    {.m = 2, .n = 40, .k = 64, .act = Activation::kRelu},
+    {.m = 1, .n = 21, .k = 96, .scale = 0.25f, .cap = 4.0f},
 };
 constexpr CpuCase kRaggedCases[] = {{.m = 1, .n = 7, .k = 1}, {.m = 9, .n = 6, .k = 45}, {.m = 5, .n = 3, .k = 19}};
 constexpr CpuCase kPointCases[] = {{.m = 1, .k = 576}, {.m = 2, .k = 1536}, {.m = 7, .k = 45}, {.m = 33, .k = 8}};
+constexpr CpuCase kNormCases[] = {{.m = 3, .k = 32, .groups = 4},
+                                  {.m = 2, .k = 256, .groups = 3, .offset = 1.0f},
+                                  {.m = 5, .k = 576, .epilogue = true, .layer = true},
+                                  {.m = 4, .k = 45, .epilogue = true, .layer = true},
+                                  {.m = 1, .k = 1536, .offset = 1.0f}};
+constexpr CpuCase kActCases[] = {{.m = 2, .k = 77, .act = Activation::kGelu},
+                                 {.m = 3, .k = 1536, .act = Activation::kGeluTanh},
+                                 {.m = 3, .k = 40, .act = Activation::kRelu, .one_input = true},
+                                 {.m = 1, .k = 80, .act = Activation::kGelu, .one_input = true},
+                                 {.m = 1, .k = 80, .act = Activation::kGeluTanh, .one_input = true},
+                                 {.m = 2, .k = 80, .act = Activation::kSilu, .one_input = true},
+                                 {.m = 7, .k = 45, .one_input = true}};
+constexpr CpuCase kScaledCases[] = {{.m = 3, .k = 77, .scale = 0.22f}};
 constexpr CpuCase kSampleCases[] = {{.k = 49152}, {.k = 1}, {.k = 77}};
 constexpr CpuCase kCacheCases[] = {
     {.m = 1, .heads = 9, .kv_heads = 3},
@@ -395,6 +435,11 @@ constexpr CpuCase kCacheCases[] = {
     {.m = 2, .heads = 32, .kv_heads = 1, .head_dim = 32, .tokens = 99, .page_tokens = 20, .splits = 3},
     {.m = 7, .heads = 4, .kv_heads = 2, .head_dim = 6, .tokens = 5, .page_tokens = 4},
     {.m = 8, .heads = 2, .kv_heads = 2, .head_dim = 80, .tokens = 64, .page_tokens = 256},
+    {.m = 1, .heads = 4, .kv_heads = 2, .tokens = 200, .cap = 2.0f, .window = 20, .rotary = 48},
+    {.m = 40, .heads = 4, .kv_heads = 2, .tokens = 70, .window = 8, .rotary = 16},
+    {.m = 1, .heads = 2, .kv_heads = 1, .tokens = 300, .splits = 3, .window = 33},
+    {.m = 33, .heads = 9, .kv_heads = 3, .tokens = 60, .interleaved = true, .window = 64, .rotary = 32},
+    {.m = 5, .heads = 2, .kv_heads = 1, .tokens = 20, .page_tokens = 16, .cap = 1.0f, .rotary = 0},
 };
 
 // Tolerances: sums of K products in f32; two roundings to f16 in the cache are the reference's too, but a value that
@@ -411,8 +456,11 @@ constexpr CpuRow kRows[] = {
     {OpKind::kLinear, "i8", WeightForm::kI8, {}, &CheckLinear, 2e-6f, 0.02f, &LinearBytes, kLinearCases},
     {OpKind::kLinear, "i8_min", WeightForm::kI8Min, {}, &CheckLinear, 2e-6f, 0.02f, &LinearBytes, kLinearCases},
     {OpKind::kNorm, "f32", {}, {}, &CheckNorm, 1e-6f, 0, &PointBytes, kPointCases},
+    {OpKind::kNorm, "traits", {}, {}, &CheckNorm, 1e-6f, 0, &PointBytes, kNormCases},
     {OpKind::kActMul, "f32", {}, {}, &CheckActMul, 1e-6f, 0, &PointBytes, kPointCases},
+    {OpKind::kActMul, "traits", {}, {}, &CheckActMul, 1e-6f, 0, &PointBytes, kActCases},
     {OpKind::kAdd, "f32", {}, {}, &CheckAdd, 1e-6f, 0, &PointBytes, kPointCases},
+    {OpKind::kAdd, "scaled", {}, {}, &CheckAdd, 1e-6f, 0, &PointBytes, kScaledCases},
     {OpKind::kSample, "f32", {}, {}, &CheckSample, 1e-6f, 0, &PointBytes, kSampleCases},
     {OpKind::kRopeAndStore, "kv_f32", {}, KvForm::kF32, &CheckRopeStore, 1e-6f, 0, &KvBytes, kCacheCases},
     {OpKind::kRopeAndStore, "kv_f16", {}, KvForm::kF16, &CheckRopeStore, 3e-4f, 0, &KvBytes, kCacheCases},
@@ -428,8 +476,8 @@ std::string CpuCaseName(const CpuRow& row, const CpuCase& c) {
   const std::string head = fmt::format("{} {} m={}", OpName(row.op), row.variant, c.m);
   if (row.op == OpKind::kLinear) return fmt::format("{} n={} k={}", head, c.n, c.k);
   if (row.op != OpKind::kAttention && row.op != OpKind::kRopeAndStore) return fmt::format("{} columns={}", head, c.k);
-  return fmt::format("{} heads={}/{} dim={} tokens={} page={} splits={}", head, c.heads, c.kv_heads, c.head_dim,
-                     c.tokens + c.m, c.page_tokens, c.splits);
+  return fmt::format("{} heads={}/{} dim={} tokens={} page={} splits={} window={}", head, c.heads, c.kv_heads,
+                     c.head_dim, c.tokens + c.m, c.page_tokens, c.splits, c.window);
 }
 
 }  // namespace unimax

@@ -18,7 +18,16 @@ struct CpuCase {
   int tokens = 0;  // Attention: cached before the m rows
   int page_tokens = 32, splits = 1;
   bool interleaved = false;  // RopeAndStore
-  bool epilogue = false;     // Linear: bias and residual
+  bool epilogue = false;     // Linear: bias and residual; Norm: bias
+  // Traits of some families; `act` of ActMul is SiLU where it says none.
+  Activation act = Activation::kNone;
+  float scale = 1, cap = 0;  // Linear, Add; Linear, Attention
+  bool one_input = false;    // ActMul: no factor
+  int groups = 1;            // Norm: heads of a row
+  bool layer = false;        // Norm: with the mean
+  float offset = 0;          // Norm: of the weight
+  int window = 0;            // Attention
+  int rotary = -1;           // RopeAndStore; -1: whole heads
 };
 
 struct CpuCheck {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention: y = softmax(q k^T * scale) v over paged keys and values, causal, with the running maximum of online
-// softmax. Who calls: the team executor, through CpuKernels::attention and, behind a barrier, CpuKernels::combine.
-// Work:      a unit is (rows of one sequence, KV head, split of the tokens): up to kQueries query vectors that read the
+// attention: y = softmax(q k^T * scale) v over paged keys and values, causal, windowed, with the running maximum of
+// online softmax. Who calls: the team executor, through CpuKernels::attention and, behind a barrier,
+// CpuKernels::combine. Work:      a unit is (rows of one sequence, KV head, split of the tokens): up to kQueries query
+// vectors that read the
 //            same keys, in pieces of 32 tokens. Units are dealt to threads in turn, which evens out causal lengths.
 // Bound:     one row: memory, bytes = 2 * tokens * kv_heads * head_dim * bytes(kv); many rows: multiply-add rate.
 // Launch:    every thread of the team; head_dim <= kWidestHead; keys transposed as cpu_kernels.h says.
 // Reference: RefAttentionRow, tolerance in table_cpu.cc. Source: Milakov & Gimelshein 2018 (online softmax).
+#include "kernels/cpu/activate.h"
 #include "kernels/cpu/bodies.h"
 #include "kernels/cpu/vec.h"
 
@@ -27,7 +29,8 @@ struct Half {
 
 struct Unit {
   const float* q[kQueries];
-  int visible[kQueries];  // tokens that this query sees, from the sequence's start
+  int visible[kQueries];  // tokens up to the last that this query sees, from the sequence's start
+  int hidden[kQueries];   // of these, the first that its window does not reach
   float top[kQueries], sum[kQueries];
   int queries, tokens;                               // most tokens of any query
   alignas(kTail) float score[kQueries][kPiece];      // then probabilities
@@ -114,10 +117,16 @@ inline void AllMix(Unit* u, int query, const float* factor, const typename Kv::E
 }
 
 // Turns the scores of tokens [first, first + tokens) into probabilities; factor[i] rescales what came before.
-inline void Soften(Unit* u, int first, int tokens, float* factor) {
+inline void Soften(Unit* u, int first, int tokens, float cap, float* factor) {
   for (int i = 0; i < u->queries; ++i) {
     float* s = u->score[i];
-    const int seen = Least(tokens, u->visible[i] - first);
+    int seen = Least(tokens, u->visible[i] - first);
+    const int hidden = u->hidden[i] - first;
+    if (cap > 0.0f) {
+      for (int j = 0; j < seen; j += kLanes) Store(s + j, Cap(Load(s + j), cap));
+    }
+    if (hidden >= seen) seen = 0;
+    for (int n = 0; n < Least(hidden, seen); ++n) s[n] = -__builtin_inff();
     F top = Set(-__builtin_inff());
     for (int j = 0; j < seen; j += kLanes) {
       // Slots past `seen` may hold anything: they are selected away, never multiplied.
@@ -141,6 +150,7 @@ inline void Soften(Unit* u, int first, int tokens, float* factor) {
       sum = sum + p;
       Store(s + j, p);
     }
+    for (int n = 0; n < Least(hidden, seen); ++n) s[n] = 0.0f;  // was e^-87
     u->sum[i] = u->sum[i] * factor[i] + SumOf(sum);
   }
 }
@@ -193,7 +203,7 @@ inline void RunUnit(const AttentionArgs& a, Unit* u, int sequence, int kv_head, 
     if (u->queries - i == 3) AllScores<Kv, 3>(u, i, k, key_stride, a.head_dim, tokens, a.scale);
     if (u->queries - i == 2) AllScores<Kv, 2>(u, i, k, key_stride, a.head_dim, tokens, a.scale);
     if (u->queries - i == 1) AllScores<Kv, 1>(u, i, k, key_stride, a.head_dim, tokens, a.scale);
-    Soften(u, token, tokens, factor);
+    Soften(u, token, tokens, a.cap, factor);
     i = 0;
     for (; i + kTile <= u->queries; i += kTile) AllMix<Kv, kTile>(u, i, factor, v, a.head_dim, tokens);
     if (u->queries - i == 3) AllMix<Kv, 3>(u, i, factor, v, a.head_dim, tokens);
@@ -224,9 +234,13 @@ void Attention(const AttentionArgs& a, int thread, int threads) {
             u.q[i] = static_cast<const float*>(a.q) + int64_t{row + i / heads} * a.q_stride +
                      (head + i % heads) * a.head_dim;
             u.visible[i] = a.positions[row + i / heads] + 1;
+            u.hidden[i] = a.window > 0 ? u.visible[i] - a.window : 0;
           }
-          const Range pieces = RangeOf((longest + kPiece - 1) / kPiece, split, a.splits);
-          RunUnit<Kv>(a, &u, a.sequences[row], kv_head, pieces.begin * kPiece, Least(longest, pieces.end * kPiece));
+          // Pieces that the window of no row reaches are skipped.
+          const int skipped = Most(u.hidden[0], 0) / kPiece;
+          const Range pieces = RangeOf((longest + kPiece - 1) / kPiece - skipped, split, a.splits);
+          RunUnit<Kv>(a, &u, a.sequences[row], kv_head, (skipped + pieces.begin) * kPiece,
+                      Least(longest, (skipped + pieces.end) * kPiece));
           for (int i = 0; i < u.queries; ++i) {
             const int64_t at = int64_t{row + i / heads} * a.heads + head + i % heads;
             const float* mix = u.mix + i * a.head_dim;
@@ -286,7 +300,7 @@ inline void Rotate(const float* x, const float* cosine, const float* sine, bool 
 
 template <class E>
 void RopeStore(const RopeStoreArgs& a, int thread, int threads) {
-  const int half = a.head_dim / 2, units = a.heads + a.kv_heads;
+  const int half = a.rotary / 2, units = a.heads + a.kv_heads;
   const int key_stride = KeyStride(a.page_tokens);
   const Range range = RangeOf(a.m * units, thread, threads);
   alignas(kTail) float cosine[kWidestHead / 2], sine[kWidestHead / 2], key[kWidestHead];
@@ -297,8 +311,8 @@ void RopeStore(const RopeStoreArgs& a, int thread, int threads) {
     if (angles_of != row) {
       angles_of = row;
       for (int i = 0; i < half; ++i) {
-        cosine[i] = a.cos_sin[(int64_t{position} * half + i) * 2];
-        sine[i] = a.cos_sin[(int64_t{position} * half + i) * 2 + 1];
+        cosine[i] = a.cos_sin[(int64_t{a.rope_rows[row]} * half + i) * 2];
+        sine[i] = a.cos_sin[(int64_t{a.rope_rows[row]} * half + i) * 2 + 1];
       }
     }
     if (head < a.heads) {
@@ -314,6 +328,7 @@ void RopeStore(const RopeStoreArgs& a, int thread, int threads) {
     const float* k = static_cast<const float*>(a.k) + int64_t{row} * a.stride + kv_head * a.head_dim;
     const float* v = static_cast<const float*>(a.v) + int64_t{row} * a.stride + kv_head * a.head_dim;
     Rotate(k, cosine, sine, a.interleaved != 0, half, key);
+    for (int d = 2 * half; d < a.head_dim; ++d) key[d] = k[d];
     StoreCached(cached, key, a.head_dim);
     E* k_page = static_cast<E*>(a.k_cache) + page * a.head_dim * key_stride + slot;
     for (int d = 0; d < a.head_dim; ++d) k_page[int64_t{d} * key_stride] = cached[d];

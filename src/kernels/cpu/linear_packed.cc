@@ -6,6 +6,7 @@
 // Launch:    every thread of the team; K % 32 == 0; x rows as QuantizeArgs writes them.
 // Reference: RefLinear, tolerance in table_cpu.cc. Sum order: 32 columns in integers, then blocks in turn in f32,
 //            the same for every M, so a row's result does not depend on the batch.
+#include "kernels/cpu/activate.h"
 #include "kernels/cpu/bodies.h"
 #include "kernels/cpu/vec.h"
 
@@ -81,13 +82,18 @@ inline void Finish(const LinearArgs& a, int token, int row, F sum) {
   const int64_t at = int64_t{token} * a.y_stride + row;
   float* y = static_cast<float*>(a.y) + at;
   const int count = a.n - row;
+  const bool traits = HasTraits(a);
   if (count >= kLanes) {
     if (a.bias != nullptr) sum = sum + Load(a.bias + row);
+    if (traits) sum = ActOf(a.act, sum) * Set(a.scale);
     if (a.residual != nullptr) sum = sum + Load(a.residual + at);
+    if (traits && a.cap > 0.0f) sum = Cap(sum, a.cap);
     Store(y, sum);
   } else {
     if (a.bias != nullptr) sum = sum + LoadFirst(a.bias + row, count);
+    if (traits) sum = ActOf(a.act, sum) * Set(a.scale);
     if (a.residual != nullptr) sum = sum + LoadFirst(a.residual + at, count);
+    if (traits && a.cap > 0.0f) sum = Cap(sum, a.cap);
     StoreFirst(y, sum, count);
   }
 }

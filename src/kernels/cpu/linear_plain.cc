@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// linear_plain: y[M,N] = x[M,K] * w[N,K]^T (+ bias) (+ residual) for f32, f16 and bf16 rows as they lie in the file.
+// linear_plain: y[M,N] = x[M,K] * w[N,K]^T (+ bias) (+ residual) for f32, f16 and bf16 rows as they lie in the file;
+// the
+//            epilogue of LinearArgs, too.
 // Who calls: the team executor, through CpuKernels::linear.
 // Work:      a thread owns a range of rows; 4 rows x up to 4 tokens are accumulated in registers along K.
 // Bound:     M = 1: memory, bytes = N * K * bytes(w); large M: multiply-add rate.
@@ -7,6 +9,7 @@
 // Reference: RefLinear, tolerance in table_cpu.cc. Sum order: lanes along K, then the lanes, then the tail; the same
 // for
 //            every M.
+#include "kernels/cpu/activate.h"
 #include "kernels/cpu/bodies.h"
 #include "kernels/cpu/vec.h"
 
@@ -37,6 +40,15 @@ inline F LoadTail(const typename Type::Element* p, int count) {
   return Type::LoadWeight(part);
 }
 
+// cap(act(sum) * scale + residual): few models want it.
+[[gnu::noinline]] float Traits(const LinearArgs& a, float sum, int64_t at) {
+  alignas(kTail) float wide[kLanes];
+  Store(wide, ActOf(a.act, Set(sum)) * Set(a.scale));
+  if (a.residual != nullptr) wide[0] += a.residual[at];
+  if (a.cap > 0.0f) Store(wide, Cap(Set(wide[0]), a.cap));
+  return wide[0];
+}
+
 template <class Type, int R, int T>
 inline void Tile(const LinearArgs& a, int row, int token) {
   using E = typename Type::Element;
@@ -64,12 +76,17 @@ inline void Tile(const LinearArgs& a, int row, int token) {
       for (int t = 0; t < T; ++t) sums[r][t] = Fma(v, LoadFirst(x + int64_t{t} * a.x_stride + k, a.k - k), sums[r][t]);
     }
   }
+  const bool traits = HasTraits(a);
   for (int t = 0; t < T; ++t) {
     const int64_t at = int64_t{token + t} * a.y_stride + row;
     for (int r = 0; r < R; ++r) {
       float sum = SumOf(sums[r][t]);
       if (a.bias != nullptr) sum += a.bias[row + r];
-      if (a.residual != nullptr) sum += a.residual[at + r];
+      if (traits) {
+        sum = Traits(a, sum, at + r);
+      } else if (a.residual != nullptr) {
+        sum += a.residual[at + r];
+      }
       static_cast<float*>(a.y)[at + r] = sum;
     }
   }
