@@ -195,6 +195,20 @@ INSTANTIATE_TEST_SUITE_P(Models, GoldenHost,
                                          "gemma3_text", "phi3", "phi3_longrope", "gpt2", "gpt_neox", "falcon", "olmo2",
                                          "granite", "glm4"));
 
+// The same models as GGUF files (tests/make_tiny_gguf.py).
+class GoldenFamilyGguf : public Golden {};
+TEST_P(GoldenFamilyGguf, MatchesOnTheHostsExecutors) {
+  const json golden = ReadJson(std::string(kData) + "models/" + GetParam() + "/golden.json");
+  ASSERT_TRUE(golden.is_object()) << GetParam();
+  for (const Way& way : ExactWays()) {
+    if (way.device != "cpu") continue;
+    RunModel(fmt::format("{}gguf/tiny-{}.gguf", kData, GetParam()), golden["cases"], way, kWhole);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Files, GoldenFamilyGguf,
+                         testing::Values("qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "phi3_longrope", "gpt2",
+                                         "gpt_neox", "falcon", "olmo2", "granite", "glm4"));
+
 class GoldenGguf : public Golden {};
 TEST_P(GoldenGguf, MatchesOnEveryExecutor) {
   const json golden = ReadJson(std::string(kData) + "gguf/golden.json");
