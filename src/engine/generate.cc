@@ -11,27 +11,33 @@
 namespace unimax {
 namespace {
 
-// One sequence over the whole pool, its pages in order.
+// One sequence over the whole pool, its pages in order; it is planned to be `length` tokens long.
 class Runner {
  public:
-  explicit Runner(Model& model) : model_(model), pages_(static_cast<size_t>(model.limits().max_pages)) {
+  Runner(Model& model, int length)
+      : model_(model), length_(length), pages_(static_cast<size_t>(model.limits().max_pages)) {
     std::iota(pages_.begin(), pages_.end(), 0);
   }
 
   Status Step(std::span<const int> ids, bool want_logits) {
     positions_.resize(ids.size());
     std::iota(positions_.begin(), positions_.end(), position_);
+    rope_rows_.resize(ids.size());
+    for (size_t i = 0; i < ids.size(); ++i) {
+      rope_rows_[i] = RopeRow(model_.program(), model_.limits(), positions_[i], length_);
+    }
     sequences_.assign(ids.size(), 0);
     outputs_.assign(want_logits ? 1 : 0, static_cast<int>(ids.size()) - 1);
     position_ += static_cast<int>(ids.size());
-    return model_.executor().Run({ids, positions_, sequences_, pages_, outputs_});
+    return model_.executor().Run({ids, positions_, sequences_, pages_, outputs_, rope_rows_});
   }
 
   int position() const { return position_; }
 
  private:
   Model& model_;
-  std::vector<int> pages_, positions_, sequences_, outputs_;
+  int length_;
+  std::vector<int> pages_, positions_, rope_rows_, sequences_, outputs_;
   int position_ = 0;
 };
 
@@ -70,7 +76,8 @@ Result<GenerateResult> Generate(Model& model, std::span<const int> prompt, const
         "the prompt has {} tokens, the context {}: shorten the prompt or raise --context (the model's own is {})",
         length, model.context(), model.config().context);
   }
-  Runner runner(model);
+  const int room = std::min(options.max_new, model.context() - length);
+  Runner runner(model, length + room);
   GenerateResult result;
   const double start = NowMilliseconds();
   const int chunk = model.limits().max_tokens;
@@ -79,7 +86,6 @@ Result<GenerateResult> Generate(Model& model, std::span<const int> prompt, const
     UM_RETURN_IF_ERROR(
         runner.Step(prompt.subspan(static_cast<size_t>(at), static_cast<size_t>(count)), at + count == length));
   }
-  const int room = std::min(options.max_new, model.context() - length);
   double first = start;
   while (static_cast<int>(result.ids.size()) < room) {
     if (!result.ids.empty()) UM_RETURN_IF_ERROR(runner.Step({&result.ids.back(), 1}, true));

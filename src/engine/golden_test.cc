@@ -182,6 +182,42 @@ INSTANTIATE_TEST_SUITE_P(Models, GoldenFolder,
                                          "opt_350m_like", "gemma2", "gemma3_text", "phi3", "phi3_longrope", "gpt2",
                                          "gpt_neox", "falcon", "olmo2", "granite", "glm4"));
 
+// A sequence that will outgrow the original context turns by the second set of frequencies from its first position on.
+TEST(GoldenGenerate, ChoosesTheSetOfFrequenciesByThePlannedLength) {
+  SetLogLevel(LogLevel::kWarning);
+  const std::string folder = std::string(kData) + "models/phi3_longrope";
+  const json golden = ReadJson(folder + "/golden.json");
+  ModelOptions options;
+  options.model = folder;
+  options.device = "cpu";
+  options.dtype = "f32";
+  const auto model = Model::Load(options);
+  ASSERT_TRUE(model.ok()) << model.status().text();
+  GenerateOptions generate;
+  generate.max_new = 24;
+  generate.ignore_end = true;
+  for (const json& c : golden["cases"]) {
+    const std::vector<int> prompt = c["prompt"], wanted = c["greedy"];
+    const auto result = Generate(**model, prompt, generate, [](int) {});
+    ASSERT_TRUE(result.ok()) << result.status().text();
+    EXPECT_EQ(result->ids, wanted) << prompt.size();
+  }
+}
+
+// The same models as GGUF files (tests/make_tiny_gguf.py).
+class GoldenFamilyGguf : public Golden {};
+TEST_P(GoldenFamilyGguf, MatchesOnTheHostsExecutors) {
+  const json golden = ReadJson(std::string(kData) + "models/" + GetParam() + "/golden.json");
+  ASSERT_TRUE(golden.is_object()) << GetParam();
+  for (const Way& way : ExactWays()) {
+    if (way.device != "cpu") continue;
+    RunModel(fmt::format("{}gguf/tiny-{}.gguf", kData, GetParam()), golden["cases"], way, kWhole);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Files, GoldenFamilyGguf,
+                         testing::Values("qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "phi3_longrope", "gpt2",
+                                         "gpt_neox", "falcon", "olmo2", "granite", "glm4"));
+
 class GoldenGguf : public Golden {};
 TEST_P(GoldenGguf, MatchesOnEveryExecutor) {
   const json golden = ReadJson(std::string(kData) + "gguf/golden.json");
