@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "base/clock.h"
+#include "engine/sampler.h"
 #include "sim/simulation.h"
 
 namespace {
@@ -340,6 +341,103 @@ TEST_F(Scheduling, CostsLittleAndAllocatesNothing) {
   EXPECT_EQ(made, 0u);
   EXPECT_EQ(scheduler.counts().tokens, 64u * kNew);
   EXPECT_LE(microseconds, 200);  // the goal is 20 on an idle machine; test machines are shared and sanitized
+}
+
+// ---- with the sampler ----
+
+constexpr int kVocabulary = 64;
+
+// In place of a model: logits as a function of all ids so far.
+void LogitsOf(std::span<const int> ids, std::span<float> logits) {
+  uint64_t content = 0;
+  for (const int id : ids) content = sim::Mix(content ^ static_cast<uint64_t>(id));
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(sim::Mix(content + i) >> 40) * 0x1p-22f;
+}
+
+// Runs sequences with these seeds side by side, in steps of lag 0; the new ids of each.
+std::vector<std::vector<int>> Texts(const SchedulerOptions& options, std::span<const uint64_t> seeds,
+                                    uint64_t* preemptions) {
+  sim::CutHasher hasher(64);
+  Scheduler scheduler(options, hasher);
+  Sampler sampler(kVocabulary);
+  std::vector<float> logits(kVocabulary);
+  SamplingParams params;
+  params.top_k = 40;
+  const std::vector<SamplingStep> steps = StepsOf(params);
+  for (size_t i = 0; i < seeds.size(); ++i) {
+    Submission s = Prompt(10, 24);
+    s.tag = i;
+    EXPECT_TRUE(scheduler.Submit(std::move(s), 0).ok());
+  }
+  std::vector<RowResult> results;
+  while (!scheduler.idle()) {
+    const StepPlan& plan = scheduler.Plan(0);
+    results.assign(plan.outputs.size(), {});
+    for (const PlannedSequence& part : plan.sequences) {
+      if (!part.samples) continue;
+      const std::span<const int> history = scheduler.History(part.ticket);
+      LogitsOf(history, logits);
+      params.seed = seeds[part.tag];
+      results[static_cast<size_t>(part.output)].id = sampler.Choose({logits, params, steps, history, 10, {}}).id;
+    }
+    scheduler.Commit(results);
+  }
+  *preemptions += scheduler.counts().preemptions;
+  std::vector<std::vector<int>> texts(seeds.size());
+  for (End end; scheduler.TakeEnd(&end);) texts[end.tag].assign(end.ids.begin() + end.prompt, end.ids.end());
+  return texts;
+}
+
+TEST(Seeds, GiveTheSameTextAtAnyLoad) {
+  SchedulerOptions alone = SmallOptions(), busy = SmallOptions(), scarce = SmallOptions();
+  busy.max_running = 17;
+  scarce.max_running = 8;
+  scarce.pages = scarce.max_pages = 30;  // 8 sequences of 9 pages: some must give way
+  uint64_t none = 0, forced = 0;
+  int mismatch = 0, equal = 0;
+  std::vector<std::vector<int>> all;
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    const std::vector<int> text = Texts(alone, std::vector<uint64_t>{seed}, &none)[0];
+    std::vector<uint64_t> company = {seed};
+    for (uint64_t other = 1; other <= 16; ++other) company.push_back(1000 + 16 * seed + other);
+    mismatch += Texts(busy, company, &none)[0] != text;
+    std::ranges::rotate(company, company.begin() + 1);  // last: the one to be preempted
+    mismatch += Texts(scarce, company, &forced).back() != text;
+    equal += std::ranges::count(all, text) > 0;
+    all.push_back(text);
+  }
+  const bool good = mismatch == 0 && equal <= 1 && forced > 100;
+  std::printf("D06 seed_mismatch=%d other_seeds_equal=%d%% preemptions=%llu %s\n", mismatch, equal,
+              static_cast<unsigned long long>(forced), good ? "PASS" : "FAIL");
+  EXPECT_EQ(mismatch, 0);
+  EXPECT_LE(equal, 1);
+  EXPECT_GT(forced, 100u);
+}
+
+TEST(Sampling, AllocatesNothing) {
+  Sampler sampler(4096);
+  std::vector<float> logits(4096);
+  std::vector<int> history(300);
+  std::iota(history.begin(), history.end(), 0);
+  LogitsOf(history, logits);
+  SamplingParams params;
+  params.repetition_penalty = 1.1;
+  params.frequency_penalty = 0.2;
+  params.no_repeat_ngram = 3;
+  params.bias = {{5, 2.0}};
+  params.top_k = 500;
+  params.top_p = 0.95;
+  params.typical_p = 0.9;
+  params.min_p = 0.001;
+  params.raw_logprobs = params.processed_logprobs = true;
+  params.top_logprobs = 20;
+  const std::vector<SamplingStep> steps = StepsOf(params);
+  const uint64_t before = allocations;
+  for (int i = 0; i < 50; ++i) {
+    params.seed = static_cast<uint64_t>(i);
+    ASSERT_EQ(sampler.Choose({logits, params, steps, history, 100, {}}).outcome, Sampled::kToken);
+  }
+  EXPECT_EQ(allocations - before, 0u);
 }
 
 }  // namespace
