@@ -102,7 +102,7 @@ class Simulation {
   std::vector<RowResult> results_;
   std::vector<size_t> seated_;  // tags: those that this plan gave a row of the page table
   size_t next_event_ = 0;
-  int step_ = 0;
+  int step_ = 0, idle_steps_ = 0;
   int fails_ = 0;  // wanted
   Time now_ = 0;
 };
@@ -144,7 +144,9 @@ void Simulation::Step() {
   Collect();
   CheckPages();
   const bool stalled = plan.empty() && scheduler_.open_plans() == 0 && !scheduler_.idle();
-  Rule(!stalled, "K02 sequences wait, nothing is planned and nothing is on its way");
+  idle_steps_ = stalled ? idle_steps_ + 1 : 0;
+  out_.max_idle_steps = std::max(out_.max_idle_steps, idle_steps_);
+  Rule(idle_steps_ <= 2, "K02 sequences wait, nothing is planned and nothing is on its way");
   Apply(1);
   const bool behind = scheduler_.open_plans() > schedule_.lag || (plan.empty() && scheduler_.open_plans() > 0);
   now_ += 500 + 20 * static_cast<Time>(plan.ids.size());
@@ -490,6 +492,7 @@ void Outcome::Add(const Outcome& other) {
     this->*field += other.*field;
   }
   max_preemptions = std::max(max_preemptions, other.max_preemptions);
+  max_idle_steps = std::max(max_idle_steps, other.max_idle_steps);
   if (failure.empty()) failure = other.failure;
 }
 

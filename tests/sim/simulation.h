@@ -20,6 +20,7 @@ struct Outcome {
   uint64_t cancelled = 0, expired = 0, poisoned = 0, failed = 0, stopped = 0, finished = 0;
   uint64_t evictions = 0, collisions = 0;
   int max_preemptions = 0;  // of one sequence
+  int max_idle_steps = 0;   // in a row: nothing planned, nothing on its way, yet sequences that wait or run
   void Add(const Outcome& other);
 };
 
