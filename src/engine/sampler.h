@@ -50,6 +50,7 @@ class MaskProvider {
 class Sampler {
  public:
   explicit Sampler(int vocabulary);
+  int vocabulary() const { return static_cast<int>(raw_.size()); }
 
   // The token for position history.size(): the draw is Philox(seed, that position, choice).
   Sampled Choose(const SampleInput& input);

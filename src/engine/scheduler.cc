@@ -160,16 +160,14 @@ void Scheduler::Unseat(int slot) {
   running_.erase(std::ranges::find(running_, slot));
 }
 
-Scheduler::Sequence* Scheduler::Find(Ticket ticket) {
-  if (ticket.slot < 0 || ticket.slot >= options_.max_sequences) return nullptr;
-  Sequence& s = at(ticket.slot);
-  const bool lives = s.state == State::kWaiting || s.state == State::kRunning;
-  return lives && s.serial == ticket.serial ? &s : nullptr;
+bool Scheduler::Lives(Ticket ticket) const {
+  if (ticket.slot < 0 || ticket.slot >= options_.max_sequences) return false;
+  const Sequence& s = at(ticket.slot);
+  return s.serial == ticket.serial && (s.state == State::kWaiting || s.state == State::kRunning);
 }
 
 std::span<const int> Scheduler::History(Ticket ticket) const {
-  const Sequence* s = const_cast<Scheduler*>(this)->Find(ticket);
-  return s != nullptr ? std::span<const int>(s->ids) : std::span<const int>();
+  return Lives(ticket) ? std::span<const int>(at(ticket.slot).ids) : std::span<const int>();
 }
 
 SchedulerCounts Scheduler::counts() const {

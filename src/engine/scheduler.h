@@ -149,11 +149,12 @@ class Scheduler {
   // Takes one end, in the order in which they came; its slot becomes free. False when there is none.
   bool TakeEnd(End* end);
 
-  bool Lives(Ticket ticket) const { return !History(ticket).empty(); }
+  bool Lives(Ticket ticket) const;  // waits or runs
   bool Waits(Ticket ticket) const { return Lives(ticket) && at(ticket.slot).state == State::kWaiting; }
   bool idle() const { return running_.empty() && waiting_.empty(); }
-  std::span<const int> page_table() const { return page_table_; }  // [max_running, max_pages], -1: no page
-  std::span<const int> History(Ticket ticket) const;               // ids so far; empty after the end
+  std::span<const int> page_table() const { return page_table_; }           // [max_running, max_pages], -1: no page
+  std::span<const int> History(Ticket ticket) const;                        // ids so far; empty after the end
+  int PromptTokens(Ticket ticket) const { return at(ticket.slot).prompt; }  // of a sequence that lives
   const KvPages& pages() const { return pages_; }
   const SchedulerOptions& options() const { return options_; }
   SchedulerCounts counts() const;
@@ -185,7 +186,7 @@ class Scheduler {
 
   Sequence& at(int slot) { return sequences_[static_cast<size_t>(slot)]; }
   const Sequence& at(int slot) const { return sequences_[static_cast<size_t>(slot)]; }
-  Sequence* Find(Ticket ticket);
+  Sequence* Find(Ticket ticket) { return Lives(ticket) ? &at(ticket.slot) : nullptr; }
   int& PageOf(const Sequence& s, int index) {
     return page_table_[static_cast<size_t>(s.row) * static_cast<size_t>(options_.max_pages) +
                        static_cast<size_t>(index)];
