@@ -29,7 +29,9 @@ CLEAN = {
     "src/base/a.cc": "int* Make() = delete;  // a new thing; free(x) of charge, cuda, getenv\n"
                      'const char* const kText = "new throw cuda printf(stderr)";\n'
                      "constexpr int kTable[] = {1, 2};\nstatic const int kCount = 1'000;\n",
-    "src/base/a_test.cc": "",
+    "src/base/a_test.cc": '#include "sim/a.h"\n'
+                          "void operator delete(void* p) noexcept { ::operator delete(p, kAlign); }\n",
+    "tests/sim/a.h": "",
     "src/base/status.h": "#define UM_CHECK(c)\nclass [[nodiscard]] Status {};\nclass [[nodiscard]] Result {};\n"
                          "// Use: `auto x = Open(path);`\n",
     "src/kernels/k_test.cc": "",

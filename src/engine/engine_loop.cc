@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/engine_loop.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace unimax {
+namespace {
+
+// Whether the largest raw logit is the choice, so that no logits have to leave the device.
+bool TakesTheLargest(const Request& request, std::span<const SamplingStep> steps) {
+  const SamplingParams& p = request.sampling;
+  const bool plain = std::ranges::all_of(steps, [](const SamplingStep& s) { return s.kind == SamplingStep::kMask; });
+  return p.temperature <= 0 && plain && request.mask == nullptr && !p.raw_logprobs && !p.processed_logprobs;
+}
+
+}  // namespace
+
+SchedulerOptions SchedulerOptionsFor(const ExecutorOptions& limits) {
+  SchedulerOptions o;
+  o.pages = limits.pages;
+  o.page_tokens = limits.page_tokens;
+  o.max_pages = limits.max_pages;
+  o.max_running = std::min({limits.max_sequences, limits.max_outputs, limits.max_tokens});
+  o.max_sequences = std::max(o.max_sequences, o.max_running);
+  o.max_step_tokens = limits.max_tokens;
+  o.max_step_prefill = std::min(o.max_step_prefill, limits.max_tokens);
+  o.max_outputs = limits.max_outputs;
+  return o;
+}
+
+Result<std::unique_ptr<EngineLoop>> EngineLoop::Make(Executor& executor, const ExecutorOptions& limits,
+                                                     const SchedulerOptions& options, int vocabulary,
+                                                     PageHasher& hasher) {
+  UM_RETURN_IF_ERROR(Scheduler::Make(options, hasher).status());
+  const struct {
+    const char* what;
+    int wanted, given;
+  } needs[] = {{"pages", options.pages, limits.pages},
+               {"pages a sequence", options.max_pages, limits.max_pages},
+               {"sequences at once", options.max_running, limits.max_sequences},
+               {"tokens a step", options.max_step_tokens, limits.max_tokens},
+               {"outputs a step", options.max_outputs, limits.max_outputs}};
+  for (const auto& need : needs) {
+    if (need.wanted > need.given) {
+      return UsageError("the scheduler would use {} {}, the executor has {}", need.wanted, need.what, need.given);
+    }
+  }
+  if (options.page_tokens != limits.page_tokens || options.max_pages != limits.max_pages) {
+    return UsageError("the scheduler's pages of {} tokens, {} a sequence, are not the executor's of {}, {} a sequence",
+                      options.page_tokens, options.max_pages, limits.page_tokens, limits.max_pages);
+  }
+  return std::make_unique<EngineLoop>(executor, options, vocabulary, hasher);
+}
+
+EngineLoop::EngineLoop(Executor& executor, const SchedulerOptions& options, int vocabulary, PageHasher& hasher)
+    : executor_(executor),
+      scheduler_(options, hasher),
+      sampler_(vocabulary),
+      live_(static_cast<size_t>(options.max_sequences)),
+      mask_((static_cast<size_t>(vocabulary) + 63) / 64) {
+  results_.reserve(static_cast<size_t>(options.max_outputs));
+}
+
+Result<Ticket> EngineLoop::Submit(Request request, Time now) {
+  UM_RETURN_IF_ERROR(CheckSampling(request.sampling, sampler_.vocabulary()));
+  for (const int id : request.prompt) {
+    if (id >= 0 && id < sampler_.vocabulary()) continue;
+    return UsageError("the prompt holds id {}, the vocabulary has {}", id, sampler_.vocabulary());
+  }
+  Submission s;
+  s.prompt = std::move(request.prompt);
+  s.max_new = request.max_new;
+  s.priority = request.priority;
+  s.start_by = request.start_by;
+  s.finish_by = request.finish_by;
+  s.needs_host = request.sink_stops || request.mask != nullptr;
+  s.prompt_logits = request.prompt_logprobs;
+  s.root = request.root;
+  s.scope = request.scope;
+  UM_ASSIGN_OR_RETURN(const Ticket ticket, scheduler_.Submit(std::move(s), now));
+  Live& made = live(ticket);
+  made = Live{};
+  made.steps = StepsOf(request.sampling);
+  made.greedy = TakesTheLargest(request, made.steps);
+  made.request = std::move(request);
+  made.arrived = now;
+  return ticket;
+}
+
+bool EngineLoop::Cancel(Ticket ticket, Time now) {
+  const bool lived = scheduler_.Cancel(ticket);
+  TellEnds(now, "");
+  return lived;
+}
+
+Status EngineLoop::Step(Time now) {
+  const StepPlan& plan = scheduler_.Plan(now);
+  Status status;
+  if (!plan.empty()) status = RunPlan(plan, now);
+  if (!status.ok()) scheduler_.Fail();
+  TellEnds(now, std::string(status.text()));
+  return status;
+}
+
+Status EngineLoop::RunPlan(const StepPlan& plan, Time now) {
+  UM_RETURN_IF_ERROR(executor_.Run({plan.ids, plan.positions, plan.rows, scheduler_.page_table(), plan.outputs}));
+  std::span<const int> greedy;
+  if (!plan.outputs.empty()) {
+    UM_ASSIGN_OR_RETURN(greedy, executor_.Ids());  // -1 where a logit is not finite
+  }
+  results_.assign(plan.outputs.size(), {});
+  for (const PlannedSequence& part : plan.sequences) {
+    Live& of = live(part.ticket);
+    if (of.started == 0) of.started = now;
+    if (part.outputs == 0) continue;
+    const size_t first = static_cast<size_t>(part.output), last = first + static_cast<size_t>(part.outputs) - 1;
+    const bool poisoned = std::ranges::any_of(greedy.subspan(first, last - first + 1), [](int id) { return id < 0; });
+    if (poisoned) {
+      results_[last].verdict = RowResult::kPoisoned;
+      continue;
+    }
+    if (of.request.prompt_logprobs) UM_RETURN_IF_ERROR(ScorePrompt(part, of));
+    if (!part.samples) continue;
+    UM_ASSIGN_OR_RETURN(results_[last], Choose(part, of, greedy[last], now));
+  }
+  scheduler_.Commit(results_);
+  return {};
+}
+
+// Rows of prompt positions give the log-probabilities of the prompt tokens after them.
+Status EngineLoop::ScorePrompt(const PlannedSequence& part, Live& of) {
+  const std::span<const int> history = scheduler_.History(part.ticket);
+  const int prompt = scheduler_.PromptTokens(part.ticket);
+  for (int i = 0; i < part.outputs; ++i) {
+    const int next = part.first + part.count - part.outputs + i + 1;
+    if (next >= prompt) break;
+    UM_ASSIGN_OR_RETURN(const std::span<const float> logits, executor_.Logits(part.output + i));
+    const Sampled scored = sampler_.Score(logits, history[static_cast<size_t>(next)], of.request.sampling);
+    of.request.sink->OnPromptToken({of.request.id, next, scored.id, scored.raw_logprob, scored.rank, scored.top});
+  }
+  return {};
+}
+
+Result<RowResult> EngineLoop::Choose(const PlannedSequence& part, Live& of, int greedy_id, Time now) {
+  Request& request = of.request;
+  const std::span<const int> history = scheduler_.History(part.ticket);
+  const int prompt = scheduler_.PromptTokens(part.ticket);
+  Sampled sampled;
+  sampled.id = greedy_id;
+  if (!of.greedy) {
+    UM_ASSIGN_OR_RETURN(const std::span<const float> logits, executor_.Logits(part.output + part.outputs - 1));
+    if (request.mask != nullptr) request.mask->Fill(mask_);
+    const std::span<const uint64_t> mask = request.mask != nullptr ? mask_ : std::span<const uint64_t>();
+    sampled = sampler_.Choose({logits, request.sampling, of.steps, history, prompt, mask});
+  }
+  // A row with nothing left to choose ends like a poisoned one: no token is drawn from it.
+  if (sampled.outcome != Sampled::kToken) return RowResult{0, RowResult::kPoisoned};
+  if (request.mask != nullptr) request.mask->Accept(sampled.id);
+  if (of.first_token == 0) of.first_token = now;
+  TokenEvent event;
+  event.request = request.id;
+  event.index = of.told++;
+  event.id = sampled.id;
+  event.ends = !request.ignore_end && std::ranges::count(request.sampling.end_ids, sampled.id) > 0;
+  event.raw_logprob = sampled.raw_logprob;
+  event.processed_logprob = sampled.processed_logprob;
+  event.rank = sampled.rank;
+  event.top = sampled.top;
+  event.at = now;
+  const bool stops = request.sink->OnToken(event) && request.sink_stops;
+  return RowResult{sampled.id, event.ends || stops ? RowResult::kStop : RowResult::kGoOn};
+}
+
+void EngineLoop::TellEnds(Time now, const std::string& error) {
+  for (End end; scheduler_.TakeEnd(&end);) {
+    Live& of = live(end.ticket);
+    EndEvent event;
+    event.request = of.request.id;
+    event.reason = end.reason;
+    if (end.reason == EndReason::kFailed) event.error = error;
+    if (end.reason == EndReason::kPoisoned)
+      event.error = "the model gave a logit that is not finite, or no id was allowed";
+    event.prompt_tokens = end.prompt;
+    event.cached_tokens = end.cached;
+    event.new_tokens = of.told;
+    event.arrived = of.arrived;
+    event.started = of.started;
+    event.first_token = of.first_token;
+    event.ended = now;
+    EventSink* sink = of.request.sink;
+    of = Live{};
+    sink->OnEnd(event);
+  }
+}
+
+}  // namespace unimax

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Many requests on one executor: plan a step, run it, choose the tokens, tell the sinks. One thread; a call of Step is
+// one step. Ids are chosen on the host, so a step is planned when the one before it has come back. Sinks are called
+// from within Step and Cancel, and must not call the loop.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/page_key.h"
+#include "engine/request.h"
+#include "engine/sampler.h"
+#include "engine/scheduler.h"
+#include "exec/executor.h"
+
+namespace unimax {
+
+// A scheduler that fills what the executor was made for.
+SchedulerOptions SchedulerOptionsFor(const ExecutorOptions& limits);
+
+class EngineLoop {
+ public:
+  // `executor` and `hasher` outlive the loop. `options` may ask for less than the executor has, never for more.
+  // Errors: kUsage where they do.
+  static Result<std::unique_ptr<EngineLoop>> Make(Executor& executor, const ExecutorOptions& limits,
+                                                  const SchedulerOptions& options, int vocabulary, PageHasher& hasher);
+
+  EngineLoop(Executor& executor, const SchedulerOptions& options, int vocabulary, PageHasher& hasher);  // see Make
+
+  // Queues a request; its sink hears the rest. Errors: kUsage for what can never run; the sink then hears nothing.
+  Result<Ticket> Submit(Request request, Time now);
+  // The sink hears kCancelled before this returns. False: it has ended already.
+  bool Cancel(Ticket ticket, Time now);
+  // One step. Errors: of the executor; all requests that were in the step have then ended as kFailed.
+  Status Step(Time now);
+  bool idle() const { return scheduler_.idle(); }
+  bool full() const { return scheduler_.full(); }
+  const Scheduler& scheduler() const { return scheduler_; }
+
+ private:
+  // A request that lives, by its slot in the scheduler.
+  struct Live {
+    Request request;
+    std::vector<SamplingStep> steps;
+    bool greedy = false;  // the executor's own choice will do
+    int told = 0;         // tokens that the sink has heard
+    Time arrived = 0, started = 0, first_token = 0;
+  };
+
+  Status RunPlan(const StepPlan& plan, Time now);
+  Status ScorePrompt(const PlannedSequence& part, Live& live);
+  Result<RowResult> Choose(const PlannedSequence& part, Live& live, int greedy_id, Time now);
+  void TellEnds(Time now, const std::string& error);
+  Live& live(Ticket ticket) { return live_[static_cast<size_t>(ticket.slot)]; }
+
+  Executor& executor_;
+  Scheduler scheduler_;
+  Sampler sampler_;
+  std::vector<Live> live_;
+  std::vector<uint64_t> mask_;  // a bit for each id
+  std::vector<RowResult> results_;
+};
+
+}  // namespace unimax
