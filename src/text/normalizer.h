@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "text/charsmap.h"
 #include "text/pattern.h"
+#include "text/source_map.h"
 
 namespace unimax {
 
@@ -45,7 +46,8 @@ class Normalizer {
   static Result<Normalizer> FromJson(const nlohmann::json& spec);
   void AddStep(Step step) { steps_.push_back(std::move(step)); }
   bool empty() const { return steps_.empty(); }
-  std::string Apply(std::string_view text) const;
+  // `map`: when wanted, what each byte of the result came from.
+  std::string Apply(std::string_view text, SourceMap* map = nullptr) const;
 
  private:
   Status Append(const nlohmann::json& spec, int depth);

@@ -82,7 +82,7 @@ struct Pattern::Code {};  // stands for pcre2_code, whose name is a macro
 
 void Pattern::Freer::operator()(Code* code) const { pcre2_code_free(reinterpret_cast<pcre2_code*>(code)); }
 
-Result<Pattern> Pattern::Regex(std::string_view source) {
+Result<Pattern> Pattern::Regex(std::string_view source, bool scan) {
   const std::string rewritten = Rewrite(source);
   const std::unique_ptr<pcre2_compile_context, CompileContextFree> context(pcre2_compile_context_create(nullptr));
   if (context == nullptr) return IoError("no memory for a regular expression");
@@ -101,6 +101,7 @@ Result<Pattern> Pattern::Regex(std::string_view source) {
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // without it matching is slower, not different
   Pattern p;
   p.code_.reset(reinterpret_cast<Code*>(code));
+  if (scan) p.scan_ = FindScanner(source);
   return p;
 }
 
@@ -112,46 +113,68 @@ Pattern Pattern::Literal(std::string text) {
 
 std::vector<Span> Pattern::Cut(std::string_view text) const {
   std::vector<Span> spans;
+  Cutter(*this).Cut(text, spans);
+  return spans;
+}
+
+struct Cutter::Matcher {
+  std::unique_ptr<pcre2_match_data, MatchDataFree> data{pcre2_match_data_create(1, nullptr)};
+  std::unique_ptr<pcre2_match_context, MatchContextFree> context{pcre2_match_context_create(nullptr)};
+};
+
+Cutter::Cutter(const Pattern& pattern) : pattern_(pattern) {
+  if (pattern.code_ == nullptr || pattern.scan_ != nullptr) return;
+  matcher_ = std::make_unique<Matcher>();
+  if (matcher_->context == nullptr) return;
+  pcre2_set_match_limit(matcher_->context.get(), kMatchLimit);
+  pcre2_set_heap_limit(matcher_->context.get(), kHeapLimitKib);
+}
+
+Cutter::~Cutter() = default;
+
+// Returns where the last match ends.
+size_t Cutter::CutByCode(std::string_view text, std::vector<Span>& spans) {
+  if (matcher_->data == nullptr || matcher_->context == nullptr) return 0;
+  const auto* code = reinterpret_cast<const pcre2_code*>(pattern_.code_.get());
   size_t done = 0;
-  const auto add = [&](size_t begin, size_t end) {
-    if (done < begin) spans.push_back({done, begin, false});
-    spans.push_back({begin, end, true});
-    done = end;
-  };
-  if (code_ == nullptr) {
-    if (!literal_.empty()) {
-      for (size_t at = text.find(literal_); at != text.npos; at = text.find(literal_, done)) {
-        add(at, at + literal_.size());
-      }
+  for (size_t from = 0; from <= text.size();) {
+    const auto match = [&](uint32_t options) {
+      return pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
+                         options | PCRE2_NO_UTF_CHECK, matcher_->data.get(), matcher_->context.get());
+    };
+    int rc = match(0);
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) rc = match(PCRE2_NO_JIT);
+    if (rc < 0) break;
+    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(matcher_->data.get());
+    if (done < range[0]) spans.push_back({done, range[0], false});
+    spans.push_back({range[0], range[1], true});
+    done = from = range[1];
+    if (range[1] == range[0]) {  // an empty match only parts the text; the next one lies behind
+      do ++from;
+      while (from < text.size() && (static_cast<uint8_t>(text[from]) & 0xc0) == 0x80);
     }
-  } else {
-    auto* code = reinterpret_cast<pcre2_code*>(code_.get());
-    const std::unique_ptr<pcre2_match_data, MatchDataFree> data(pcre2_match_data_create(1, nullptr));
-    const std::unique_ptr<pcre2_match_context, MatchContextFree> context(pcre2_match_context_create(nullptr));
-    if (data != nullptr && context != nullptr) {
-      pcre2_set_match_limit(context.get(), kMatchLimit);
-      pcre2_set_heap_limit(context.get(), kHeapLimitKib);
-      size_t from = 0;
-      while (from <= text.size()) {
-        const auto match = [&](uint32_t options) {
-          return pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
-                             options | PCRE2_NO_UTF_CHECK, data.get(), context.get());
-        };
-        int rc = match(0);
-        if (rc == PCRE2_ERROR_JIT_STACKLIMIT) rc = match(PCRE2_NO_JIT);
-        if (rc < 0) break;
-        const PCRE2_SIZE* range = pcre2_get_ovector_pointer(data.get());
-        add(range[0], range[1]);
-        from = range[1];
-        if (range[1] == range[0]) {  // an empty match only parts the text; the next one lies behind
-          do ++from;
-          while (from < text.size() && (static_cast<uint8_t>(text[from]) & 0xc0) == 0x80);
-        }
-      }
+  }
+  return done;
+}
+
+void Cutter::Cut(std::string_view text, std::vector<Span>& spans) {
+  size_t done = 0;
+  if (pattern_.scan_ != nullptr) {
+    while (done < text.size()) {
+      const size_t end = pattern_.scan_(text, done);
+      spans.push_back({done, end, true});
+      done = end;
+    }
+  } else if (pattern_.code_ != nullptr) {
+    done = CutByCode(text, spans);
+  } else if (const std::string& literal = pattern_.literal_; !literal.empty()) {
+    for (size_t at = text.find(literal); at != text.npos; at = text.find(literal, done)) {
+      if (done < at) spans.push_back({done, at, false});
+      done = at + literal.size();
+      spans.push_back({at, done, true});
     }
   }
   if (done < text.size()) spans.push_back({done, text.size(), false});
-  return spans;
 }
 
 }  // namespace unimax

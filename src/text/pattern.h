@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "text/scanners.h"
 
 namespace unimax {
 
@@ -18,21 +19,40 @@ struct Span {
 
 class Pattern {
  public:
-  // \s, \S and \w are rewritten to the sets that Oniguruma gives them, where PCRE2's differ. Errors: kBadModel.
-  static Result<Pattern> Regex(std::string_view source);
+  // \s, \S and \w are rewritten to the sets that Oniguruma gives them, where PCRE2's differ. Expressions that have a
+  // hand-written equal use it unless `scan` is false. Errors: kBadModel.
+  static Result<Pattern> Regex(std::string_view source, bool scan = true);
   static Pattern Literal(std::string text);
 
-  // Cuts valid UTF-8 into alternating matches and gaps that cover it. An expression that exceeds the match limits
-  // leaves the rest of the text as one gap.
   std::vector<Span> Cut(std::string_view text) const;
 
  private:
+  friend class Cutter;
   struct Code;
   struct Freer {
     void operator()(Code* code) const;
   };
   std::string literal_;
+  Scanner scan_ = nullptr;
   std::unique_ptr<Code, Freer> code_;  // none: literal
+};
+
+// Cuts many texts by one pattern, which must outlive it. One thread.
+class Cutter {
+ public:
+  explicit Cutter(const Pattern& pattern);
+  ~Cutter();
+  Cutter(const Cutter&) = delete;
+  Cutter& operator=(const Cutter&) = delete;
+  // Cuts valid UTF-8 into alternating matches and gaps that cover it, and appends them to `spans`. An expression that
+  // exceeds the match limits leaves the rest of the text as one gap.
+  void Cut(std::string_view text, std::vector<Span>& spans);
+
+ private:
+  struct Matcher;
+  size_t CutByCode(std::string_view text, std::vector<Span>& spans);
+  const Pattern& pattern_;
+  std::unique_ptr<Matcher> matcher_;
 };
 
 }  // namespace unimax

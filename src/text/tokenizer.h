@@ -23,6 +23,12 @@ struct TextPiece {
   bool trusted = false;
 };
 
+// An id and the bytes [begin, end) of the text that it stands for; both are 0 for what `add_special` adds.
+struct Token {
+  int id;
+  size_t begin, end;
+};
+
 class Tokenizer {
  public:
   // Errors: kBadModel, naming the kind that is not known or the part of the data that contradicts itself.
@@ -41,6 +47,9 @@ class Tokenizer {
   // Ids of the joined text. Control tokens are matched only where every byte is trusted; other added tokens match
   // everywhere; normalising, pre-tokenising and merging do not see the borders of pieces.
   std::vector<int> EncodeParts(std::span<const TextPiece> parts, bool add_special) const;
+
+  // Encode with the place of every id. An id for a part of a character stands for all of it.
+  std::vector<Token> EncodeOffsets(std::string_view text, bool add_special) const;
 
   // Text of the ids; always valid UTF-8 (bytes that do not form characters become U+FFFD). Ids outside
   // [0, vocab_size) count as nothing. `skip_special` leaves control tokens out.

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tokenizers from GGUF vocabularies (ggml-org/ggml docs/gguf.md). A pre-tokenizer kind names a published tokenizer; its
 // row says how that one cuts text.
+#include <algorithm>
+#include <cmath>
+
 #include "text/bpe.h"
+#include "text/scanners.h"
 #include "text/tokenizer_impl.h"
 #include "text/word_models.h"
 
@@ -9,11 +13,6 @@ namespace unimax {
 namespace {
 
 constexpr std::string_view kDigit = R"(\p{N})";
-constexpr std::string_view kLlama3 = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|)"
-                                     R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen2 = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|)"
-                                    R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
 struct KindRow {
   std::string_view name;  // `tokenizer.ggml.pre`
   bool nfc;               // the published tokenizer composes characters first
@@ -21,19 +20,16 @@ struct KindRow {
   std::string_view isolate[2];  // expressions whose matches stand alone, in order
 };
 constexpr KindRow kKinds[] = {
-    {"default", false, false, {kGpt2Pattern, ""}},
-    {"gpt-2", false, false, {kGpt2Pattern, ""}},
-    {"smollm", false, false, {kDigit, kGpt2Pattern}},
-    {"starcoder", false, false, {kDigit, kGpt2Pattern}},
-    {"refact", false, false, {kDigit, kGpt2Pattern}},
-    {"command-r", true, false, {kDigit, kGpt2Pattern}},
-    {"llama-bpe", false, true, {kLlama3, ""}},
-    {"llama3", false, true, {kLlama3, ""}},
-    {"qwen2", true, false, {kQwen2, ""}},
-    {"deepseek-r1-qwen", true, false, {kQwen2, ""}},
+    {"default", false, false, {kGpt2Pattern, ""}},    {"gpt-2", false, false, {kGpt2Pattern, ""}},
+    {"smollm", false, false, {kDigit, kGpt2Pattern}}, {"starcoder", false, false, {kDigit, kGpt2Pattern}},
+    {"refact", false, false, {kDigit, kGpt2Pattern}}, {"command-r", true, false, {kDigit, kGpt2Pattern}},
+    {"llama-bpe", false, true, {kLlama3Pattern, ""}}, {"llama3", false, true, {kLlama3Pattern, ""}},
+    {"qwen2", true, false, {kQwen2Pattern, ""}},      {"deepseek-r1-qwen", true, false, {kQwen2Pattern, ""}},
 };
 
 enum TokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUser = 4, kUnused = 5, kByte = 6 };
+
+constexpr size_t kMaxVocabBytes = size_t{1} << 30;
 
 Status CheckVocab(const VocabData& v) {
   const size_t n = v.tokens.size();
@@ -45,6 +41,14 @@ Status CheckVocab(const VocabData& v) {
   }
   if (!v.scores.empty() && v.scores.size() != n) {
     return BadModel("the vocabulary has {} tokens and {} scores", n, v.scores.size());
+  }
+  size_t bytes = 0;
+  for (const std::string& token : v.tokens) bytes += token.size();
+  if (bytes > kMaxVocabBytes) {
+    return BadModel("the vocabulary has {} bytes; at most {} are read", bytes, kMaxVocabBytes);
+  }
+  if (std::any_of(v.scores.begin(), v.scores.end(), [](float s) { return std::isnan(s); })) {
+    return BadModel("a score of the vocabulary is not a number");
   }
   const auto check = [&](const char* name, int id) {
     if (id >= -1 && id < static_cast<int>(n)) return Status();
@@ -58,9 +62,6 @@ Status CheckVocab(const VocabData& v) {
   if (v.add_eos && v.eos < 0) return BadModel("the vocabulary asks for an EOS token and names none");
   return {};
 }
-
-// SentencePiece writes U+2581 for a space.
-constexpr std::string_view kSpaceMark = "\xe2\x96\x81";
 
 // SentencePiece's BPE: spaces are marked, a text may begin with one more, and text without pieces becomes bytes.
 Status BuildSentencePiece(const VocabData& v, Tokenizer::Impl& impl) {
@@ -94,7 +95,7 @@ Status BuildSentencePiece(const VocabData& v, Tokenizer::Impl& impl) {
     step.start = 1;
     impl.decoder.AddStep(std::move(step));
   }
-  impl.model = std::make_unique<ScoredBpeModel>(impl.model_vocabulary, v.scores, v.unknown);
+  UM_ASSIGN_OR_RETURN(impl.model, ScoredBpeModel::Make(impl.model_vocabulary, v.scores, {}, v.unknown));
   return {};
 }
 
@@ -141,6 +142,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromVocab(const VocabData& v) {
     }
     BpeOptions options;
     options.ignore_merges = kind->ignore_merges;
+    options.reads_bytes = true;
     UM_ASSIGN_OR_RETURN(impl->model, BpeModel::Make(impl->model_vocabulary, merges, options));
   } else if (v.model == "llama") {
     UM_RETURN_IF_ERROR(BuildSentencePiece(v, *impl));
