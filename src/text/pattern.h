@@ -2,6 +2,8 @@
 // Regular expressions of tokenizer files (Oniguruma syntax) and plain strings, matched with PCRE2.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -13,9 +15,12 @@
 namespace unimax {
 
 struct Span {
-  size_t begin, end;
+  uint32_t begin, end;
   bool match;
 };
+inline Span MakeSpan(size_t begin, size_t end, bool match) {
+  return {static_cast<uint32_t>(begin), static_cast<uint32_t>(end), match};
+}
 
 class Pattern {
  public:
@@ -34,6 +39,10 @@ class Pattern {
   };
   std::string literal_;
   Scanner scan_ = nullptr;
+  bool jit_ = false;
+  bool matches_empty_ = true;
+  enum class Alone : uint8_t { kAsk, kGap, kMatch };
+  std::array<Alone, 128> alone_{};     // what an ASCII character by itself is
   std::unique_ptr<Code, Freer> code_;  // none: literal
 };
 

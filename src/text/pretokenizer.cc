@@ -59,13 +59,13 @@ void CutChars(std::string_view text, F is, std::vector<Span>& spans) {
     const utf8::Char c = utf8::At(text, i);
     const size_t end = i + static_cast<size_t>(c.length);
     if (is(c.code)) {
-      if (done < i) spans.push_back({done, i, false});
-      spans.push_back({i, end, true});
+      if (done < i) spans.push_back(MakeSpan(done, i, false));
+      spans.push_back(MakeSpan(i, end, true));
       done = end;
     }
     i = end;
   }
-  if (done < text.size()) spans.push_back({done, text.size(), false});
+  if (done < text.size()) spans.push_back(MakeSpan(done, text.size(), false));
 }
 
 bool IsPunctuation(char32_t c) {
@@ -124,7 +124,7 @@ void CutLength(std::string_view text, size_t length, std::vector<Span>& spans) {
   for (size_t i = 0; i < text.size();) {
     i += static_cast<size_t>(utf8::At(text, i).length);
     if (++count == length || i == text.size()) {
-      spans.push_back({begin, i, true});
+      spans.push_back(MakeSpan(begin, i, true));
       begin = i;
       count = 0;
     }
@@ -139,13 +139,13 @@ void CutBert(std::string_view text, std::vector<Span>& spans) {
     const size_t end = i + static_cast<size_t>(c.length);
     const bool white = utf8::IsWhite(c.code);
     if (white || IsPunctuation(c.code)) {
-      if (done < i) spans.push_back({done, i, false});
-      if (!white) spans.push_back({i, end, false});
+      if (done < i) spans.push_back(MakeSpan(done, i, false));
+      if (!white) spans.push_back(MakeSpan(i, end, false));
       done = end;
     }
     i = end;
   }
-  if (done < text.size()) spans.push_back({done, text.size(), false});
+  if (done < text.size()) spans.push_back(MakeSpan(done, text.size(), false));
 }
 
 void CutWord(const PreTokenizer::Step& step, Cutter& cutter, std::string_view word, std::vector<Span>& spans) {
@@ -182,7 +182,9 @@ void CutWord(const PreTokenizer::Step& step, Cutter& cutter, std::string_view wo
 
 void CutAll(const PreTokenizer::Step& step, Words& words) {
   Cutter cutter(step.pattern);
-  std::vector<Word> cut;
+  std::vector<Word>& cut = words.spare;
+  cut.clear();
+  cut.reserve(words.words.size());
   std::vector<Span> spans;
   for (const Word& word : words.words) {
     spans.clear();
@@ -203,7 +205,7 @@ void Rewrite(Words& words, F write) {
   for (Word& word : words.words) {
     const size_t begin = rewriter.text.size();
     write(word, rewriter);
-    word = {begin, rewriter.text.size()};
+    word = {static_cast<uint32_t>(begin), static_cast<uint32_t>(rewriter.text.size())};
   }
   Compose(words.map, rewriter.map);
   words.map = std::move(rewriter.map);
@@ -251,7 +253,7 @@ void ApplyMetaspace(const PreTokenizer::Step& step, Words& words) {
     const std::string_view text = old.substr(word.begin, word.end - word.begin);
     if (wanted && !text.starts_with(' ') && !text.starts_with(step.text)) PutPrefix(step.text, old, word, rewriter);
     for (size_t at = word.begin; at < word.end;) {
-      const size_t space = std::min(old.substr(0, word.end).find(' ', at), word.end);
+      const size_t space = std::min<size_t>(old.substr(0, word.end).find(' ', at), word.end);
       rewriter.Copy(old, at, space);
       if (space < word.end) rewriter.Put(step.text, space, space + 1);
       at = space + 1;
@@ -333,7 +335,7 @@ void PreTokenizer::Apply(std::string_view text, bool at_start, bool bytes_allowe
   words.map.clear();
   words.at_start = at_start;
   words.raw_bytes = false;
-  if (!text.empty()) words.words.push_back({0, text.size()});
+  if (!text.empty()) words.words.push_back({0, static_cast<uint32_t>(text.size())});
   for (const Step& step : steps_) {
     if (step.kind == Kind::kByteLevel) {
       ApplyByteLevel(step, bytes_allowed && &step == &steps_.back(), words);

@@ -15,7 +15,7 @@
 namespace unimax {
 
 struct Word {
-  size_t begin, end;
+  uint32_t begin, end;
 };
 
 // A text cut into words. Steps that rewrite the text own the new one.
@@ -27,6 +27,7 @@ struct Words {
   bool tracked = false;    // `map` is kept
   SourceMap map;           // from `text` to what was given
   std::string owned;
+  std::vector<Word> spare;  // the words before the last step
 };
 
 class PreTokenizer {

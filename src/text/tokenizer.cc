@@ -72,7 +72,7 @@ void Tokenizer::Impl::TraceWord(const Word& word, Encoding& to) const {
   const auto inside = [&](size_t i) { return i < word.end && (static_cast<uint8_t>(text[i]) & 0xc0) == 0x80; };
   size_t at = word.begin;
   for (const int width : to.widths) {
-    size_t first = at, last = at = std::min(at + static_cast<size_t>(width), word.end);
+    size_t first = at, last = at = std::min<size_t>(at + static_cast<size_t>(width), word.end);
     while (first > word.begin && inside(first)) --first;  // a part of a character stands for all of it
     while (inside(last)) ++last;
     const Origin o = OriginOf(to.words.map, first, last);

@@ -42,7 +42,8 @@ class Tokenizer {
   Tokenizer& operator=(const Tokenizer&) = delete;
 
   // Ids of a raw text, in which control tokens are matched. `add_special` adds what the model wants around a text (BOS,
-  // EOS, [CLS], ...). Bytes that are not UTF-8 are read as U+FFFD. Time is O(n log n) in the text's length.
+  // EOS, [CLS], ...). Bytes that are not UTF-8 are read as U+FFFD. A text has less than 4 GiB. Time is
+  // O(n log n) in its length.
   std::vector<int> Encode(std::string_view text, bool add_special) const;
   // Ids of the joined text. Control tokens are matched only where every byte is trusted; other added tokens match
   // everywhere; normalising, pre-tokenising and merging do not see the borders of pieces.
