@@ -195,6 +195,8 @@ void ApplyStep(const Normalizer::Step& step, std::string_view text, Rewriter& ou
       return MapChars(text, out, Nmt);
     case Kind::kPrecompiled:
       return step.charsmap.ApplyByGrapheme(text, out);
+    case Kind::kSentencePiece:
+      return step.rules.Apply(text, out);
     case Kind::kByteLevel:
       return MapChars(text, out, [](std::string& o, char32_t c) {
         std::string bytes;

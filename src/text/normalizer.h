@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "text/charsmap.h"
 #include "text/pattern.h"
+#include "text/sentencepiece.h"
 #include "text/source_map.h"
 
 namespace unimax {
@@ -31,7 +32,8 @@ class Normalizer {
     kBert,
     kNmt,
     kPrecompiled,
-    kByteLevel
+    kByteLevel,
+    kSentencePiece
   };
   struct Step {
     Kind kind;
@@ -40,6 +42,7 @@ class Normalizer {
     std::string text;                                                 // Replace: what to write; Prepend
     Pattern pattern;                                                  // Replace
     CharsMap charsmap;                                                // Precompiled
+    SentencePieceRules rules;                                         // SentencePiece
   };
 
   // Errors: kBadModel, naming the kind that is not known.

@@ -250,10 +250,13 @@ std::string StreamDecoder::Add(int id) {
   if (ByteOfPiece(impl.vocabulary.Piece(id)) >= 0) return "";
   const std::string text = impl.DecodePieces(window_, false);
   std::string out = text.size() > window_given_ ? text.substr(window_given_) : std::string();
-  // The pieces just settled stay as the left context that decoders look at (a leading space is theirs to drop).
-  window_.erase(window_.begin(), window_.end() - static_cast<ptrdiff_t>(fresh_));
+  // The pieces just settled stay as the left context that decoders look at (a leading space is theirs to drop). They
+  // are none when by themselves they have no text.
+  const std::vector<int> settled(window_.end() - static_cast<ptrdiff_t>(fresh_), window_.end());
+  const size_t given = impl.DecodePieces(settled, false).size();
   fresh_ = 0;
-  window_given_ = impl.DecodePieces(window_, false).size();
+  if (given > 0) window_ = settled;
+  window_given_ = given > 0 ? given : text.size();
   return out;
 }
 

@@ -29,12 +29,21 @@ struct Token {
   size_t begin, end;
 };
 
+// What a tokenizer.model does not say itself.
+struct SentencePieceOptions {
+  bool add_bos = true, add_eos = false;  // what `add_special` adds
+  bool match_control = true;             // text may spell control tokens; the package `sentencepiece` says no
+};
+
 class Tokenizer {
  public:
   // Errors: kBadModel, naming the kind that is not known or the part of the data that contradicts itself.
   static Result<std::unique_ptr<Tokenizer>> FromVocab(const VocabData& vocab);
   // `json` is the content of a Hugging Face tokenizer.json (at most 64 MiB, nested at most 64 deep).
   static Result<std::unique_ptr<Tokenizer>> FromJson(std::string_view json);
+  // `bytes` is the content of a SentencePiece tokenizer.model (BPE or unigram; at most 64 MiB).
+  static Result<std::unique_ptr<Tokenizer>> FromSentencePiece(std::string_view bytes,
+                                                              const SentencePieceOptions& options);
   struct Impl;
   explicit Tokenizer(std::unique_ptr<const Impl> impl);  // use FromVocab or FromJson
   ~Tokenizer();

@@ -38,9 +38,18 @@ size_t CharLength(std::string_view text, size_t at) { return static_cast<size_t>
 }  // namespace
 
 UnigramModel::UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores, int unknown, bool byte_fallback)
-    : scores_(std::move(scores)), pieces_(Known(vocabulary)), byte_fallback_(byte_fallback), unknown_(unknown) {
+    : scores_(std::move(scores)), pieces_(Known(vocabulary)) {
+  options_.unknown = unknown;
+  options_.byte_fallback = byte_fallback;
   unknown_score_ = *std::min_element(scores_.begin(), scores_.end()) - kUnknownPenalty;
   if (byte_fallback) byte_ids_ = ByteIds(vocabulary);
+}
+
+UnigramModel::UnigramModel(const Vocabulary& vocabulary, std::vector<std::pair<std::string_view, int>> pieces,
+                           std::vector<double> scores, const Options& options)
+    : scores_(std::move(scores)), pieces_(std::move(pieces)), options_(options) {
+  unknown_score_ = static_cast<double>(static_cast<float>(options.worst - kUnknownPenalty));
+  if (options.byte_fallback) byte_ids_ = ByteIds(vocabulary);
 }
 
 void UnigramModel::Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const {
@@ -49,6 +58,7 @@ void UnigramModel::Encode(std::string_view word, SubwordScratch& scratch, std::v
   best.assign(word.size() + 1, {0, -1, kNowhere});
   const auto offer = [&](size_t from, size_t to, double score, int id) {
     auto& b = best[to];
+    if (options_.single_precision) score = static_cast<double>(static_cast<float>(score));
     if (b.from == kNowhere || score > b.score) b = {score, id, static_cast<uint32_t>(from)};
   };
   for (size_t at = 0; at < word.size();) {
@@ -74,16 +84,16 @@ void UnigramModel::Encode(std::string_view word, SubwordScratch& scratch, std::v
   }
   for (size_t i = path.size(); i-- > 0;) {
     const size_t begin = path[i].first;
-    const bool known = path[i].second >= 0 && path[i].second != unknown_;
-    while (!known && i > 0 && (path[i - 1].second < 0 || path[i - 1].second == unknown_)) --i;
+    const bool known = path[i].second >= 0 && path[i].second != options_.unknown;
+    while (!known && i > 0 && (path[i - 1].second < 0 || path[i - 1].second == options_.unknown)) --i;
     const size_t end = i > 0 ? path[i - 1].first : word.size();
     const std::string_view run = word.substr(begin, end - begin);
     if (known) {
       Push(path[i].second, run.size(), scratch, out);
-    } else if (byte_fallback_ && AllBytes(byte_ids_, run)) {
+    } else if (options_.byte_fallback && AllBytes(byte_ids_, run)) {
       for (char b : run) Push(byte_ids_[static_cast<uint8_t>(b)], 1, scratch, out);
-    } else if (unknown_ >= 0) {
-      Push(unknown_, run.size(), scratch, out);
+    } else if (options_.unknown >= 0) {
+      Push(options_.unknown, run.size(), scratch, out);
     }
   }
 }
@@ -152,14 +162,21 @@ void ScoredBpeModel::Encode(std::string_view word, SubwordScratch& scratch, std:
   }
   scratch.merger.Run(merges_, symbols);
   size_t at = 0;
+  bool after_unknown = false;
   for (const Symbol& s : symbols) {
     const auto width = static_cast<size_t>(s.width);
     const std::string_view text = word.substr(at, width);
     at += width;
-    if (s.id >= 0 && s.id < pieces_) {
+    const bool known = s.id >= 0 && s.id < pieces_;
+    const bool bytes = !known && AllBytes(byte_ids_, text);
+    const bool fused = !known && !bytes && after_unknown && fuse_unknown_ && unknown_ >= 0;
+    after_unknown = !known && !bytes;
+    if (known) {
       Push(s.id, width, scratch, out);
-    } else if (AllBytes(byte_ids_, text)) {
+    } else if (bytes) {
       for (char b : text) Push(byte_ids_[static_cast<uint8_t>(b)], 1, scratch, out);
+    } else if (fused) {
+      if (scratch.widths != nullptr) scratch.widths->back() += s.width;
     } else if (unknown_ >= 0) {
       Push(unknown_, width, scratch, out);
     }

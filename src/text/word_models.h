@@ -16,16 +16,24 @@ namespace unimax {
 // The most probable segmentation by piece scores (log-probabilities).
 class UnigramModel final : public SubwordModel {
  public:
-  // `scores`: by id. `unknown`: -1 for none. A run of unknown characters is one unknown piece.
+  struct Options {
+    int unknown = -1;  // -1: none. A run of unknown characters is one unknown piece.
+    bool byte_fallback = false;
+    bool single_precision = false;  // sums are rounded as `sentencepiece` rounds them
+    double worst = 0;               // the smallest score
+  };
+  // All pieces of `vocabulary`. `scores`: by id.
   UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores, int unknown, bool byte_fallback);
+  // Text becomes `pieces` only; `vocabulary` holds those for bytes.
+  UnigramModel(const Vocabulary& vocabulary, std::vector<std::pair<std::string_view, int>> pieces,
+               std::vector<double> scores, const Options& options);
   void Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const override;
 
  private:
   std::vector<double> scores_;
   Trie pieces_;
   std::array<int, 256> byte_ids_{};
-  bool byte_fallback_ = false;
-  int unknown_;
+  Options options_;
   double unknown_score_ = 0;
 };
 
@@ -38,6 +46,8 @@ class ScoredBpeModel final : public SubwordModel {
                                                       const std::vector<bool>& usable, int unknown);
   void Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const override;
   bool parts_at_marks() const override { return parts_at_marks_; }
+  // One unknown id for a run of unknown characters.
+  void fuse_unknown() { fuse_unknown_ = true; }
 
  private:
   void AddPairs(const Vocabulary& vocabulary, int id, int rank);
@@ -46,7 +56,7 @@ class ScoredBpeModel final : public SubwordModel {
   std::array<int, 256> byte_ids_{};
   std::array<int, 0x800> short_ids_{};  // symbols of the characters of one or two bytes
   int unknown_ = -1, pieces_ = 0;
-  bool parts_at_marks_ = false;
+  bool parts_at_marks_ = false, fuse_unknown_ = false;
 };
 
 // Greedily the longest piece; a word that cannot be cut, or is too long, is unknown.
