@@ -89,9 +89,16 @@ Status Model::LoadText() {
     }
     return {};
   }
-  if (!checkpoint_->has_tokenizer_json()) return {};
-  UM_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromJson(checkpoint_->tokenizer_json()));
+  if (!checkpoint_->has_tokenizer_json() && !checkpoint_->has_tokenizer_model()) return {};
   UM_ASSIGN_OR_RETURN(const TokenizerConfig text, ReadTokenizerConfig(checkpoint_->tokenizer_config_json()));
+  if (checkpoint_->has_tokenizer_json()) {
+    UM_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromJson(checkpoint_->tokenizer_json()));
+  } else {
+    SentencePieceOptions options;
+    options.add_bos = text.add_bos.value_or(options.add_bos);
+    options.add_eos = text.add_eos.value_or(options.add_eos);
+    UM_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromSentencePiece(checkpoint_->tokenizer_model(), options));
+  }
   if (!text.chat_template.empty()) {
     UM_ASSIGN_OR_RETURN(chat_template_, ChatTemplate::Parse(text.chat_template));
   }

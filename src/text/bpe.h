@@ -16,40 +16,8 @@ struct BpeOptions {
   bool fuse_unknown = false;   // one unknown id for a run of them
   bool byte_fallback = false;  // a missing character becomes its bytes <0x00> to <0xFF>, if all are there
   bool ignore_merges = false;  // a word that is a piece is taken whole
+  bool reads_bytes = false;    // words are raw bytes, each of which stands for a character (BytesToChars)
   std::string continuing_prefix, word_suffix;
-};
-
-// A pair of pieces and the piece they make; lower ranks merge first.
-class MergeTable {
- public:
-  struct Merge {
-    int rank;  // -1: no such merge
-    int result;
-  };
-  void Reserve(size_t n);
-  void Add(int left, int right, int rank, int result);  // a repeated pair takes the later rank
-  Merge Find(int left, int right) const {
-    size_t slot = Slot(left, right);
-    while (table_[slot].left >= 0) {
-      if (table_[slot].left == left && table_[slot].right == right) return table_[slot].merge;
-      slot = (slot + 1) & mask_;
-    }
-    return {-1, -1};
-  }
-
- private:
-  struct Entry {
-    int left = -1, right = -1;
-    Merge merge{-1, -1};
-  };
-  size_t Slot(int left, int right) const {
-    uint64_t h = (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32) | static_cast<uint32_t>(right);
-    h *= 0x9e3779b97f4a7c15u;
-    h ^= h >> 29;
-    return static_cast<size_t>(h) & mask_;
-  }
-  std::vector<Entry> table_ = std::vector<Entry>(2);
-  size_t mask_ = 1, used_ = 0;
 };
 
 class BpeModel final : public SubwordModel {
@@ -59,22 +27,23 @@ class BpeModel final : public SubwordModel {
   // `merges`: best first. Errors: kBadModel for a merge whose parts or result are not in the vocabulary.
   static Result<std::unique_ptr<BpeModel>> Make(const Vocabulary& vocabulary, const std::vector<PieceView>& merges,
                                                 BpeOptions options);
-  void Encode(std::string_view word, std::vector<int>& out) const override;
+  void Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const override;
+  bool reads_bytes() const override { return options_.reads_bytes; }
+  bool parts_at_marks() const override { return parts_at_marks_; }
 
  private:
-  struct Symbol {
-    int id, previous, next;
-    bool live;
-  };
+  Status AddMerges(const std::vector<PieceView>& merges);
   void Split(std::string_view word, std::vector<Symbol>& symbols) const;
-  void MergeAll(std::vector<Symbol>& symbols) const;
+  void SplitBytes(std::string_view word, std::vector<Symbol>& symbols) const;
   int CharId(std::string_view spelling) const;
 
   const Vocabulary& vocabulary_;
+  Vocabulary raw_pieces_;  // reads_bytes and ignore_merges: pieces by their bytes
   BpeOptions options_;
   MergeTable merges_;
+  bool parts_at_marks_ = false;
   std::array<int, 0x800> short_ids_{};  // ids of the characters of one or two bytes
-  std::array<int, 256> byte_ids_{};     // ids of <0x00> to <0xFF>
+  std::array<int, 256> byte_ids_{};     // ids of <0x00> to <0xFF>; reads_bytes: of the characters of the bytes
 };
 
 }  // namespace unimax

@@ -71,23 +71,19 @@ size_t CharsMap::Longest(std::string_view text, std::string_view* replacement) c
   return longest;
 }
 
-std::string CharsMap::ApplyByGrapheme(std::string_view text) const {
-  std::string out;
-  out.reserve(text.size());
+void CharsMap::ApplyByGrapheme(std::string_view text, Rewriter& out) const {
+  out.text.reserve(text.size());
   const auto flush = [&](std::string_view grapheme) {
+    const auto start = static_cast<size_t>(grapheme.data() - text.data());
     std::string_view replacement;
     if (grapheme.size() < 6 && First(grapheme, &replacement)) {
-      out += replacement;
+      out.Put(replacement, start, start + grapheme.size());
       return;
     }
     for (size_t i = 0; i < grapheme.size();) {
       const auto length = static_cast<size_t>(utf8::At(grapheme, i).length);
       const std::string_view one = grapheme.substr(i, length);
-      if (First(one, &replacement)) {
-        out += replacement;
-      } else {
-        out += one;
-      }
+      out.Put(First(one, &replacement) ? replacement : one, start + i, start + i + length);
       i += length;
     }
   };
@@ -104,7 +100,6 @@ std::string CharsMap::ApplyByGrapheme(std::string_view text) const {
     i += static_cast<size_t>(c.length);
   }
   if (begin < text.size()) flush(text.substr(begin));
-  return out;
 }
 
 }  // namespace unimax

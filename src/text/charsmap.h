@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "text/source_map.h"
 
 namespace unimax {
 
@@ -19,7 +20,7 @@ class CharsMap {
   static Result<CharsMap> Parse(std::string_view blob);
   bool empty() const { return units_.empty(); }
   // What the package `tokenizers` does: by grapheme cluster, then by character.
-  std::string ApplyByGrapheme(std::string_view text) const;
+  void ApplyByGrapheme(std::string_view text, Rewriter& out) const;
   // The longest entry that starts `text`, as SentencePiece does: bytes it covers (0: none), and its replacement.
   size_t Longest(std::string_view text, std::string_view* replacement) const;
 

@@ -27,7 +27,10 @@ json Applied(const std::string& kind, const nlohmann::json& spec, const json& in
   const auto made = PreTokenizer::FromJson(spec);
   if (!made.ok()) return made.status().text();
   json words = json::array();
-  for (const Word& w : made.value().Apply(input.get<std::string>(), true)) words.push_back(w.text);
+  const auto text = input.get<std::string>();
+  Words cut;
+  made.value().Apply(text, true, false, cut);
+  for (const Word& w : cut.words) words.push_back(cut.text.substr(w.begin, w.end - w.begin));
   return words;
 }
 

@@ -99,6 +99,41 @@ Pieces Ctc(const Decoder::Step& step, Pieces pieces) {
   return out;
 }
 
+// google/sentencepiece, SentencePieceProcessor::Decode.
+std::string SentencePiece(const Decoder::Step& step, const Pieces& pieces) {
+  std::string text, bytes;
+  const auto flush = [&] {  // unlike elsewhere each broken byte becomes one U+FFFD
+    for (size_t i = 0; i < bytes.size();) {
+      const utf8::Char c = utf8::At(bytes, i);
+      const bool broken = c.code == 0xfffd && !std::string_view(bytes).substr(i).starts_with("\xef\xbf\xbd");
+      utf8::Append(text, c.code);
+      i += broken ? 1 : static_cast<size_t>(c.length);
+    }
+    bytes.clear();
+  };
+  bool dropped = false;
+  for (const std::string& p : pieces) {
+    if (const int b = ByteOfPiece(p); b >= 0) {
+      bytes += static_cast<char>(b);
+      continue;
+    }
+    flush();
+    std::string_view piece = p;
+    if (piece == step.text) {
+      text += step.delimiter;
+      dropped = false;
+      continue;
+    }
+    const bool first = text.empty() && !dropped;
+    const bool starts = step.drop_first && first && piece.starts_with(kSpaceMark);
+    if (starts) piece.remove_prefix(kSpaceMark.size());
+    dropped = starts && !step.cleanup;
+    text += ReplaceAll(piece, kSpaceMark, " ");
+  }
+  flush();
+  return text;
+}
+
 Pieces ApplyStep(const Decoder::Step& step, Pieces pieces) {
   const size_t n = pieces.size();
   switch (step.kind) {
@@ -106,6 +141,8 @@ Pieces ApplyStep(const Decoder::Step& step, Pieces pieces) {
       return ByteFallback(std::move(pieces));
     case Kind::kCtc:
       return Ctc(step, std::move(pieces));
+    case Kind::kSentencePiece:
+      return {SentencePiece(step, pieces)};
     case Kind::kByteLevel: {
       std::string bytes;
       for (const std::string& p : pieces) Decoder::AppendBytes(p, bytes);

@@ -15,13 +15,25 @@ namespace unimax {
 
 class Decoder {
  public:
-  enum class Kind { kByteLevel, kMetaspace, kByteFallback, kFuse, kStrip, kReplace, kWordPiece, kBpe, kCtc };
+  enum class Kind {
+    kByteLevel,
+    kMetaspace,
+    kByteFallback,
+    kFuse,
+    kStrip,
+    kReplace,
+    kWordPiece,
+    kBpe,
+    kCtc,
+    kSentencePiece
+  };
   struct Step {
     Kind kind = Kind::kFuse;
-    std::string text;       // Metaspace: replacement; WordPiece: prefix; Strip, Replace: content; Bpe: suffix; Ctc: pad
-    std::string delimiter;  // Ctc
-    bool cleanup = false;   // WordPiece, Ctc
-    bool drop_first = false;  // Metaspace: the first piece loses its replacements
+    std::string text;  // Metaspace: replacement; WordPiece: prefix; Strip, Replace: content; Bpe: suffix; Ctc: pad;
+                       // SentencePiece: the unknown piece
+    std::string delimiter;    // Ctc; SentencePiece: what the unknown piece becomes
+    bool cleanup = false;     // WordPiece, Ctc; SentencePiece: all spaces before the text go
+    bool drop_first = false;  // Metaspace: the first piece loses its replacements; SentencePiece: a space
     int start = 0, stop = 0;  // Strip
     Pattern pattern;          // Replace
   };

@@ -33,18 +33,21 @@ constexpr KindRow kKinds[] = {{"NFC", Kind::kNfc},
 
 // Calls `each` with every character; it appends what stands for it.
 template <class F>
-std::string MapChars(std::string_view text, F each) {
-  std::string out;
-  out.reserve(text.size());
+void MapChars(std::string_view text, Rewriter& out, F each) {
+  std::string one;
   for (size_t i = 0; i < text.size();) {
     const utf8::Char c = utf8::At(text, i);
-    each(out, c.code);
-    i += static_cast<size_t>(c.length);
+    const size_t end = i + static_cast<size_t>(c.length);
+    if (out.tracked()) {
+      one.clear();
+      each(one, c.code);
+      out.Put(one, i, end);
+    } else {
+      each(out.text, c.code);
+    }
+    i = end;
   }
-  return out;
 }
-
-std::string Lower(std::string_view text) { return MapChars(text, utf8::AppendLower); }
 
 bool IsChinese(char32_t c) {
   return (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) || (c >= 0x20000 && c <= 0x2a6df) ||
@@ -52,29 +55,80 @@ bool IsChinese(char32_t c) {
          (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
 }
 
-std::string Bert(const Normalizer::Step& step, std::string_view text) {
-  std::string out(text);
-  if (step.clean) {
-    out = MapChars(out, [](std::string& o, char32_t c) {
-      const bool plain = c == '\t' || c == '\n' || c == '\r';
-      if (c == 0 || c == 0xfffd || (!plain && utf8::IsOther(c) && utf8::IsAssigned(c))) return;
-      utf8::Append(o, utf8::IsWhite(c) ? U' ' : c);
-    });
+void Clean(std::string& out, char32_t c) {
+  const bool plain = c == '\t' || c == '\n' || c == '\r';
+  if (c == 0 || c == 0xfffd) return;
+  if (!plain && (c < 0x80 ? c < 0x20 || c == 0x7f : utf8::IsOther(c) && utf8::IsAssigned(c))) return;
+  utf8::Append(out, utf8::IsWhite(c) ? U' ' : c);
+}
+
+void PartChinese(std::string& out, char32_t c) {
+  const bool wide = IsChinese(c);
+  if (wide) out += ' ';
+  utf8::Append(out, c);
+  if (wide) out += ' ';
+}
+
+void DropMark(std::string& out, char32_t c) {
+  if (!utf8::IsMark(c)) utf8::Append(out, c);
+}
+
+void Compose(std::string_view text, utf8::Form form, Rewriter& out);
+
+// One of several passes over a text.
+struct Passes {
+  template <class F>
+  void Run(F pass) {
+    Rewriter next(out.tracked());
+    next.text.reserve(out.text.size());
+    pass(std::string_view(out.text), next);
+    unimax::Compose(out.map, next.map);
+    out.text.swap(next.text);
+    out.map.swap(next.map);
   }
-  if (step.chinese) {
-    out = MapChars(out, [](std::string& o, char32_t c) {
-      const bool wide = IsChinese(c);
-      if (wide) o += ' ';
-      utf8::Append(o, c);
-      if (wide) o += ' ';
-    });
+  Rewriter& out;  // first holds what the first pass reads
+};
+
+void Bert(const Normalizer::Step& step, std::string_view text, Rewriter& out) {
+  out.Copy(text, 0, text.size());
+  Passes passes{out};
+  const bool ascii = utf8::IsAscii(text);
+  if (step.clean) passes.Run([](std::string_view t, Rewriter& o) { MapChars(t, o, Clean); });
+  if (step.chinese && !ascii) passes.Run([](std::string_view t, Rewriter& o) { MapChars(t, o, PartChinese); });
+  if (step.accents && !ascii) {
+    passes.Run([](std::string_view t, Rewriter& o) { Compose(t, utf8::Form::kNfd, o); });
+    passes.Run([](std::string_view t, Rewriter& o) { MapChars(t, o, DropMark); });
   }
-  if (step.accents) {
-    out = MapChars(utf8::Normalize(out, utf8::Form::kNfd), [](std::string& o, char32_t c) {
-      if (!utf8::IsMark(c)) utf8::Append(o, c);
-    });
+  if (step.lower) passes.Run([](std::string_view t, Rewriter& o) { MapChars(t, o, utf8::AppendLower); });
+}
+
+// `fresh` for `old`, which begins at `at`: character for character, and what is left over goes to the last of them.
+void PutChars(std::string_view fresh, std::string_view old, size_t at, Rewriter& out) {
+  size_t begin = 0, end = 0;
+  for (size_t i = 0; i < fresh.size();) {
+    const auto length = static_cast<size_t>(utf8::At(fresh, i).length);
+    if (end < old.size()) {
+      begin = end;
+      end += static_cast<size_t>(utf8::At(old, begin).length);
+    }
+    out.Put(fresh.substr(i, length), at + begin, at + end);
+    i += length;
   }
-  return step.lower ? Lower(out) : out;
+}
+
+void Compose(std::string_view text, utf8::Form form, Rewriter& out) {
+  if (!out.tracked()) {
+    out.text += utf8::Normalize(text, form);
+    return;
+  }
+  size_t begin = 0;
+  for (size_t i = 0; i < text.size();) {  // a base character with its marks at a time
+    i += static_cast<size_t>(utf8::At(text, i).length);
+    if (i < text.size() && !utf8::IsBoundary(utf8::At(text, i).code)) continue;
+    const std::string_view old = text.substr(begin, i - begin);
+    PutChars(utf8::Normalize(old, form), old, begin, out);
+    begin = i;
+  }
 }
 
 void Nmt(std::string& out, char32_t c) {
@@ -85,7 +139,7 @@ void Nmt(std::string& out, char32_t c) {
   utf8::Append(out, space ? U' ' : c);
 }
 
-std::string Strip(const Normalizer::Step& step, std::string_view text) {
+void Strip(const Normalizer::Step& step, std::string_view text, Rewriter& out) {
   size_t begin = 0;
   size_t end = text.size();
   while (step.left && begin < end && utf8::IsWhite(utf8::At(text, begin).code)) {
@@ -98,46 +152,58 @@ std::string Strip(const Normalizer::Step& step, std::string_view text) {
     if (!utf8::IsWhite(utf8::At(text, previous).code)) break;
     end = previous;
   }
-  return std::string(text.substr(begin, end - begin));
+  out.Copy(text, begin, end);
 }
 
-std::string ApplyStep(const Normalizer::Step& step, std::string_view text) {
+void Replace(const Normalizer::Step& step, std::string_view text, Rewriter& out) {
+  for (const Span& s : step.pattern.Cut(text)) {
+    if (s.match) {
+      out.Put(step.text, s.begin, s.end);
+    } else {
+      out.Copy(text, s.begin, s.end);
+    }
+  }
+}
+
+void ApplyStep(const Normalizer::Step& step, std::string_view text, Rewriter& out) {
   switch (step.kind) {
     case Kind::kNfc:
-      return utf8::Normalize(text, utf8::Form::kNfc);
+      return Compose(text, utf8::Form::kNfc, out);
     case Kind::kNfd:
-      return utf8::Normalize(text, utf8::Form::kNfd);
+      return Compose(text, utf8::Form::kNfd, out);
     case Kind::kNfkc:
-      return utf8::Normalize(text, utf8::Form::kNfkc);
+      return Compose(text, utf8::Form::kNfkc, out);
     case Kind::kNfkd:
-      return utf8::Normalize(text, utf8::Form::kNfkd);
+      return Compose(text, utf8::Form::kNfkd, out);
     case Kind::kLowercase:
-      return Lower(text);
+      return MapChars(text, out, utf8::AppendLower);
     case Kind::kStrip:
-      return Strip(step, text);
+      return Strip(step, text, out);
     case Kind::kStripAccents:
-      return MapChars(text, [](std::string& o, char32_t c) {
+      return MapChars(text, out, [](std::string& o, char32_t c) {
         if (!utf8::IsCombining(c)) utf8::Append(o, c);
       });
-    case Kind::kReplace: {
-      std::string out;
-      for (const Span& s : step.pattern.Cut(text)) {
-        out += s.match ? std::string_view(step.text) : text.substr(s.begin, s.end - s.begin);
-      }
-      return out;
-    }
+    case Kind::kReplace:
+      return Replace(step, text, out);
     case Kind::kPrepend:
-      return text.empty() ? std::string() : step.text + std::string(text);
+      if (text.empty()) return;
+      out.Put(step.text, 0, static_cast<size_t>(utf8::At(text, 0).length));
+      return out.Copy(text, 0, text.size());
     case Kind::kBert:
-      return Bert(step, text);
+      return Bert(step, text, out);
     case Kind::kNmt:
-      return MapChars(text, Nmt);
+      return MapChars(text, out, Nmt);
     case Kind::kPrecompiled:
-      return step.charsmap.ApplyByGrapheme(text);
+      return step.charsmap.ApplyByGrapheme(text, out);
+    case Kind::kSentencePiece:
+      return step.rules.Apply(text, out);
     case Kind::kByteLevel:
-      return BytesToChars(text);
+      return MapChars(text, out, [](std::string& o, char32_t c) {
+        std::string bytes;
+        utf8::Append(bytes, c);
+        o += BytesToChars(bytes);
+      });
   }
-  return std::string(text);
 }
 
 }  // namespace
@@ -181,10 +247,19 @@ Status Normalizer::Append(const json& spec, int depth) {
   return BadModel("normalizer '{}' of the tokenizer is not supported", type);
 }
 
-std::string Normalizer::Apply(std::string_view text) const {
-  std::string out(text);
-  for (const Step& step : steps_) out = ApplyStep(step, out);
-  return out;
+std::string Normalizer::Apply(std::string_view text, SourceMap* map) const {
+  Rewriter out(map != nullptr);
+  std::string old(text);
+  for (const Step& step : steps_) {
+    out.text.clear();
+    SourceMap before;
+    before.swap(out.map);
+    ApplyStep(step, old, out);
+    Compose(before, out.map);
+    old.swap(out.text);
+  }
+  if (map != nullptr) *map = std::move(out.map);
+  return old;
 }
 
 }  // namespace unimax

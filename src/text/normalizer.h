@@ -12,6 +12,8 @@
 #include "base/status.h"
 #include "text/charsmap.h"
 #include "text/pattern.h"
+#include "text/sentencepiece.h"
+#include "text/source_map.h"
 
 namespace unimax {
 
@@ -30,7 +32,8 @@ class Normalizer {
     kBert,
     kNmt,
     kPrecompiled,
-    kByteLevel
+    kByteLevel,
+    kSentencePiece
   };
   struct Step {
     Kind kind;
@@ -39,13 +42,15 @@ class Normalizer {
     std::string text;                                                 // Replace: what to write; Prepend
     Pattern pattern;                                                  // Replace
     CharsMap charsmap;                                                // Precompiled
+    SentencePieceRules rules;                                         // SentencePiece
   };
 
   // Errors: kBadModel, naming the kind that is not known.
   static Result<Normalizer> FromJson(const nlohmann::json& spec);
   void AddStep(Step step) { steps_.push_back(std::move(step)); }
   bool empty() const { return steps_.empty(); }
-  std::string Apply(std::string_view text) const;
+  // `map`: when wanted, what each byte of the result came from.
+  std::string Apply(std::string_view text, SourceMap* map = nullptr) const;
 
  private:
   Status Append(const nlohmann::json& spec, int depth);

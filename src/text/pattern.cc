@@ -82,7 +82,7 @@ struct Pattern::Code {};  // stands for pcre2_code, whose name is a macro
 
 void Pattern::Freer::operator()(Code* code) const { pcre2_code_free(reinterpret_cast<pcre2_code*>(code)); }
 
-Result<Pattern> Pattern::Regex(std::string_view source) {
+Result<Pattern> Pattern::Regex(std::string_view source, bool scan) {
   const std::string rewritten = Rewrite(source);
   const std::unique_ptr<pcre2_compile_context, CompileContextFree> context(pcre2_compile_context_create(nullptr));
   if (context == nullptr) return IoError("no memory for a regular expression");
@@ -98,9 +98,18 @@ Result<Pattern> Pattern::Regex(std::string_view source) {
     pcre2_get_error_message(error, reason, sizeof(reason));
     return BadModel("regex pattern '{}' of the tokenizer: {}", source, reinterpret_cast<const char*>(reason));
   }
-  pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // without it matching is slower, not different
   Pattern p;
+  uint32_t matches_empty = 0;
+  pcre2_pattern_info(code, PCRE2_INFO_MATCHEMPTY, &matches_empty);
+  p.matches_empty_ = matches_empty != 0;
+  p.jit_ = pcre2_jit_compile(code, PCRE2_JIT_COMPLETE) == 0;  // without it matching is slower, not different
   p.code_.reset(reinterpret_cast<Code*>(code));
+  for (size_t c = 0; c < p.alone_.size(); ++c) {
+    const char text = static_cast<char>(c);
+    const auto spans = p.Cut({&text, 1});
+    if (spans.size() == 1) p.alone_[c] = spans[0].match ? Alone::kMatch : Alone::kGap;
+  }
+  if (scan) p.scan_ = FindScanner(source);
   return p;
 }
 
@@ -112,46 +121,77 @@ Pattern Pattern::Literal(std::string text) {
 
 std::vector<Span> Pattern::Cut(std::string_view text) const {
   std::vector<Span> spans;
+  Cutter(*this).Cut(text, spans);
+  return spans;
+}
+
+struct Cutter::Matcher {
+  std::unique_ptr<pcre2_match_data, MatchDataFree> data{pcre2_match_data_create(1, nullptr)};
+  std::unique_ptr<pcre2_match_context, MatchContextFree> context{pcre2_match_context_create(nullptr)};
+};
+
+Cutter::Cutter(const Pattern& pattern) : pattern_(pattern) {
+  if (pattern.code_ == nullptr || pattern.scan_ != nullptr) return;
+  matcher_ = std::make_unique<Matcher>();
+  if (matcher_->context == nullptr) return;
+  pcre2_set_match_limit(matcher_->context.get(), kMatchLimit);
+  pcre2_set_heap_limit(matcher_->context.get(), kHeapLimitKib);
+}
+
+Cutter::~Cutter() = default;
+
+// Returns where the last match ends.
+size_t Cutter::CutByCode(std::string_view text, std::vector<Span>& spans) {
+  if (text.size() == 1 && static_cast<uint8_t>(text[0]) < 0x80) {  // most words of some texts, after a first cut
+    const Pattern::Alone alone = pattern_.alone_[static_cast<uint8_t>(text[0])];
+    if (alone == Pattern::Alone::kMatch) spans.push_back(MakeSpan(0, 1, true));
+    if (alone != Pattern::Alone::kAsk) return alone == Pattern::Alone::kMatch ? 1 : 0;
+  }
+  if (matcher_->data == nullptr || matcher_->context == nullptr) return 0;
+  const auto* code = reinterpret_cast<const pcre2_code*>(pattern_.code_.get());
   size_t done = 0;
-  const auto add = [&](size_t begin, size_t end) {
-    if (done < begin) spans.push_back({done, begin, false});
-    spans.push_back({begin, end, true});
-    done = end;
-  };
-  if (code_ == nullptr) {
-    if (!literal_.empty()) {
-      for (size_t at = text.find(literal_); at != text.npos; at = text.find(literal_, done)) {
-        add(at, at + literal_.size());
-      }
+  for (size_t from = 0; from < text.size() + (pattern_.matches_empty_ ? 1 : 0);) {
+    const auto match = [&](uint32_t options) {
+      return pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
+                         options | PCRE2_NO_UTF_CHECK, matcher_->data.get(), matcher_->context.get());
+    };
+    int rc = PCRE2_ERROR_JIT_STACKLIMIT;
+    if (pattern_.jit_) {
+      rc = pcre2_jit_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, 0, matcher_->data.get(),
+                           matcher_->context.get());
     }
-  } else {
-    auto* code = reinterpret_cast<pcre2_code*>(code_.get());
-    const std::unique_ptr<pcre2_match_data, MatchDataFree> data(pcre2_match_data_create(1, nullptr));
-    const std::unique_ptr<pcre2_match_context, MatchContextFree> context(pcre2_match_context_create(nullptr));
-    if (data != nullptr && context != nullptr) {
-      pcre2_set_match_limit(context.get(), kMatchLimit);
-      pcre2_set_heap_limit(context.get(), kHeapLimitKib);
-      size_t from = 0;
-      while (from <= text.size()) {
-        const auto match = [&](uint32_t options) {
-          return pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
-                             options | PCRE2_NO_UTF_CHECK, data.get(), context.get());
-        };
-        int rc = match(0);
-        if (rc == PCRE2_ERROR_JIT_STACKLIMIT) rc = match(PCRE2_NO_JIT);
-        if (rc < 0) break;
-        const PCRE2_SIZE* range = pcre2_get_ovector_pointer(data.get());
-        add(range[0], range[1]);
-        from = range[1];
-        if (range[1] == range[0]) {  // an empty match only parts the text; the next one lies behind
-          do ++from;
-          while (from < text.size() && (static_cast<uint8_t>(text[from]) & 0xc0) == 0x80);
-        }
-      }
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) rc = match(PCRE2_NO_JIT);
+    if (rc < 0) break;
+    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(matcher_->data.get());
+    if (done < range[0]) spans.push_back(MakeSpan(done, range[0], false));
+    spans.push_back(MakeSpan(range[0], range[1], true));
+    done = from = range[1];
+    if (range[1] == range[0]) {  // an empty match only parts the text; the next one lies behind
+      do ++from;
+      while (from < text.size() && (static_cast<uint8_t>(text[from]) & 0xc0) == 0x80);
     }
   }
-  if (done < text.size()) spans.push_back({done, text.size(), false});
-  return spans;
+  return done;
+}
+
+void Cutter::Cut(std::string_view text, std::vector<Span>& spans) {
+  size_t done = 0;
+  if (pattern_.scan_ != nullptr) {
+    while (done < text.size()) {
+      const size_t end = pattern_.scan_(text, done);
+      spans.push_back(MakeSpan(done, end, true));
+      done = end;
+    }
+  } else if (pattern_.code_ != nullptr) {
+    done = CutByCode(text, spans);
+  } else if (const std::string& literal = pattern_.literal_; !literal.empty()) {
+    for (size_t at = text.find(literal); at != text.npos; at = text.find(literal, done)) {
+      if (done < at) spans.push_back(MakeSpan(done, at, false));
+      done = at + literal.size();
+      spans.push_back(MakeSpan(at, done, true));
+    }
+  }
+  if (done < text.size()) spans.push_back(MakeSpan(done, text.size(), false));
 }
 
 }  // namespace unimax

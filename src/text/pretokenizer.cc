@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "text/json_fields.h"
+#include "text/scanners.h"
 #include "text/utf8.h"
 #include "text/vocabulary.h"
 
@@ -52,21 +53,19 @@ const T* FindName(const NameRow<T> (&rows)[N], std::string_view name) {
 
 // Every character for which `is` holds is a match of its own.
 template <class F>
-std::vector<Span> CutChars(std::string_view text, F is) {
-  std::vector<Span> spans;
+void CutChars(std::string_view text, F is, std::vector<Span>& spans) {
   size_t done = 0;
   for (size_t i = 0; i < text.size();) {
     const utf8::Char c = utf8::At(text, i);
     const size_t end = i + static_cast<size_t>(c.length);
     if (is(c.code)) {
-      if (done < i) spans.push_back({done, i, false});
-      spans.push_back({i, end, true});
+      if (done < i) spans.push_back(MakeSpan(done, i, false));
+      spans.push_back(MakeSpan(i, end, true));
       done = end;
     }
     i = end;
   }
-  if (done < text.size()) spans.push_back({done, text.size(), false});
-  return spans;
+  if (done < text.size()) spans.push_back(MakeSpan(done, text.size(), false));
 }
 
 bool IsPunctuation(char32_t c) {
@@ -75,135 +74,192 @@ bool IsPunctuation(char32_t c) {
   return ascii || utf8::IsPunctuation(c);
 }
 
-std::vector<Span> Arrange(std::vector<Span> spans, Behavior behavior) {
-  std::vector<Span> out;
+// Joins and drops spans as `behavior` says, in place.
+void Arrange(Behavior behavior, std::vector<Span>& spans) {
+  size_t kept = 0;
+  bool previous_match = false;
   switch (behavior) {
     case Behavior::kIsolated:
-      return spans;
+      return;
     case Behavior::kRemoved:
-      std::copy_if(spans.begin(), spans.end(), std::back_inserter(out), [](const Span& s) { return !s.match; });
-      return out;
+      std::erase_if(spans, [](const Span& s) { return s.match; });
+      return;
     case Behavior::kContiguous:
-      for (const Span& s : spans) {
-        if (!out.empty() && out.back().match == s.match) {
-          out.back().end = s.end;
+      for (const Span s : spans) {
+        if (kept > 0 && spans[kept - 1].match == s.match) {
+          spans[kept - 1].end = s.end;
         } else {
-          out.push_back(s);
+          spans[kept++] = s;
         }
       }
-      return out;
-    case Behavior::kMergedWithPrevious: {
-      bool previous_match = false;
-      for (const Span& s : spans) {
-        if (s.match && !previous_match && !out.empty()) {
-          out.back().end = s.end;
+      break;
+    case Behavior::kMergedWithPrevious:
+      for (const Span s : spans) {
+        if (s.match && !previous_match && kept > 0) {
+          spans[kept - 1].end = s.end;
         } else {
-          out.push_back(s);
+          spans[kept++] = s;
         }
         previous_match = s.match;
       }
-      return out;
-    }
-    case Behavior::kMergedWithNext: {
-      bool previous_match = false;
-      for (auto s = spans.rbegin(); s != spans.rend(); ++s) {
-        if (s->match && !previous_match && !out.empty()) {
-          out.back().begin = s->begin;
+      break;
+    case Behavior::kMergedWithNext:
+      std::reverse(spans.begin(), spans.end());
+      for (const Span s : spans) {
+        if (s.match && !previous_match && kept > 0) {
+          spans[kept - 1].begin = s.begin;
         } else {
-          out.push_back(*s);
+          spans[kept++] = s;
         }
-        previous_match = s->match;
+        previous_match = s.match;
       }
-      std::reverse(out.begin(), out.end());
-      return out;
+      std::reverse(spans.begin(), spans.begin() + static_cast<ptrdiff_t>(kept));
+      break;
+  }
+  spans.resize(kept);
+}
+
+void CutLength(std::string_view text, size_t length, std::vector<Span>& spans) {
+  size_t begin = 0, count = 0;
+  for (size_t i = 0; i < text.size();) {
+    i += static_cast<size_t>(utf8::At(text, i).length);
+    if (++count == length || i == text.size()) {
+      spans.push_back(MakeSpan(begin, i, true));
+      begin = i;
+      count = 0;
     }
   }
-  return out;
 }
 
-void Emit(const Word& word, const std::vector<Span>& spans, std::vector<Word>& out) {
-  for (const Span& s : spans) {
-    if (s.begin < s.end) out.push_back({word.text.substr(s.begin, s.end - s.begin), word.at_start && s.begin == 0});
-  }
-}
-
-void ApplyByteLevel(const PreTokenizer::Step& step, Word& word, std::vector<Word>& out) {
-  if (step.prefix_space && !word.text.starts_with(' ')) word.text.insert(0, 1, ' ');
-  if (!step.has_pattern) {
-    out.push_back({BytesToChars(word.text), word.at_start});
-    return;
-  }
-  for (const Span& s : step.pattern.Cut(word.text)) {
-    const std::string_view piece = std::string_view(word.text).substr(s.begin, s.end - s.begin);
-    out.push_back({BytesToChars(piece), word.at_start && s.begin == 0});
-  }
-}
-
-void ApplyMetaspace(const PreTokenizer::Step& step, Word& word, std::vector<Word>& out) {
-  std::string text;
-  for (char b : word.text) {
-    if (b == ' ') {
-      text += step.text;
-    } else {
-      text += b;
+// White space goes, punctuation stands alone.
+void CutBert(std::string_view text, std::vector<Span>& spans) {
+  size_t done = 0;
+  for (size_t i = 0; i < text.size();) {
+    const utf8::Char c = utf8::At(text, i);
+    const size_t end = i + static_cast<size_t>(c.length);
+    const bool white = utf8::IsWhite(c.code);
+    if (white || IsPunctuation(c.code)) {
+      if (done < i) spans.push_back(MakeSpan(done, i, false));
+      if (!white) spans.push_back(MakeSpan(i, end, false));
+      done = end;
     }
+    i = end;
   }
-  const bool wanted = step.prepend == Prepend::kAlways || (step.prepend == Prepend::kFirst && word.at_start);
-  if (wanted && !text.starts_with(step.text)) text.insert(0, step.text);
-  word.text = std::move(text);
-  if (step.split) {
-    Emit(word, Arrange(Pattern::Literal(step.text).Cut(word.text), Behavior::kMergedWithNext), out);
-  } else {
-    out.push_back(std::move(word));
-  }
+  if (done < text.size()) spans.push_back(MakeSpan(done, text.size(), false));
 }
 
-void ApplyStep(const PreTokenizer::Step& step, Word& word, std::vector<Word>& out) {
+void CutWord(const PreTokenizer::Step& step, Cutter& cutter, std::string_view word, std::vector<Span>& spans) {
   switch (step.kind) {
-    case Kind::kByteLevel:
-      return ApplyByteLevel(step, word, out);
-    case Kind::kMetaspace:
-      return ApplyMetaspace(step, word, out);
     case Kind::kSplit:
-    case Kind::kWhitespace: {
-      std::vector<Span> spans = step.pattern.Cut(word.text);
+    case Kind::kWhitespace:
+    case Kind::kByteLevel:
+      cutter.Cut(word, spans);
       if (step.invert) {
         for (Span& s : spans) s.match = !s.match;
       }
-      return Emit(word, Arrange(std::move(spans), step.behavior), out);
-    }
+      return Arrange(step.behavior, spans);
     case Kind::kDigits:
-      return Emit(
-          word,
-          Arrange(CutChars(word.text, utf8::IsNumeric), step.individual ? Behavior::kIsolated : Behavior::kContiguous),
-          out);
+      CutChars(word, utf8::IsNumeric, spans);
+      return Arrange(step.individual ? Behavior::kIsolated : Behavior::kContiguous, spans);
     case Kind::kWhitespaceSplit:
-      return Emit(word, Arrange(CutChars(word.text, utf8::IsWhite), Behavior::kRemoved), out);
+      CutChars(word, utf8::IsWhite, spans);
+      return Arrange(Behavior::kRemoved, spans);
     case Kind::kPunctuation:
-      return Emit(word, Arrange(CutChars(word.text, IsPunctuation), step.behavior), out);
-    case Kind::kBert: {
-      std::vector<Word> words;
-      Emit(word, Arrange(CutChars(word.text, utf8::IsWhite), Behavior::kRemoved), words);
-      for (const Word& w : words) Emit(w, CutChars(w.text, IsPunctuation), out);
-      return;
-    }
+      CutChars(word, IsPunctuation, spans);
+      return Arrange(step.behavior, spans);
+    case Kind::kBert:
+      return CutBert(word, spans);
     case Kind::kDelimiter:
-      return Emit(word, Arrange(Pattern::Literal(step.text).Cut(word.text), Behavior::kRemoved), out);
-    case Kind::kFixedLength: {
-      std::vector<Span> spans;
-      size_t begin = 0;
-      size_t count = 0;
-      for (size_t i = 0; i < word.text.size();) {
-        i += static_cast<size_t>(utf8::At(word.text, i).length);
-        if (++count == step.length || i == word.text.size()) {
-          spans.push_back({begin, i, true});
-          begin = i;
-          count = 0;
-        }
-      }
-      return Emit(word, spans, out);
+      cutter.Cut(word, spans);
+      return Arrange(Behavior::kRemoved, spans);
+    case Kind::kMetaspace:
+      cutter.Cut(word, spans);
+      return Arrange(Behavior::kMergedWithNext, spans);
+    case Kind::kFixedLength:
+      return CutLength(word, step.length, spans);
+  }
+}
+
+void CutAll(const PreTokenizer::Step& step, Words& words) {
+  Cutter cutter(step.pattern);
+  std::vector<Word>& cut = words.spare;
+  cut.clear();
+  cut.reserve(words.words.size());
+  std::vector<Span> spans;
+  for (const Word& word : words.words) {
+    spans.clear();
+    CutWord(step, cutter, words.text.substr(word.begin, word.end - word.begin), spans);
+    for (const Span& s : spans) {
+      if (s.begin < s.end) cut.push_back({word.begin + s.begin, word.begin + s.end});
     }
   }
+  words.words.swap(cut);
+}
+
+// Writes every word anew: `write(word, rewriter)`.
+template <class F>
+void Rewrite(Words& words, F write) {
+  Rewriter rewriter(words.tracked);
+  rewriter.text.reserve(words.text.size() + words.text.size() / 4);
+  words.at_start = words.at_start && !words.words.empty() && words.words[0].begin == 0;
+  for (Word& word : words.words) {
+    const size_t begin = rewriter.text.size();
+    write(word, rewriter);
+    word = {static_cast<uint32_t>(begin), static_cast<uint32_t>(rewriter.text.size())};
+  }
+  Compose(words.map, rewriter.map);
+  words.map = std::move(rewriter.map);
+  words.owned = std::move(rewriter.text);
+  words.text = words.owned;
+}
+
+// `prefix` before what [begin, end) holds; like its first character it stands for that.
+void PutPrefix(std::string_view prefix, std::string_view text, const Word& word, Rewriter& rewriter) {
+  const size_t first = word.begin < word.end ? static_cast<size_t>(utf8::At(text, word.begin).length) : 0;
+  rewriter.Put(prefix, word.begin, word.begin + first);
+}
+
+void ApplyByteLevel(const PreTokenizer::Step& step, bool raw, Words& words) {
+  const std::string_view old = words.text;
+  const bool complete =
+      std::all_of(words.words.begin(), words.words.end(), [&](const Word& w) { return old[w.begin] == ' '; });
+  if (step.prefix_space && !complete) {
+    Rewrite(words, [&](const Word& word, Rewriter& rewriter) {
+      if (old[word.begin] != ' ') PutPrefix(" ", old, word, rewriter);
+      rewriter.Copy(old, word.begin, word.end);
+    });
+  }
+  if (step.has_pattern) CutAll(step, words);
+  if (raw) {
+    words.raw_bytes = true;
+    return;
+  }
+  const std::string_view cut = words.text;
+  Rewrite(words, [&](const Word& word, Rewriter& rewriter) {
+    for (size_t i = word.begin; i < word.end;) {
+      const size_t end = i + static_cast<size_t>(utf8::At(cut, i).length);
+      rewriter.Put(BytesToChars(cut.substr(i, end - i)), i, end);
+      i = end;
+    }
+  });
+}
+
+void ApplyMetaspace(const PreTokenizer::Step& step, Words& words) {
+  const std::string_view old = words.text;
+  const bool at_start = words.at_start;
+  Rewrite(words, [&](const Word& word, Rewriter& rewriter) {
+    const bool first = at_start && word.begin == 0;
+    const bool wanted = step.prepend == Prepend::kAlways || (step.prepend == Prepend::kFirst && first);
+    const std::string_view text = old.substr(word.begin, word.end - word.begin);
+    if (wanted && !text.starts_with(' ') && !text.starts_with(step.text)) PutPrefix(step.text, old, word, rewriter);
+    for (size_t at = word.begin; at < word.end;) {
+      const size_t space = std::min<size_t>(old.substr(0, word.end).find(' ', at), word.end);
+      rewriter.Copy(old, at, space);
+      if (space < word.end) rewriter.Put(step.text, space, space + 1);
+      at = space + 1;
+    }
+  });
+  if (step.split) CutAll(step, words);
 }
 
 }  // namespace
@@ -254,7 +310,8 @@ Status PreTokenizer::Append(const json& spec, int depth) {
     step.behavior = Behavior::kRemoved;
     step.invert = true;
   } else if (*kind == Kind::kDelimiter) {
-    UM_ASSIGN_OR_RETURN(step.text, TextAt(spec, "delimiter"));
+    UM_ASSIGN_OR_RETURN(std::string delimiter, TextAt(spec, "delimiter"));
+    step.pattern = Pattern::Literal(std::move(delimiter));
   } else if (*kind == Kind::kFixedLength) {
     UM_ASSIGN_OR_RETURN(const int length, IntAt(spec, "length", 5));
     if (length <= 0) return BadModel("the tokenizer cuts text into pieces of {} characters", length);
@@ -266,21 +323,28 @@ Status PreTokenizer::Append(const json& spec, int depth) {
     const Prepend* prepend = FindName(kPrepends, scheme);
     if (prepend == nullptr) return BadModel("prepend scheme '{}' of the tokenizer is not supported", scheme);
     step.prepend = *prepend;
+    step.pattern = Pattern::Literal(step.text);
   }
   steps_.push_back(std::move(step));
   return {};
 }
 
-std::vector<Word> PreTokenizer::Apply(std::string_view text, bool at_start) const {
-  if (text.empty()) return {};
-  std::vector<Word> words{{std::string(text), at_start}};
-  std::vector<Word> next;
+void PreTokenizer::Apply(std::string_view text, bool at_start, bool bytes_allowed, Words& words) const {
+  words.text = text;
+  words.words.clear();
+  words.map.clear();
+  words.at_start = at_start;
+  words.raw_bytes = false;
+  if (!text.empty()) words.words.push_back({0, static_cast<uint32_t>(text.size())});
   for (const Step& step : steps_) {
-    next.clear();
-    for (Word& word : words) ApplyStep(step, word, next);
-    words.swap(next);
+    if (step.kind == Kind::kByteLevel) {
+      ApplyByteLevel(step, bytes_allowed && &step == &steps_.back(), words);
+    } else if (step.kind == Kind::kMetaspace) {
+      ApplyMetaspace(step, words);
+    } else {
+      CutAll(step, words);
+    }
   }
-  return words;
 }
 
 }  // namespace unimax

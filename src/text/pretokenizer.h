@@ -10,13 +10,24 @@
 
 #include "base/status.h"
 #include "text/pattern.h"
+#include "text/source_map.h"
 
 namespace unimax {
 
-// A word, and whether it begins where the whole text begins.
 struct Word {
-  std::string text;
-  bool at_start = false;
+  uint32_t begin, end;
+};
+
+// A text cut into words. Steps that rewrite the text own the new one.
+struct Words {
+  std::string_view text;
+  std::vector<Word> words;
+  bool at_start = false;   // byte 0 of `text` is where the whole text begins
+  bool raw_bytes = false;  // the words stand for BytesToChars of them
+  bool tracked = false;    // `map` is kept
+  SourceMap map;           // from `text` to what was given
+  std::string owned;
+  std::vector<Word> spare;  // the words before the last step
 };
 
 class PreTokenizer {
@@ -44,9 +55,9 @@ class PreTokenizer {
     bool prefix_space = false;  // ByteLevel
     bool split = true;          // Metaspace
     Prepend prepend = Prepend::kAlways;
-    std::string text;   // Metaspace: the replacement; Delimiter
+    std::string text;   // Metaspace: the replacement
     size_t length = 0;  // FixedLength, in characters
-    Pattern pattern;    // Split; ByteLevel with a pattern
+    Pattern pattern;    // Split; ByteLevel with a pattern; what Metaspace writes; the delimiter
     bool has_pattern = false;
   };
 
@@ -57,16 +68,14 @@ class PreTokenizer {
   Status AddIsolate(std::string_view regex);
   void AddByteLevel();
 
-  // `at_start`: `text` begins where the whole text begins.
-  std::vector<Word> Apply(std::string_view text, bool at_start) const;
+  // Cuts `text`, which `words` may refer to afterwards. `at_start`: it begins where the whole text begins.
+  // `bytes_allowed`: a last ByteLevel step may leave raw bytes.
+  void Apply(std::string_view text, bool at_start, bool bytes_allowed, Words& words) const;
+  bool ends_in_bytes() const { return !steps_.empty() && steps_.back().kind == Kind::kByteLevel; }
 
  private:
   Status Append(const nlohmann::json& spec, int depth);
   std::vector<Step> steps_;
 };
-
-// The pattern of GPT-2's tokenizer.
-inline constexpr std::string_view kGpt2Pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 }  // namespace unimax

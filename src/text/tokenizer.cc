@@ -35,42 +35,112 @@ void Tokenizer::Impl::IndexAdded() {
   }
 }
 
-// `mixed`: the segment holds untrusted bytes, so that special tokens were already looked for in its trusted ones.
-void Tokenizer::Impl::EncodeSegment(std::string_view text, bool at_start, bool mixed, std::vector<int>& out) const {
-  const std::string normal = normalizer.empty() ? std::string(text) : normalizer.Apply(text);
-  const TrustRuns trust = mixed ? TrustRuns{0} : TrustRuns{};
-  for (const Cutting& c : normal_added.Cut(normal, trust)) {
-    if (c.id >= 0) {
-      out.push_back(c.id);
-      continue;
+// Words of a model whose pieces do not reach across U+2581 are parted there: short words are faster and come again.
+void Tokenizer::Impl::EncodeWord(std::string_view word, Encoding& to) const {
+  const auto encode = [&](std::string_view part) {
+    to.cache.Append(part, to.ids, [&] { model->Encode(part, to.scratch, to.ids); });
+  };
+  size_t done = 0;
+  if (model->parts_at_marks()) {
+    for (size_t at = word.find(kSpaceMark, 1); at != word.npos; at = word.find(kSpaceMark, at + kSpaceMark.size())) {
+      if (word.substr(done, at - done).ends_with(kSpaceMark)) continue;
+      encode(word.substr(done, at - done));
+      done = at;
     }
-    const std::string_view piece = std::string_view(normal).substr(c.begin, c.end - c.begin);
-    for (const Word& word : pre_tokenizer.Apply(piece, at_start && c.begin == 0)) model->Encode(word.text, out);
+  }
+  encode(word.substr(done));
+}
+
+Origin Tokenizer::Impl::Encoding::InText(Origin in_normal) const {
+  const Origin o = OriginOf(map, in_normal.begin, in_normal.end);
+  return {static_cast<uint32_t>(o.begin + segment), static_cast<uint32_t>(o.end + segment)};
+}
+
+// An added token; [begin, end) lies in `normal`.
+void Tokenizer::Impl::Encoding::Add(int id, size_t begin, size_t end) {
+  ids.push_back(id);
+  if (tracked) origins.push_back(InText({static_cast<uint32_t>(begin), static_cast<uint32_t>(end)}));
+}
+
+// Encodes a word of to.words and says what each of its ids came from.
+void Tokenizer::Impl::TraceWord(const Word& word, Encoding& to) const {
+  const std::string_view text = to.words.text;
+  to.widths.clear();
+  to.scratch.widths = &to.widths;
+  model->Encode(text.substr(word.begin, word.end - word.begin), to.scratch, to.ids);
+  to.scratch.widths = nullptr;
+  const auto inside = [&](size_t i) { return i < word.end && (static_cast<uint8_t>(text[i]) & 0xc0) == 0x80; };
+  size_t at = word.begin;
+  for (const int width : to.widths) {
+    size_t first = at, last = at = std::min<size_t>(at + static_cast<size_t>(width), word.end);
+    while (first > word.begin && inside(first)) --first;  // a part of a character stands for all of it
+    while (inside(last)) ++last;
+    const Origin o = OriginOf(to.words.map, first, last);
+    const auto piece = static_cast<uint32_t>(to.piece);
+    to.origins.push_back(to.InText({o.begin + piece, o.end + piece}));
   }
 }
 
-void Tokenizer::Impl::EncodeText(std::string_view text, const TrustRuns& trust, std::vector<int>& out) const {
+void Tokenizer::Impl::EncodePiece(std::string_view text, Encoding& to) const {
+  to.words.tracked = to.tracked;
+  pre_tokenizer.Apply(text, to.segment == 0 && to.piece == 0, model->reads_bytes(), to.words);
+  to.cache.NewText();
+  for (const Word& word : to.words.words) {
+    if (to.tracked) {
+      TraceWord(word, to);
+    } else {
+      EncodeWord(to.words.text.substr(word.begin, word.end - word.begin), to);
+    }
+  }
+}
+
+// `mixed`: the segment holds untrusted bytes, so that special tokens were already looked for in its trusted ones.
+void Tokenizer::Impl::EncodeSegment(std::string_view text, bool mixed, Encoding& to) const {
+  to.map.clear();
+  if (!normalizer.empty()) {
+    to.normal = normalizer.Apply(text, to.tracked ? &to.map : nullptr);
+    text = to.normal;
+  }
+  const TrustRuns trust = mixed ? TrustRuns{0} : TrustRuns{};
+  for (const Cutting& c : normal_added.Cut(text, trust)) {
+    if (c.id >= 0) {
+      to.Add(c.id, c.begin, c.end);
+      continue;
+    }
+    to.piece = c.begin;
+    EncodePiece(text.substr(c.begin, c.end - c.begin), to);
+  }
+}
+
+void Tokenizer::Impl::EncodeText(std::string_view text, const TrustRuns& trust, Encoding& to) const {
   // A trusted run [begin, end) of `trust`, clipped to a segment, in the segment's own offsets.
   const auto clip = [&](size_t begin, size_t end) {
     TrustRuns runs;
     for (size_t run_end : trust) runs.push_back(std::min(std::max(run_end, begin), end) - begin);
     return runs;
   };
+  const auto token = [&](int id, size_t begin, size_t end) {
+    to.map.clear();
+    to.segment = 0;
+    to.Add(id, begin, end);
+  };
   for (const Cutting& c : raw_added.Cut(text, trust)) {
     if (c.id >= 0) {
-      out.push_back(c.id);
+      token(c.id, c.begin, c.end);
       continue;
     }
     const std::string_view segment = text.substr(c.begin, c.end - c.begin);
+    to.segment = c.begin;
     if (trust.empty() || special_normal_added.empty()) {
-      EncodeSegment(segment, c.begin == 0, !trust.empty(), out);
+      EncodeSegment(segment, !trust.empty(), to);
       continue;
     }
     for (const Cutting& s : special_normal_added.Cut(segment, clip(c.begin, c.end))) {
       if (s.id >= 0) {
-        out.push_back(s.id);
+        token(s.id, c.begin + s.begin, c.begin + s.end);
       } else {
-        EncodeSegment(segment.substr(s.begin, s.end - s.begin), c.begin + s.begin == 0, true, out);
+        to.segment = c.begin + s.begin;
+        EncodeSegment(segment.substr(s.begin, s.end - s.begin), true, to);
       }
     }
   }
@@ -83,38 +153,65 @@ std::vector<int> Tokenizer::Encode(std::string_view text, bool add_special) cons
 
 std::vector<int> Tokenizer::EncodeParts(std::span<const TextPiece> parts, bool add_special) const {
   std::string joined;
+  std::string_view text;
   TrustRuns trust;
   bool trusted = true;
   bool any_untrusted = false;
-  for (const TextPiece& part : parts) {
-    if (part.trusted != trusted) {
-      trust.push_back(joined.size());
-      trusted = part.trusted;
+  if (parts.size() == 1 && parts[0].trusted && utf8::IsValid(parts[0].text)) {
+    text = parts[0].text;
+  } else {
+    for (const TextPiece& part : parts) {
+      if (part.trusted != trusted) {
+        trust.push_back(joined.size());
+        trusted = part.trusted;
+      }
+      any_untrusted |= !part.trusted && !part.text.empty();
+      joined += utf8::Sanitize(part.text);
     }
-    any_untrusted |= !part.trusted && !part.text.empty();
-    joined += utf8::Sanitize(part.text);
+    text = joined;
   }
   if (!any_untrusted) trust.clear();
-  std::vector<int> out;
-  if (!add_special) {
-    impl_->EncodeText(joined, trust, out);
-    return out;
-  }
-  for (int id : impl_->frame) {
+  Impl::Encoding to(text.size(), false);
+  for (const int id : add_special ? impl_->frame : std::vector<int>{-1}) {
     if (id >= 0) {
-      out.push_back(id);
+      to.ids.push_back(id);
     } else {
-      impl_->EncodeText(joined, trust, out);
+      impl_->EncodeText(text, trust, to);
     }
   }
-  return out;
+  return std::move(to.ids);
+}
+
+std::vector<Token> Tokenizer::EncodeOffsets(std::string_view text, bool add_special) const {
+  Rewriter valid(true);  // text may not be UTF-8
+  for (size_t i = 0; i < text.size();) {
+    const utf8::Char c = utf8::At(text, i);
+    std::string one;
+    utf8::Append(one, c.code);
+    valid.Put(one, i, i + static_cast<size_t>(c.length));
+    i += static_cast<size_t>(c.length);
+  }
+  std::vector<Token> tokens;
+  for (const int id : add_special ? impl_->frame : std::vector<int>{-1}) {
+    if (id >= 0) {
+      tokens.push_back({id, 0, 0});
+      continue;
+    }
+    Impl::Encoding to(valid.text.size(), true);
+    impl_->EncodeText(valid.text, {}, to);
+    for (size_t i = 0; i < to.ids.size(); ++i) {
+      const Origin o = OriginOf(valid.map, to.origins[i].begin, to.origins[i].end);
+      tokens.push_back({to.ids[i], o.begin, o.end});
+    }
+  }
+  return tokens;
 }
 
 std::string Tokenizer::Impl::DecodePieces(std::span<const int> ids, bool skip_special) const {
   std::vector<std::string> pieces;
   pieces.reserve(ids.size());
   for (int id : ids) {
-    if (vocabulary.Has(id) && !(skip_special && IsHidden(id))) pieces.push_back(vocabulary.Piece(id));
+    if (vocabulary.Has(id) && !(skip_special && IsHidden(id))) pieces.emplace_back(vocabulary.Piece(id));
   }
   return decoder.Apply(std::move(pieces));
 }
@@ -153,10 +250,13 @@ std::string StreamDecoder::Add(int id) {
   if (ByteOfPiece(impl.vocabulary.Piece(id)) >= 0) return "";
   const std::string text = impl.DecodePieces(window_, false);
   std::string out = text.size() > window_given_ ? text.substr(window_given_) : std::string();
-  // The pieces just settled stay as the left context that decoders look at (a leading space is theirs to drop).
-  window_.erase(window_.begin(), window_.end() - static_cast<ptrdiff_t>(fresh_));
+  // The pieces just settled stay as the left context that decoders look at (a leading space is theirs to drop). They
+  // are none when by themselves they have no text.
+  const std::vector<int> settled(window_.end() - static_cast<ptrdiff_t>(fresh_), window_.end());
+  const size_t given = impl.DecodePieces(settled, false).size();
   fresh_ = 0;
-  window_given_ = impl.DecodePieces(window_, false).size();
+  if (given > 0) window_ = settled;
+  window_given_ = given > 0 ? given : text.size();
   return out;
 }
 

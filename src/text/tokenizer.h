@@ -23,12 +23,27 @@ struct TextPiece {
   bool trusted = false;
 };
 
+// An id and the bytes [begin, end) of the text that it stands for; both are 0 for what `add_special` adds.
+struct Token {
+  int id;
+  size_t begin, end;
+};
+
+// What a tokenizer.model does not say itself.
+struct SentencePieceOptions {
+  bool add_bos = true, add_eos = false;  // what `add_special` adds
+  bool match_control = true;             // text may spell control tokens; the package `sentencepiece` says no
+};
+
 class Tokenizer {
  public:
   // Errors: kBadModel, naming the kind that is not known or the part of the data that contradicts itself.
   static Result<std::unique_ptr<Tokenizer>> FromVocab(const VocabData& vocab);
   // `json` is the content of a Hugging Face tokenizer.json (at most 64 MiB, nested at most 64 deep).
   static Result<std::unique_ptr<Tokenizer>> FromJson(std::string_view json);
+  // `bytes` is the content of a SentencePiece tokenizer.model (BPE or unigram; at most 64 MiB).
+  static Result<std::unique_ptr<Tokenizer>> FromSentencePiece(std::string_view bytes,
+                                                              const SentencePieceOptions& options);
   struct Impl;
   explicit Tokenizer(std::unique_ptr<const Impl> impl);  // use FromVocab or FromJson
   ~Tokenizer();
@@ -36,11 +51,15 @@ class Tokenizer {
   Tokenizer& operator=(const Tokenizer&) = delete;
 
   // Ids of a raw text, in which control tokens are matched. `add_special` adds what the model wants around a text (BOS,
-  // EOS, [CLS], ...). Bytes that are not UTF-8 are read as U+FFFD. Time is O(n log n) in the text's length.
+  // EOS, [CLS], ...). Bytes that are not UTF-8 are read as U+FFFD. A text has less than 4 GiB. Time is
+  // O(n log n) in its length.
   std::vector<int> Encode(std::string_view text, bool add_special) const;
   // Ids of the joined text. Control tokens are matched only where every byte is trusted; other added tokens match
   // everywhere; normalising, pre-tokenising and merging do not see the borders of pieces.
   std::vector<int> EncodeParts(std::span<const TextPiece> parts, bool add_special) const;
+
+  // Encode with the place of every id. An id for a part of a character stands for all of it.
+  std::vector<Token> EncodeOffsets(std::string_view text, bool add_special) const;
 
   // Text of the ids; always valid UTF-8 (bytes that do not form characters become U+FFFD). Ids outside
   // [0, vocab_size) count as nothing. `skip_special` leaves control tokens out.

@@ -2,6 +2,7 @@
 // What tokenizer_config.json says beside tokenizer.json.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -10,7 +11,8 @@
 namespace unimax {
 
 struct TokenizerConfig {
-  std::string chat_template;  // "" when there is none; of several named ones, "default"
+  std::optional<bool> add_bos, add_eos;  // `add_bos_token`, `add_eos_token`: for a tokenizer.model
+  std::string chat_template;             // "" when there is none; of several named ones, "default"
 };
 
 // `json` may be empty: then nothing is said. Errors: kBadModel when it is not a JSON object.

@@ -69,6 +69,46 @@ INSTANTIATE_TEST_SUITE_P(Words, Golden,
                          testing::Values("wordlevel", "wordpiece_bert_cased", "wordpiece_bert_uncased",
                                          "wordpiece_plain"));
 
+// Files of the package `sentencepiece`, in which text never becomes a control token and control ids have no text.
+class SentencePiece : public testing::TestWithParam<const char*> {};
+
+TEST_P(SentencePiece, EqualsThePackage) {
+  const std::string folder = TestDataFolder() + "/tokenizers/" + GetParam();
+  auto bytes = ReadTestFile(folder + "/tokenizer.model");
+  if (!bytes) bytes = ReadTestFile(folder + "/tokenizer.model.gz");
+  ASSERT_TRUE(bytes.has_value());
+  SentencePieceOptions options;
+  options.add_eos = true;
+  options.match_control = false;
+  const auto made = Tokenizer::FromSentencePiece(*bytes, options);
+  ASSERT_TRUE(made.ok()) << made.status().text();
+  const Tokenizer& t = *made.value();
+  const auto lines = ReadJsonLines(folder + "/expected.jsonl.gz");
+  ASSERT_EQ(lines.size(), 341u);
+  int wrong = 0;
+  for (const json& line : lines) {
+    std::vector<int> ids;
+    if (line.contains("text")) {
+      const auto input = line["text"].get<std::string>();
+      ids = line["ids"].get<std::vector<int>>();
+      const auto plain = t.Encode(input, false);
+      const bool good = plain == ids && t.Encode(input, true) == line["ids_special"].get<std::vector<int>>();
+      EXPECT_TRUE(good || ++wrong > 5) << line["text"] << "\n" << json(plain) << "\n" << line["ids"];
+    } else {
+      ids = line["decode_only"].get<std::vector<int>>();
+    }
+    const auto expected = line["decode"].get<std::string>();
+    EXPECT_TRUE(t.Decode(ids, true) == expected || ++wrong > 5) << line["i"] << t.Decode(ids, true) << "\n" << expected;
+    EXPECT_TRUE(Streamed(t, ids, true) == expected || ++wrong > 5) << line["i"] << Streamed(t, ids, true) << "\n"
+                                                                   << expected;
+  }
+  EXPECT_EQ(wrong, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, SentencePiece,
+                         testing::Values("sp_bpe_gemma", "sp_bpe_llama", "sp_unigram_bytefallback",
+                                         "sp_unigram_nmt_nfkc"));
+
 TEST(TinyTokenizer, EqualsThePackage) {
   const auto made = Tokenizer::FromJson(ReadTestFile(TestDataFolder() + "/llama3/tokenizer.json").value_or(""));
   ASSERT_TRUE(made.ok()) << made.status().text();

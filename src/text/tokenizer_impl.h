@@ -12,6 +12,7 @@
 #include "text/pretokenizer.h"
 #include "text/tokenizer.h"
 #include "text/vocabulary.h"
+#include "text/word_cache.h"
 
 namespace unimax {
 
@@ -39,11 +40,30 @@ struct Tokenizer::Impl {
   bool IsHidden(int id) const {
     return id >= 0 && static_cast<size_t>(id) < hidden.size() && hidden[static_cast<size_t>(id)];
   }
-  void EncodeText(std::string_view text, const TrustRuns& trust, std::vector<int>& out) const;
+  // What one call of Encode needs.
+  struct Encoding {
+    Encoding(size_t bytes, bool wanted) : cache(bytes), tracked(wanted) {}
+    std::vector<int> ids;
+    SubwordScratch scratch;
+    WordCache cache;
+    Words words;
+    std::string normal;           // the segment being encoded, normalized
+    bool tracked;                 // the rest is kept:
+    std::vector<Origin> origins;  // by id, in bytes of the text
+    std::vector<int> widths;
+    SourceMap map;                  // from `normal` to the segment
+    size_t segment = 0, piece = 0;  // where the segment begins in the text, and the piece in `normal`
+    void Add(int id, size_t begin, size_t end);
+    Origin InText(Origin in_normal) const;
+  };
+  void EncodeText(std::string_view text, const TrustRuns& trust, Encoding& to) const;
   std::string DecodePieces(std::span<const int> ids, bool skip_special) const;
 
  private:
-  void EncodeSegment(std::string_view text, bool at_start, bool mixed, std::vector<int>& out) const;
+  void EncodeSegment(std::string_view text, bool mixed, Encoding& to) const;
+  void EncodePiece(std::string_view text, Encoding& to) const;
+  void EncodeWord(std::string_view word, Encoding& to) const;
+  void TraceWord(const Word& word, Encoding& to) const;
 };
 
 }  // namespace unimax

@@ -63,7 +63,7 @@ Result<std::vector<AddedToken>> ReadAdded(const json& root) {
   return added;
 }
 
-Result<std::unique_ptr<SubwordModel>> ReadBpe(const json& model, Vocabulary& vocabulary) {
+Result<std::unique_ptr<SubwordModel>> ReadBpe(const json& model, bool bytes, Vocabulary& vocabulary) {
   UM_RETURN_IF_ERROR(ReadVocab(model, vocabulary));
   std::vector<BpeModel::PieceView> merges;
   const json& list = Part(model, "merges");
@@ -82,6 +82,7 @@ Result<std::unique_ptr<SubwordModel>> ReadBpe(const json& model, Vocabulary& voc
     merges.emplace_back(pair.substr(0, space), pair.substr(space + 1));
   }
   BpeOptions options;
+  options.reads_bytes = bytes;
   UM_ASSIGN_OR_RETURN(options.fuse_unknown, BoolAt(model, "fuse_unk", false));
   UM_ASSIGN_OR_RETURN(options.byte_fallback, BoolAt(model, "byte_fallback", false));
   UM_ASSIGN_OR_RETURN(options.ignore_merges, BoolAt(model, "ignore_merges", false));
@@ -101,7 +102,7 @@ Result<std::unique_ptr<SubwordModel>> ReadUnigram(const json& model, Vocabulary&
     if (!item.is_array() || item.size() != 2 || !item[0].is_string() || !item[1].is_number()) {
       return BadModel("piece {} of the tokenizer is not a string and a score", scores.size());
     }
-    vocabulary.Add(item[0].get<std::string>(), static_cast<int>(scores.size()), true);
+    vocabulary.Add(item[0].get_ref<const std::string&>(), static_cast<int>(scores.size()), true);
     scores.push_back(item[1].get<double>());
   }
   UM_ASSIGN_OR_RETURN(const int unknown, IntAt(model, "unk_id", -1));
@@ -115,23 +116,23 @@ Result<std::unique_ptr<SubwordModel>> ReadWords(const json& model, bool pieces, 
   UM_ASSIGN_OR_RETURN(const std::string unknown, TextAt(model, "unk_token", pieces ? "[UNK]" : "<unk>"));
   const int id = vocabulary.Find(unknown);
   if (!pieces) return std::unique_ptr<SubwordModel>(std::make_unique<WordLevelModel>(vocabulary, id));
-  UM_ASSIGN_OR_RETURN(std::string prefix, TextAt(model, "continuing_subword_prefix", "##"));
+  UM_ASSIGN_OR_RETURN(const std::string prefix, TextAt(model, "continuing_subword_prefix", "##"));
   UM_ASSIGN_OR_RETURN(const int longest, IntAt(model, "max_input_chars_per_word", 100));
   if (longest < 0 || longest > kMaxWordChars) {
     return BadModel("the tokenizer reads words of up to {} characters; at most {} are supported", longest,
                     kMaxWordChars);
   }
   return std::unique_ptr<SubwordModel>(
-      std::make_unique<WordPieceModel>(vocabulary, id, std::move(prefix), static_cast<size_t>(longest)));
+      std::make_unique<WordPieceModel>(vocabulary, id, prefix, static_cast<size_t>(longest)));
 }
 
-Result<std::unique_ptr<SubwordModel>> ReadModel(const json& model, Vocabulary& vocabulary) {
+Result<std::unique_ptr<SubwordModel>> ReadModel(const json& model, bool bytes, Vocabulary& vocabulary) {
   if (!model.is_object()) return BadModel("the tokenizer has no model");
   std::string type = "BPE";  // old files do not say; they hold merges
   if (!Part(model, "type").is_null() || Part(model, "merges").is_null()) {
     UM_ASSIGN_OR_RETURN(type, TypeOf(model, "model"));
   }
-  if (type == "BPE") return ReadBpe(model, vocabulary);
+  if (type == "BPE") return ReadBpe(model, bytes, vocabulary);
   if (type == "Unigram") return ReadUnigram(model, vocabulary);
   if (type == "WordPiece" || type == "WordLevel") return ReadWords(model, type == "WordPiece", vocabulary);
   return BadModel("tokenizer model '{}' is not supported", type);
@@ -205,7 +206,8 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view text) {
   UM_ASSIGN_OR_RETURN(impl->normalizer, Normalizer::FromJson(Part(root, "normalizer")));
   UM_ASSIGN_OR_RETURN(impl->pre_tokenizer, PreTokenizer::FromJson(Part(root, "pre_tokenizer")));
   UM_ASSIGN_OR_RETURN(impl->decoder, Decoder::FromJson(Part(root, "decoder")));
-  UM_ASSIGN_OR_RETURN(impl->model, ReadModel(Part(root, "model"), impl->model_vocabulary));
+  UM_ASSIGN_OR_RETURN(impl->model,
+                      ReadModel(Part(root, "model"), impl->pre_tokenizer.ends_in_bytes(), impl->model_vocabulary));
   UM_ASSIGN_OR_RETURN(impl->added, ReadAdded(root));
   UM_RETURN_IF_ERROR(ReadProcessor(Part(root, "post_processor"), 0, impl->frame));
   impl->IndexAdded();

@@ -3,10 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
+#include <limits>
+#include <random>
+#include <thread>
 
 #include "text/chat_template.h"
 #include "text/test_files.h"
+#include "text/utf8.h"
 #include "text/vocabulary.h"
 
 namespace unimax {
@@ -62,6 +67,8 @@ TEST_P(GgufKinds, EqualThePublishedTokenizer) {
 INSTANTIATE_TEST_SUITE_P(Kinds, GgufKinds,
                          testing::Values(KindCase{"bbpe_gpt2", "default"}, KindCase{"bbpe_gpt2", "gpt-2"},
                                          KindCase{"bbpe_starcoder", "smollm"}, KindCase{"bbpe_starcoder", "starcoder"},
+                                         KindCase{"bbpe_gpt2", "phi-2"}, KindCase{"bbpe_deepseek_llm", "deepseek-llm"},
+                                         KindCase{"bbpe_deepseek_v3", "deepseek-v3"}, KindCase{"bbpe_o200k", "gpt-4o"},
                                          KindCase{"bbpe_llama3", "llama-bpe"}, KindCase{"bbpe_qwen2", "qwen2"}));
 
 TEST(Tokenizer, ContentCannotForgeControlTokens) {
@@ -168,6 +175,135 @@ TEST(Tokenizer, WrongDataIsAnErrorThatNamesIt) {
     EXPECT_FALSE(Tokenizer::FromJson(bad).ok()) << bad;
   }
   EXPECT_FALSE(Tokenizer::FromJson(std::string(100000, '[')).ok());
+}
+
+// Row B05: every kind that a file names, misspelt.
+TEST(B05, RenamedKindsAreErrorsThatNameThem) {
+  int renamed = 0, silent = 0;
+  const auto check = [&](const auto& made, const std::string& kind) {
+    ++renamed;
+    if (made.ok() || made.status().text().find(kind) == std::string::npos) ++silent;
+    EXPECT_FALSE(made.ok()) << kind;
+  };
+  for (const char* pre : {"default2", "gpt-3", "GPT-2", "smol", "llama-bpe ", "llama4x", "qwen2 ", "qwen", "deepseek",
+                          "deepseek-llms", "starcoders", "phi", "refac", "command-x", "gpt-4oo"}) {
+    check(Tokenizer::FromVocab(AsVocab("bbpe_gpt2", pre)), pre);
+  }
+  for (const char* model : {"gpt3", "GPT2", "llamas", "bertish", "t5x", "rwkv0", "plamo0", "none"}) {
+    VocabData v = AsVocab("bbpe_gpt2", "default");
+    v.model = model;
+    check(Tokenizer::FromVocab(v), model);
+  }
+  const auto rename = [&](json* spec, const auto& again, json& root) -> void {
+    if (spec->is_array()) {
+      for (json& item : *spec) again(&item, again, root);
+    }
+    if (!spec->is_object()) return;
+    if (spec->contains("type") && (*spec)["type"].is_string()) {
+      const auto was = (*spec)["type"].get<std::string>();
+      (*spec)["type"] = was + "X";
+      check(Tokenizer::FromJson(root.dump()), was + "X");
+      (*spec)["type"] = was;
+    }
+    for (const char* list : {"normalizers", "pretokenizers", "decoders", "processors"}) {
+      if (spec->contains(list)) again(&(*spec)[list], again, root);
+    }
+  };
+  for (const char* name : {"bbpe_llama3", "bbpe_qwen2", "bbpe_falcon", "bbpe_flags", "spbpe_llama2", "spbpe_gemma",
+                           "spbpe_metaspace_always", "unigram_xlmr", "unigram_bytefallback", "wordlevel",
+                           "wordpiece_bert_uncased", "wordpiece_plain"}) {
+    json root = json::parse(ReadTestFile(TestDataFolder() + "/tokenizers/" + name + "/tokenizer.json").value_or(""));
+    for (const char* part : {"normalizer", "pre_tokenizer", "decoder", "post_processor", "model"}) {
+      rename(&root[part], rename, root);
+    }
+  }
+  fmt::print("B05 silent_default={} of={} {}\n", silent, renamed, silent == 0 && renamed >= 60 ? "PASS" : "FAIL");
+  EXPECT_EQ(silent, 0);
+  EXPECT_GE(renamed, 60);
+}
+
+// Row B03: numbers that are no ids.
+TEST(B03, IdsOutOfRangeCountAsNothing) {
+  int asked = 0;
+  for (const char* name : {"bbpe_gpt2", "spbpe_llama2", "wordpiece_plain", "unigram_xlmr"}) {
+    const auto made =
+        Tokenizer::FromJson(ReadTestFile(TestDataFolder() + "/tokenizers/" + name + "/tokenizer.json").value_or(""));
+    ASSERT_TRUE(made.ok());
+    const Tokenizer& t = **made;
+    for (const int id : {-1, -2, t.vocab_size(), t.vocab_size() + 1, 1 << 30, std::numeric_limits<int>::max(),
+                         std::numeric_limits<int>::min()}) {
+      const int ids[] = {id, id};
+      EXPECT_EQ(t.Decode(ids, false), "");
+      EXPECT_EQ(t.PieceOf(id), "");
+      EXPECT_FALSE(t.IsControl(id));
+      StreamDecoder stream(t, false);
+      EXPECT_EQ(stream.Add(id) + stream.Flush(), "");
+      ++asked;
+    }
+  }
+  for (const int id : {-2, 1 << 20, std::numeric_limits<int>::max(), std::numeric_limits<int>::min()}) {
+    VocabData v = AsVocab("bbpe_gpt2", "default");
+    v.eos = id;
+    EXPECT_FALSE(Tokenizer::FromVocab(v).ok());
+    ++asked;
+  }
+  fmt::print("B03 crash=0 ids={} {}\n", asked, HasFailure() ? "FAIL" : "PASS");
+}
+
+// Row B08: what is cut is put together again.
+TEST(B08, ByteLevelTextComesBack) {
+  std::mt19937 random(8);
+  int cases = 0, failed = 0;
+  for (const char* name : {"bbpe_gpt2", "bbpe_llama3", "bbpe_starcoder", "bbpe_deepseek_v3", "bbpe_o200k"}) {
+    const auto made =
+        Tokenizer::FromJson(ReadTestFile(TestDataFolder() + "/tokenizers/" + name + "/tokenizer.json").value_or(""));
+    ASSERT_TRUE(made.ok());
+    for (int i = 0; i < 10000; ++i, ++cases) {
+      std::string text;
+      for (size_t n = random() % 24; n > 0; --n) {
+        const unsigned kind = random() % 4;
+        if (kind == 0) text += static_cast<char>(random() % 256);
+        if (kind == 1) text += static_cast<char>(' ' + random() % 95);
+        if (kind == 2) utf8::Append(text, static_cast<char32_t>(random() % 0xd800));
+        if (kind == 3) utf8::Append(text, static_cast<char32_t>(0x10000 + random() % 0x100000));
+      }
+      const std::string back = (*made)->Decode((*made)->Encode(text, false), false);
+      if (back != utf8::Sanitize(text)) ++failed;
+    }
+  }
+  fmt::print("B08 roundtrip_fail={} of={} {}\n", failed, cases, failed == 0 ? "PASS" : "FAIL");
+  EXPECT_EQ(failed, 0);
+}
+
+// Row B06, which the thread sanitizer also runs: one tokenizer, many threads.
+TEST(B06, ThreadsShareATokenizer) {
+  constexpr int kThreads = 8;
+  std::atomic<int> different = 0, encodes = 0;
+  for (const char* name : {"bbpe_qwen2", "spbpe_llama2", "unigram_xlmr", "wordpiece_bert_uncased"}) {
+    const auto made =
+        Tokenizer::FromJson(ReadTestFile(TestDataFolder() + "/tokenizers/" + name + "/tokenizer.json").value_or(""));
+    ASSERT_TRUE(made.ok());
+    std::vector<std::string> texts;
+    std::vector<std::vector<int>> ids;
+    for (const json& line :
+         ReadJsonLines(TestDataFolder() + "/tokenizers/" + std::string(name) + "/expected.jsonl.gz")) {
+      if (!line.contains("text")) continue;
+      texts.push_back(line["text"].get<std::string>());
+      ids.push_back((*made)->Encode(texts.back(), true));
+    }
+    std::vector<std::thread> threads;
+    for (int n = 0; n < kThreads; ++n) {
+      threads.emplace_back([&, n] {
+        for (int i = 0; i < 2500; ++i, ++encodes) {
+          const size_t at = static_cast<size_t>(i * 7 + n * 31) % texts.size();
+          if ((*made)->Encode(texts[at], true) != ids[at]) ++different;
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+  fmt::print("B06 diffs={} encodes={} {}\n", different.load(), encodes.load(), different == 0 ? "PASS" : "FAIL");
+  EXPECT_EQ(different.load(), 0);
 }
 
 TEST(Tokenizer, AddsWhatTheVocabularyAsksFor) {

@@ -4,6 +4,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace unimax::utf8 {
 namespace {
@@ -75,8 +76,26 @@ void Append(std::string& out, char32_t c) {
   }
 }
 
+bool IsAscii(std::string_view bytes) {
+  size_t i = 0;
+  uint64_t high = 0;
+  for (; i + 8 <= bytes.size(); i += 8) {
+    uint64_t word;
+    std::memcpy(&word, bytes.data() + i, 8);
+    high |= word;
+  }
+  for (; i < bytes.size(); ++i) high |= Byte(bytes, i);
+  return (high & 0x8080808080808080u) == 0;
+}
+
 bool IsValid(std::string_view bytes) {
   for (size_t i = 0; i < bytes.size();) {
+    uint64_t word = ~uint64_t{0};
+    if (i + 8 <= bytes.size()) std::memcpy(&word, bytes.data() + i, 8);
+    if ((word & 0x8080808080808080u) == 0) {
+      i += 8;
+      continue;
+    }
     const Lead l = LeadOf(Byte(bytes, i));
     if (l.length == 0 || (l.length > 1 && Fitting(bytes, i, l) < l.length)) return false;
     i += static_cast<size_t>(l.length);
@@ -136,6 +155,11 @@ bool IsWhite(char32_t c) {
          c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
+bool IsLetter(char32_t c) {
+  const int g = Category(c);
+  return g >= UTF8PROC_CATEGORY_LU && g <= UTF8PROC_CATEGORY_LO;
+}
+
 bool IsAlphabetic(char32_t c) {
   const int g = Category(c);
   if (g >= UTF8PROC_CATEGORY_LU && g <= UTF8PROC_CATEGORY_LO) return true;
@@ -189,9 +213,23 @@ void AppendLower(std::string& out, char32_t c) {
   Append(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
 }
 
-std::string Normalize(std::string_view text, Form form) {
-  const bool ascii = std::all_of(text.begin(), text.end(), [](char b) { return static_cast<uint8_t>(b) < 0x80; });
-  if (ascii) return std::string(text);
+// Only marks and the vowels and final consonants of Hangul can be joined to what stands before them.
+bool IsBoundary(char32_t c) {
+  return !IsCombining(c) && !(c >= 0x1160 && c <= 0x11ff) &&
+         utf8proc_get_property(static_cast<int32_t>(c))->combining_class == 0;
+}
+
+namespace {
+
+// Where the ASCII characters from `at` on end.
+size_t AsciiEnd(std::string_view text, size_t at) {
+  for (; at + 8 <= text.size() && IsAscii(text.substr(at, 8)); at += 8) {
+  }
+  while (at < text.size() && Byte(text, at) < 0x80) ++at;
+  return at;
+}
+
+std::string NormalizeRun(std::string_view text, Form form) {
   const bool compose = form == Form::kNfc || form == Form::kNfkc;
   const bool compat = form == Form::kNfkc || form == Form::kNfkd;
   const auto options =
@@ -228,6 +266,25 @@ std::string Normalize(std::string_view text, Form form) {
   std::string out;
   out.reserve(text.size());
   for (auto c : codes) Append(out, static_cast<char32_t>(c));
+  return out;
+}
+
+}  // namespace
+
+// ASCII stays as it is, and only the last character before another one can be joined with what follows.
+std::string Normalize(std::string_view text, Form form) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    size_t end = AsciiEnd(text, at);
+    if (end < text.size() && end > at) --end;
+    out += text.substr(at, end - at);
+    if (end == text.size()) break;
+    at = end++;
+    while (end < text.size() && Byte(text, end) >= 0x80) ++end;
+    out += NormalizeRun(text.substr(at, end - at), form);
+    at = end;
+  }
   return out;
 }
 

@@ -22,6 +22,7 @@ void Append(std::string& out, char32_t code);
 // Any bytes; each maximal broken subpart becomes one U+FFFD.
 std::string Sanitize(std::string_view bytes);
 bool IsValid(std::string_view bytes);
+bool IsAscii(std::string_view bytes);
 // How many bytes at the end are the beginning of a character that more bytes could complete (0 to 3). Any bytes.
 size_t IncompleteTail(std::string_view bytes);
 std::u32string Decode(std::string_view text);
@@ -30,6 +31,7 @@ size_t Length(std::string_view text);  // in characters
 
 bool IsWhite(char32_t c);        // property White_Space
 bool IsWord(char32_t c);         // what \w means in Oniguruma and Rust: alphabetic, mark, decimal, connector, joiner
+bool IsLetter(char32_t c);       // categories L*
 bool IsNumeric(char32_t c);      // categories Nd, Nl, No
 bool IsDecimal(char32_t c);      // category Nd
 bool IsSymbol(char32_t c);       // categories S*
@@ -41,6 +43,7 @@ bool IsOther(char32_t c);        // categories C*
 bool IsAlphabetic(char32_t c);   // letters, letter numbers and the circled and squared letters
 void AppendLower(std::string& out, char32_t c);  // full, context-free lower case
 
+bool IsBoundary(char32_t c);  // combines with nothing before it in any of these forms
 enum class Form { kNfc, kNfd, kNfkc, kNfkd };
 // Time is O(n log n), for long runs of combining marks too.
 std::string Normalize(std::string_view text, Form form);

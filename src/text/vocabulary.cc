@@ -39,26 +39,76 @@ std::string BytesToChars(std::string_view bytes) {
   return out;
 }
 
-void Vocabulary::Add(std::string piece, int id, bool overwrite) {
-  const auto at = static_cast<size_t>(id);
-  if (at >= pieces_.size()) {
-    pieces_.resize(at + 1);
-    known_.resize(at + 1);
+std::optional<std::string> CharsToBytes(std::string_view chars) {
+  std::string out;
+  out.reserve(chars.size());
+  for (size_t i = 0; i < chars.size();) {
+    const utf8::Char c = utf8::At(chars, i);
+    const int byte = CharToByte(c.code);
+    if (byte < 0) return std::nullopt;
+    out += static_cast<char>(byte);
+    i += static_cast<size_t>(c.length);
   }
-  const auto [it, fresh] = ids_.try_emplace(piece, id);
-  if (!fresh && overwrite) it->second = id;
-  pieces_[at] = std::move(piece);
-  known_[at] = true;
+  return out;
+}
+
+Vocabulary::Range Vocabulary::Store(std::string_view piece) {
+  const Range range{static_cast<uint32_t>(bytes_.size()), static_cast<uint32_t>(piece.size())};
+  bytes_ += piece;
+  return range;
+}
+
+// The slot of `piece`, or the free one where it belongs.
+Vocabulary::Slot& Vocabulary::SlotOf(std::string_view piece, uint32_t hash) {
+  size_t at = hash & (table_.size() - 1);
+  while (table_[at].id >= 0 && (table_[at].hash != hash || Text(table_[at].spelling) != piece)) {
+    at = (at + 1) & (table_.size() - 1);
+  }
+  return table_[at];
+}
+
+void Vocabulary::Grow(size_t slots) {
+  std::vector<Slot> old(slots);
+  old.swap(table_);
+  for (const Slot& s : old) {
+    if (s.id < 0) continue;
+    size_t at = s.hash & (slots - 1);
+    while (table_[at].id >= 0) at = (at + 1) & (slots - 1);
+    table_[at] = s;
+  }
+}
+
+void Vocabulary::Reserve(size_t pieces, size_t bytes) {
+  pieces_.reserve(pieces);
+  bytes_.reserve(bytes);
+  size_t slots = table_.size();
+  while (slots < pieces + pieces / 2) slots *= 2;
+  if (slots > table_.size()) Grow(slots);
+}
+
+void Vocabulary::Add(std::string_view piece, int id, bool overwrite) {
+  const auto at = static_cast<size_t>(id);
+  if (at >= pieces_.size()) pieces_.resize(at + 1);
+  if ((used_ + 1) * 3 > table_.size() * 2) Grow(table_.size() * 2);
+  const auto hash = static_cast<uint32_t>(HashBytes(piece));
+  Slot& slot = SlotOf(piece, hash);
+  if (slot.id < 0) {
+    ++used_;
+    slot = {hash, id, Store(piece)};
+  } else if (overwrite) {
+    slot.id = id;
+  }
+  pieces_[at] = slot.spelling;
 }
 
 int Vocabulary::Find(std::string_view piece) const {
-  const auto it = ids_.find(piece);
-  return it == ids_.end() ? -1 : it->second;
+  const auto hash = static_cast<uint32_t>(HashBytes(piece));
+  for (size_t at = hash & (table_.size() - 1);; at = (at + 1) & (table_.size() - 1)) {
+    const Slot& slot = table_[at];
+    if (slot.id < 0 || (slot.hash == hash && Text(slot.spelling) == piece)) return slot.id;
+  }
 }
 
-const std::string& Vocabulary::Piece(int id) const {
-  static const std::string none;
-  return id >= 0 && id < size() ? pieces_[static_cast<size_t>(id)] : none;
-}
+std::string_view Vocabulary::Piece(int id) const { return Has(id) ? Text(pieces_[static_cast<size_t>(id)]) : ""; }
 
 }  // namespace unimax

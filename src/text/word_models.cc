@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <queue>
 
 #include "text/utf8.h"
 
@@ -11,6 +10,8 @@ namespace unimax {
 namespace {
 
 constexpr double kUnknownPenalty = 10.0;  // how much worse than the worst piece an unknown character is
+// Every way to cut a piece in two is looked up when a model by score is made; the packages train pieces of 16 letters.
+constexpr size_t kMaxJoinedBytes = 1024;
 
 std::array<int, 256> ByteIds(const Vocabulary& vocabulary) {
   std::array<int, 256> ids{};
@@ -18,168 +19,199 @@ std::array<int, 256> ByteIds(const Vocabulary& vocabulary) {
   return ids;
 }
 
-// Appends the byte pieces of `bytes`; false, and nothing, when one is missing.
-bool AppendBytePieces(const std::array<int, 256>& ids, std::string_view bytes, std::vector<int>& out) {
-  const auto id = [&](char b) { return ids[static_cast<uint8_t>(b)]; };
-  if (!std::all_of(bytes.begin(), bytes.end(), [&](char b) { return id(b) >= 0; })) return false;
-  for (char b : bytes) out.push_back(id(b));
-  return true;
+bool AllBytes(const std::array<int, 256>& ids, std::string_view bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [&](char b) { return ids[static_cast<uint8_t>(b)] >= 0; });
 }
+
+// The pieces that Find knows, with their ids.
+std::vector<std::pair<std::string_view, int>> Known(const Vocabulary& vocabulary) {
+  std::vector<std::pair<std::string_view, int>> known;
+  for (int id = 0; id < vocabulary.size(); ++id) {
+    const std::string_view piece = vocabulary.Piece(id);
+    if (!piece.empty() && vocabulary.Find(piece) == id) known.emplace_back(piece, id);
+  }
+  return known;
+}
+
+size_t CharLength(std::string_view text, size_t at) { return static_cast<size_t>(utf8::At(text, at).length); }
 
 }  // namespace
 
 UnigramModel::UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores, int unknown, bool byte_fallback)
-    : vocabulary_(vocabulary), scores_(std::move(scores)), byte_fallback_(byte_fallback), unknown_(unknown) {
-  double worst = std::numeric_limits<double>::max();
-  for (int id = 0; id < vocabulary.size(); ++id) {
-    const std::string& piece = vocabulary.Piece(id);
-    worst = std::min(worst, scores_[static_cast<size_t>(id)]);
-    if (!piece.empty() && vocabulary.Find(piece) == id) sorted_.emplace_back(piece, id);
-  }
-  std::sort(sorted_.begin(), sorted_.end());
-  unknown_score_ = worst - kUnknownPenalty;
+    : scores_(std::move(scores)), pieces_(Known(vocabulary)) {
+  options_.unknown = unknown;
+  options_.byte_fallback = byte_fallback;
+  unknown_score_ = *std::min_element(scores_.begin(), scores_.end()) - kUnknownPenalty;
   if (byte_fallback) byte_ids_ = ByteIds(vocabulary);
 }
 
-void UnigramModel::Encode(std::string_view word, std::vector<int>& out) const {
-  struct Best {
-    double score = 0;
-    int id = -1;
-    size_t from = std::string_view::npos;
-  };
-  std::vector<Best> best(word.size() + 1);
+UnigramModel::UnigramModel(const Vocabulary& vocabulary, std::vector<std::pair<std::string_view, int>> pieces,
+                           std::vector<double> scores, const Options& options)
+    : scores_(std::move(scores)), pieces_(std::move(pieces)), options_(options) {
+  unknown_score_ = static_cast<double>(static_cast<float>(options.worst - kUnknownPenalty));
+  if (options.byte_fallback) byte_ids_ = ByteIds(vocabulary);
+}
+
+void UnigramModel::Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const {
+  constexpr uint32_t kNowhere = 0xffffffff;
+  auto& best = scratch.best;
+  best.assign(word.size() + 1, {0, -1, kNowhere});
   const auto offer = [&](size_t from, size_t to, double score, int id) {
-    Best& b = best[to];
-    if (b.from == std::string_view::npos || score > b.score) b = {score, id, from};
+    auto& b = best[to];
+    if (options_.single_precision) score = static_cast<double>(static_cast<float>(score));
+    if (b.from == kNowhere || score > b.score) b = {score, id, static_cast<uint32_t>(from)};
   };
   for (size_t at = 0; at < word.size();) {
     const double here = best[at].score;
-    const auto length = static_cast<size_t>(utf8::At(word, at).length);
+    const size_t length = CharLength(word, at);
     bool single = false;
-    // The pieces that agree with the text so far are a range of the sorted list; each byte narrows it.
-    auto low = sorted_.begin();
-    auto high = sorted_.end();
-    for (size_t n = 0; at + n < word.size() && low != high; ++n) {
-      const auto byte = static_cast<uint8_t>(word[at + n]);
-      low = std::partition_point(
-          low, high, [&](const auto& p) { return p.first.size() <= n || static_cast<uint8_t>(p.first[n]) < byte; });
-      high = std::partition_point(low, high, [&](const auto& p) { return static_cast<uint8_t>(p.first[n]) == byte; });
-      if (low == high || low->first.size() != n + 1) continue;
-      offer(at, at + n + 1, here + scores_[static_cast<size_t>(low->second)], low->second);
-      single |= n + 1 == length;
+    int node = Trie::kRoot;
+    for (size_t end = at; end < word.size();) {
+      node = pieces_.Next(node, static_cast<uint8_t>(word[end++]));
+      if (node < 0) break;
+      const int id = pieces_.Value(node);
+      if (id < 0) continue;
+      offer(at, end, here + scores_[static_cast<size_t>(id)], id);
+      single |= end - at == length;
     }
     if (!single) offer(at, at + length, here + unknown_score_, -1);
     at += length;
   }
-  std::vector<std::pair<size_t, int>> path;  // starts and ids, last first
-  for (size_t end = word.size(); end > 0; end = best[end].from) path.emplace_back(best[end].from, best[end].id);
+  auto& path = scratch.path;  // starts and ids, last first
+  path.clear();
+  for (uint32_t end = static_cast<uint32_t>(word.size()); end > 0; end = best[end].from) {
+    path.emplace_back(best[end].from, best[end].id);
+  }
   for (size_t i = path.size(); i-- > 0;) {
-    if (path[i].second >= 0 && path[i].second != unknown_) {
-      out.push_back(path[i].second);
-      continue;
-    }
     const size_t begin = path[i].first;
-    while (i > 0 && (path[i - 1].second < 0 || path[i - 1].second == unknown_)) --i;
+    const bool known = path[i].second >= 0 && path[i].second != options_.unknown;
+    while (!known && i > 0 && (path[i - 1].second < 0 || path[i - 1].second == options_.unknown)) --i;
     const size_t end = i > 0 ? path[i - 1].first : word.size();
     const std::string_view run = word.substr(begin, end - begin);
-    if (byte_fallback_ && AppendBytePieces(byte_ids_, run, out)) continue;
-    if (unknown_ >= 0) out.push_back(unknown_);
-  }
-}
-
-ScoredBpeModel::ScoredBpeModel(const Vocabulary& vocabulary, std::vector<float> scores, int unknown)
-    : vocabulary_(vocabulary), scores_(std::move(scores)), byte_ids_(ByteIds(vocabulary)), unknown_(unknown) {
-  for (int id = 0; id < vocabulary.size(); ++id) longest_ = std::max(longest_, vocabulary.Piece(id).size());
-}
-
-void ScoredBpeModel::Encode(std::string_view word, std::vector<int>& out) const {
-  struct Symbol {
-    size_t begin, end;
-    int previous, next;
-  };
-  struct Candidate {
-    float score;
-    int left;
-    size_t end;  // of the joined piece: tells stale candidates
-    bool operator<(const Candidate& o) const { return score != o.score ? score < o.score : left > o.left; }
-  };
-  std::vector<Symbol> symbols;
-  for (size_t i = 0; i < word.size();) {
-    const size_t end = i + static_cast<size_t>(utf8::At(word, i).length);
-    const int at = static_cast<int>(symbols.size());
-    symbols.push_back({i, end, at - 1, at + 1});
-    i = end;
-  }
-  if (symbols.empty()) return;
-  symbols.back().next = -1;
-  std::priority_queue<Candidate> queue;
-  const auto consider = [&](int left) {
-    if (left < 0 || symbols[static_cast<size_t>(left)].next < 0) return;
-    const Symbol& a = symbols[static_cast<size_t>(left)];
-    const size_t end = symbols[static_cast<size_t>(a.next)].end;
-    if (end - a.begin > longest_) return;
-    const int id = vocabulary_.Find(word.substr(a.begin, end - a.begin));
-    if (id >= 0) queue.push({scores_[static_cast<size_t>(id)], left, end});
-  };
-  for (int i = 0; i + 1 < static_cast<int>(symbols.size()); ++i) consider(i);
-  while (!queue.empty()) {
-    const Candidate c = queue.top();
-    queue.pop();
-    Symbol& a = symbols[static_cast<size_t>(c.left)];
-    if (a.begin == a.end || a.next < 0 || symbols[static_cast<size_t>(a.next)].end != c.end) continue;
-    Symbol& b = symbols[static_cast<size_t>(a.next)];
-    a.end = b.end;
-    a.next = b.next;
-    b.begin = b.end;  // empty: swallowed
-    b.next = -1;
-    if (a.next >= 0) symbols[static_cast<size_t>(a.next)].previous = c.left;
-    consider(a.previous);
-    consider(c.left);
-  }
-  for (int i = 0; i >= 0; i = symbols[static_cast<size_t>(i)].next) {
-    const Symbol& s = symbols[static_cast<size_t>(i)];
-    const std::string_view piece = word.substr(s.begin, s.end - s.begin);
-    const int id = vocabulary_.Find(piece);
-    if (id >= 0) {
-      out.push_back(id);
-    } else if (!AppendBytePieces(byte_ids_, piece, out) && unknown_ >= 0) {
-      out.push_back(unknown_);
+    if (known) {
+      Push(path[i].second, run.size(), scratch, out);
+    } else if (options_.byte_fallback && AllBytes(byte_ids_, run)) {
+      for (char b : run) Push(byte_ids_[static_cast<uint8_t>(b)], 1, scratch, out);
+    } else if (options_.unknown >= 0) {
+      Push(options_.unknown, run.size(), scratch, out);
     }
   }
 }
 
-void WordPieceModel::Encode(std::string_view word, std::vector<int>& out) const {
+Result<std::unique_ptr<ScoredBpeModel>> ScoredBpeModel::Make(const Vocabulary& vocabulary,
+                                                             const std::vector<float>& scores,
+                                                             const std::vector<bool>& usable, int unknown) {
+  auto model = std::make_unique<ScoredBpeModel>();
+  model->unknown_ = unknown;
+  model->byte_ids_ = ByteIds(vocabulary);
+  model->pieces_ = vocabulary.size();
+  std::vector<int> order;
+  for (const auto& [piece, id] : Known(vocabulary)) {
+    if (!usable.empty() && !usable[static_cast<size_t>(id)]) continue;
+    if (piece.size() > kMaxJoinedBytes) {
+      return BadModel("piece {} of the vocabulary has {} bytes; at most {} are supported", id, piece.size(),
+                      kMaxJoinedBytes);
+    }
+    model->symbols_.Add(piece, id);
+    order.push_back(id);
+  }
+  for (const int id : order) {  // characters that are no piece can still be parts of one
+    const std::string_view piece = vocabulary.Piece(id);
+    for (size_t at = 0, length = 0; at < piece.size(); at += length) {
+      length = CharLength(piece, at);
+      const std::string_view one = piece.substr(at, length);
+      if (model->symbols_.Find(one) < 0) model->symbols_.Add(one, std::max(model->symbols_.size(), model->pieces_));
+    }
+  }
+  const auto score = [&](int id) { return scores[static_cast<size_t>(id)]; };
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return score(a) > score(b); });
+  model->parts_at_marks_ = model->symbols_.Find(kSpaceMark) >= 0 && vocabulary.Find(kSpaceMark) >= 0;
+  int rank = 0;  // pieces of one score share a rank
+  for (size_t i = 0; i < order.size(); ++i) {
+    if (i > 0 && score(order[i]) != score(order[i - 1])) ++rank;
+    model->AddPairs(vocabulary, order[i], rank);
+  }
+  for (char32_t c = 0; c < model->short_ids_.size(); ++c) {
+    std::string spelling;
+    utf8::Append(spelling, c);
+    model->short_ids_[c] = model->symbols_.Find(spelling);
+  }
+  return model;
+}
+
+void ScoredBpeModel::AddPairs(const Vocabulary& vocabulary, int id, int rank) {
+  const std::string_view piece = vocabulary.Piece(id);
+  for (size_t at = CharLength(piece, 0); at < piece.size(); at += CharLength(piece, at)) {
+    const std::string_view front = piece.substr(0, at), back = piece.substr(at);
+    const int left = symbols_.Find(front);
+    const int right = left < 0 ? -1 : symbols_.Find(back);
+    if (right < 0) continue;
+    merges_.Add(left, right, rank, id);
+    if (back.starts_with(kSpaceMark) && !front.ends_with(kSpaceMark)) parts_at_marks_ = false;
+  }
+}
+
+void ScoredBpeModel::Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const {
+  auto& symbols = scratch.symbols;
+  symbols.clear();
+  for (size_t at = 0, length = 0; at < word.size(); at += length) {
+    length = CharLength(word, at);
+    const std::string_view one = word.substr(at, length);
+    const int id = length > 2 ? symbols_.Find(one) : short_ids_[utf8::At(one, 0).code];
+    symbols.push_back({id, static_cast<int>(length)});
+  }
+  scratch.merger.Run(merges_, symbols);
+  size_t at = 0;
+  bool after_unknown = false;
+  for (const Symbol& s : symbols) {
+    const auto width = static_cast<size_t>(s.width);
+    const std::string_view text = word.substr(at, width);
+    at += width;
+    const bool known = s.id >= 0 && s.id < pieces_;
+    const bool bytes = !known && AllBytes(byte_ids_, text);
+    const bool fused = !known && !bytes && after_unknown && fuse_unknown_ && unknown_ >= 0;
+    after_unknown = !known && !bytes;
+    if (known) {
+      Push(s.id, width, scratch, out);
+    } else if (bytes) {
+      for (char b : text) Push(byte_ids_[static_cast<uint8_t>(b)], 1, scratch, out);
+    } else if (fused) {
+      if (scratch.widths != nullptr) scratch.widths->back() += s.width;
+    } else if (unknown_ >= 0) {
+      Push(unknown_, width, scratch, out);
+    }
+  }
+}
+
+WordPieceModel::WordPieceModel(const Vocabulary& vocabulary, int unknown, std::string_view prefix, size_t max_chars)
+    : pieces_(Known(vocabulary)), inner_(pieces_.Walk(Trie::kRoot, prefix)), unknown_(unknown), max_chars_(max_chars) {}
+
+void WordPieceModel::Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const {
   const size_t before = out.size();
   bool known = utf8::Length(word) <= max_chars_;
-  std::string piece;
   for (size_t begin = 0; known && begin < word.size();) {
-    known = false;
-    for (size_t end = word.size(); end > begin;) {
-      piece = begin > 0 ? prefix_ : std::string();
-      piece += word.substr(begin, end - begin);
-      const int id = vocabulary_.Find(piece);
-      if (id >= 0) {
-        out.push_back(id);
-        begin = end;
-        known = true;
-        break;
-      }
-      do --end;
-      while (end > begin && (static_cast<uint8_t>(word[end]) & 0xc0) == 0x80);
+    int id = -1;
+    size_t best_end = begin;
+    int node = begin > 0 ? inner_ : Trie::kRoot;
+    for (size_t end = begin; node >= 0 && end < word.size();) {
+      node = pieces_.Next(node, static_cast<uint8_t>(word[end++]));
+      if (node < 0 || pieces_.Value(node) < 0) continue;
+      id = pieces_.Value(node);
+      best_end = end;
     }
+    known = id >= 0;
+    if (known) Push(id, best_end - begin, scratch, out);
+    begin = best_end;
   }
   if (known) return;
+  if (scratch.widths != nullptr) scratch.widths->resize(scratch.widths->size() - (out.size() - before));
   out.resize(before);
-  if (unknown_ >= 0) out.push_back(unknown_);
+  if (unknown_ >= 0) Push(unknown_, word.size(), scratch, out);
 }
 
-void WordLevelModel::Encode(std::string_view word, std::vector<int>& out) const {
+void WordLevelModel::Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const {
   const int id = vocabulary_.Find(word);
-  if (id >= 0) {
-    out.push_back(id);
-  } else if (unknown_ >= 0) {
-    out.push_back(unknown_);
-  }
+  if (id >= 0 || unknown_ >= 0) Push(id >= 0 ? id : unknown_, word.size(), scratch, out);
 }
 
 }  // namespace unimax

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "text/trie.h"
 #include "text/vocabulary.h"
 
 namespace unimax {
@@ -15,53 +16,66 @@ namespace unimax {
 // The most probable segmentation by piece scores (log-probabilities).
 class UnigramModel final : public SubwordModel {
  public:
-  // `scores`: by id. `unknown`: -1 for none. A run of unknown characters is one unknown piece.
+  struct Options {
+    int unknown = -1;  // -1: none. A run of unknown characters is one unknown piece.
+    bool byte_fallback = false;
+    bool single_precision = false;  // sums are rounded as `sentencepiece` rounds them
+    double worst = 0;               // the smallest score
+  };
+  // All pieces of `vocabulary`. `scores`: by id.
   UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores, int unknown, bool byte_fallback);
-  void Encode(std::string_view word, std::vector<int>& out) const override;
+  // Text becomes `pieces` only; `vocabulary` holds those for bytes.
+  UnigramModel(const Vocabulary& vocabulary, std::vector<std::pair<std::string_view, int>> pieces,
+               std::vector<double> scores, const Options& options);
+  void Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const override;
 
  private:
-  const Vocabulary& vocabulary_;
   std::vector<double> scores_;
-  std::vector<std::pair<std::string_view, int>> sorted_;  // pieces in byte order, for prefix search
+  Trie pieces_;
   std::array<int, 256> byte_ids_{};
-  bool byte_fallback_ = false;
-  int unknown_;
+  Options options_;
   double unknown_score_ = 0;
 };
 
 // Joins the neighbours that make the piece with the best score, leftmost first; what is no piece becomes bytes.
 class ScoredBpeModel final : public SubwordModel {
  public:
-  // `scores`: by id. `unknown`: -1 for none.
-  ScoredBpeModel(const Vocabulary& vocabulary, std::vector<float> scores, int unknown);
-  void Encode(std::string_view word, std::vector<int>& out) const override;
+  // `scores`: by id, none NaN. `unknown`: -1 for none. `usable`: by id, whether text may become the piece; empty: all
+  // may. Errors: kBadModel for a piece that is too long to be made by joining.
+  static Result<std::unique_ptr<ScoredBpeModel>> Make(const Vocabulary& vocabulary, const std::vector<float>& scores,
+                                                      const std::vector<bool>& usable, int unknown);
+  void Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const override;
+  bool parts_at_marks() const override { return parts_at_marks_; }
+  // One unknown id for a run of unknown characters.
+  void fuse_unknown() { fuse_unknown_ = true; }
 
  private:
-  const Vocabulary& vocabulary_;
-  std::vector<float> scores_;
+  void AddPairs(const Vocabulary& vocabulary, int id, int rank);
+  Vocabulary symbols_;  // usable pieces by their ids, then the other characters that pieces are made of
+  MergeTable merges_;
   std::array<int, 256> byte_ids_{};
-  int unknown_;
-  size_t longest_ = 0;
+  std::array<int, 0x800> short_ids_{};  // symbols of the characters of one or two bytes
+  int unknown_ = -1, pieces_ = 0;
+  bool parts_at_marks_ = false, fuse_unknown_ = false;
 };
 
 // Greedily the longest piece; a word that cannot be cut, or is too long, is unknown.
 class WordPieceModel final : public SubwordModel {
  public:
-  WordPieceModel(const Vocabulary& vocabulary, int unknown, std::string prefix, size_t max_chars)
-      : vocabulary_(vocabulary), unknown_(unknown), prefix_(std::move(prefix)), max_chars_(max_chars) {}
-  void Encode(std::string_view word, std::vector<int>& out) const override;
+  WordPieceModel(const Vocabulary& vocabulary, int unknown, std::string_view prefix, size_t max_chars);
+  void Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const override;
 
  private:
-  const Vocabulary& vocabulary_;
+  Trie pieces_;
+  int inner_;  // the node where pieces begin that go on with a word; -1: there are none
   int unknown_;
-  std::string prefix_;
   size_t max_chars_;
 };
 
 class WordLevelModel final : public SubwordModel {
  public:
   WordLevelModel(const Vocabulary& vocabulary, int unknown) : vocabulary_(vocabulary), unknown_(unknown) {}
-  void Encode(std::string_view word, std::vector<int>& out) const override;
+  void Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const override;
 
  private:
   const Vocabulary& vocabulary_;

@@ -203,8 +203,9 @@ Status Checkpoint::AddShards(const std::string& folder, const std::string& index
 }
 
 Status Checkpoint::AddTexts(const std::string& folder) {
-  constexpr std::string_view kNames[kTextFiles] = {"config.json", "generation_config.json", "tokenizer.json",
-                                                   "tokenizer_config.json", "chat_template.jinja"};
+  constexpr std::string_view kNames[kTextFiles] = {"config.json",         "generation_config.json",
+                                                   "tokenizer.json",      "tokenizer_config.json",
+                                                   "chat_template.jinja", "tokenizer.model"};
   for (int i = 0; i < kTextFiles; ++i) {
     const std::string path = Join(folder, kNames[i]);
     std::error_code error;

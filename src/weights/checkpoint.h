@@ -44,9 +44,11 @@ class Checkpoint {
   // The texts of the JSON files beside safetensors, "" when absent and for GGUF. At most 64 MiB each.
   bool has_config_json() const { return texts_[kConfig].has_value(); }
   bool has_tokenizer_json() const { return texts_[kTokenizer].has_value(); }
+  bool has_tokenizer_model() const { return texts_[kTokenizerModel].has_value(); }
   std::string_view config_json() const { return Text(kConfig); }
   std::string_view generation_config_json() const { return Text(kGenerationConfig); }
   std::string_view tokenizer_json() const { return Text(kTokenizer); }
+  std::string_view tokenizer_model() const { return Text(kTokenizerModel); }  // SentencePiece's; not a text
   std::string_view tokenizer_config_json() const { return Text(kTokenizerConfig); }
   std::string_view chat_template_jinja() const { return Text(kChatTemplate); }  // chat_template.jinja
 
@@ -58,7 +60,15 @@ class Checkpoint {
   void Forget(const TensorView& tensor) const;
 
  private:
-  enum TextFile { kConfig, kGenerationConfig, kTokenizer, kTokenizerConfig, kChatTemplate, kTextFiles };
+  enum TextFile {
+    kConfig,
+    kGenerationConfig,
+    kTokenizer,
+    kTokenizerConfig,
+    kChatTemplate,
+    kTokenizerModel,
+    kTextFiles
+  };
 
   Checkpoint() = default;
   static Result<Checkpoint> OpenFile(const std::string& path);
