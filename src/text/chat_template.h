@@ -29,6 +29,7 @@ struct Message {
 
 struct ChatInput {
   std::vector<Message> messages;
+  std::string messages_json;  // instead of `messages`: a JSON list of objects; untrusted
   bool add_generation_prompt = true;
   std::string bos_token, eos_token;  // trusted
   std::string tools_json;            // a JSON list, "" for none

@@ -15,7 +15,7 @@ enum class Op : uint8_t { kAdd, kSub, kMul, kDiv, kFloorDiv, kMod, kPow };
 enum class Cmp : uint8_t { kEq, kNe, kLt, kLe, kGt, kGe, kIn, kNotIn };
 
 enum class ExprKind : uint8_t {
-  kString,  // text
+  kString,  // constant
   kConst,   // constant
   kName,    // text
   kNsRef,   // text.attribute, as a target
@@ -54,6 +54,7 @@ struct Expr {
   int depth = 1;  // of the tree below, bounded by the parser
   std::string text, attribute;
   Value constant;
+  std::unique_ptr<TextObject> string;  // kString: owns the constant
   Op op = Op::kAdd;
   std::vector<Cmp> cmps;
   std::vector<ExprPtr> args;

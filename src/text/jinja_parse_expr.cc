@@ -209,10 +209,15 @@ Result<ExprPtr> Parser::ParsePrimary() {
       }
       return e;
     }
-    case Tok::kString:
+    case Tok::kString: {
+      std::string joined;
+      while (Peek().type == Tok::kString) joined += Next().text;
       e->kind = ExprKind::kString;
-      while (Peek().type == Tok::kString) e->text += Next().text;
+      e->string = std::make_unique<TextObject>();
+      e->string->text = Text(std::move(joined));
+      e->constant = Value::Of(Kind::kText, e->string.get());
       return e;
+    }
     case Tok::kInteger: {
       Int v = 0;
       if (!ParseInt(token.text, &v)) return Fail("a number is too large");

@@ -70,6 +70,14 @@ Text MapCase(const Text& text, F pick) {
   const std::string& s = text.bytes();
   bool previous_cased = false;
   for (size_t i = 0; i < s.size();) {
+    if (const char c = s[i]; static_cast<uint8_t>(c) < 0x80) {
+      const bool is_lower = c >= 'a' && c <= 'z', is_upper = c >= 'A' && c <= 'Z';
+      const bool lower = pick(previous_cased, i == 0) == Case::kLower;
+      const char mapped = static_cast<char>(lower ? (is_upper ? c + 32 : c) : (is_lower ? c - 32 : c));
+      out.Append(std::string_view(&mapped, 1), text.UntrustedAt(i++));
+      previous_cased = is_lower || is_upper;
+      continue;
+    }
     const utf8::Char c = utf8::At(s, i);
     const Case to = pick(previous_cased, i == 0);
     out.Append(to == Case::kLower ? LowerChar(s, i, c.code) : UpperChar(c.code, to == Case::kTitle),
