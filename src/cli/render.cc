@@ -40,7 +40,9 @@ Result<ModelText> Open(const RenderOptions& options) {
     UM_ASSIGN_OR_RETURN(const std::string path, ResolveModel(options.model));
     UM_ASSIGN_OR_RETURN(text, OpenModelText(path));
   }
-  if (!options.template_file.empty()) {
+  if (options.template_file.empty()) {
+    UM_RETURN_IF_ERROR(text.chat_error.At(options.model));
+  } else {
     UM_ASSIGN_OR_RETURN(std::string source, ReadInput(options.template_file, kMaxInput));
     auto made = ChatTemplate::Parse(std::move(source));
     if (!made.ok()) return made.status().At(options.template_file);

@@ -123,6 +123,7 @@ Result<std::unique_ptr<Model>> Model::Load(const ModelOptions& options) {
 
 Result<std::vector<int>> Model::EncodePrompt(const std::string& prompt, bool raw) const {
   if (text_.tokenizer == nullptr) return BadModel("{} has no tokenizer", options_.model);
+  if (!raw) UM_RETURN_IF_ERROR(text_.chat_error.At(options_.model));
   std::vector<int> ids;
   if (raw || !text_.chat_template) {
     ids = text_.EncodeText(prompt);

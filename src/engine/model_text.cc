@@ -39,6 +39,13 @@ void LearnSurroundings(ModelText* text) {
   text->after.assign(at + static_cast<ptrdiff_t>(bare.size()), full.end());
 }
 
+void TakeTemplate(std::string source, ModelText* text) {
+  if (source.empty()) return;
+  auto made = ChatTemplate::Parse(std::move(source));
+  text->chat_error = made.status();
+  if (made.ok()) text->chat_template = std::move(made).value();
+}
+
 Result<ModelText> FromGguf(const Checkpoint& checkpoint) {
   ModelText text;
   UM_ASSIGN_OR_RETURN(const VocabData vocab, checkpoint.Vocab());
@@ -47,9 +54,7 @@ Result<ModelText> FromGguf(const Checkpoint& checkpoint) {
   const auto piece = [&](int id) { return std::string(id < 0 ? "" : text.tokenizer->PieceOf(id)); };
   text.bos_token = piece(vocab.bos);
   text.eos_token = piece(vocab.eos);
-  if (!vocab.chat_template.empty()) {
-    UM_ASSIGN_OR_RETURN(text.chat_template, ChatTemplate::Parse(vocab.chat_template));
-  }
+  TakeTemplate(vocab.chat_template, &text);
   LearnSurroundings(&text);
   return text;
 }
@@ -61,9 +66,7 @@ Result<ModelText> FromFiles(const TextFiles& files) {
   text.bos_token = std::move(config.bos_token);
   text.eos_token = std::move(config.eos_token);
   if (!files.chat_template.empty()) config.chat_template = files.chat_template;  // the newer place counts more
-  if (!config.chat_template.empty()) {
-    UM_ASSIGN_OR_RETURN(text.chat_template, ChatTemplate::Parse(std::move(config.chat_template)));
-  }
+  TakeTemplate(std::move(config.chat_template), &text);
   if (files.tokenizer.empty()) return text;
   UM_ASSIGN_OR_RETURN(text.tokenizer, TokenizerFromFile(files.tokenizer, files.tokenizer_name));
   text.kind = fs::path(files.tokenizer_name).filename().string();

@@ -40,6 +40,7 @@ Value Interpreter::Lookup(std::string_view name, const Scope* scope) const {
 Result<Value> Interpreter::Eval(const Expr& e, Scope* scope) {
   const Deeper deeper(depth_);
   UM_RETURN_IF_ERROR(Step());
+  place_ = e.place;
   switch (e.kind) {
     case ExprKind::kString:
     case ExprKind::kConst:
@@ -200,6 +201,7 @@ Result<Value> Interpreter::EvalConcat(const Expr& e, Scope* scope) {
   Text out;
   for (const ExprPtr& arg : e.args) {
     UM_ASSIGN_OR_RETURN(const Value v, Eval(*arg, scope));
+    if (!v.Is(Kind::kText)) UM_RETURN_IF_ERROR(Walk(v));
     const Text made = v.Is(Kind::kText) ? Text() : ToText(v);
     const Text& part = v.Is(Kind::kText) ? v.text() : made;
     UM_RETURN_IF_ERROR(Charge(part.size()));
@@ -275,12 +277,16 @@ Result<Value> Interpreter::EvalFilter(const Expr& e, Scope* scope, const Value* 
 Result<Value> Interpreter::Filter(std::string_view name, const Value& self, const Args& args) {
   const FilterRow* row = FindFilter(name);
   if (row == nullptr) return Error(fmt::format("no filter named '{}'", name));
+  const auto texts = TextFilters();  // these look at all of what they are given
+  const bool all = row >= texts.data() && row < texts.data() + texts.size();
+  if (all || self.Is(Kind::kText)) UM_RETURN_IF_ERROR(Walk(self));
   return row->run(*this, self, args);
 }
 
 Result<bool> Interpreter::Test(std::string_view name, const Value& self, const Args& args) {
   const TestRow* row = FindTest(name);
   if (row == nullptr) return Error(fmt::format("no test named '{}'", name));
+  if (self.Is(Kind::kText)) UM_RETURN_IF_ERROR(Step(WeightOf(self) / 256));
   return row->run(*this, self, args);
 }
 
@@ -294,6 +300,7 @@ Result<Value> Interpreter::Call(const Value& callee, const Args& args) {
     case Kind::kMethod:
     case Kind::kFunction: {
       const auto& method = *static_cast<MethodObject*>(callee.o);
+      if (method.self.Is(Kind::kText)) UM_RETURN_IF_ERROR(Walk(method.self));
       return method.row->run(*this, method.self, args);
     }
     case Kind::kJoiner: {

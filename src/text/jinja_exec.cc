@@ -11,9 +11,7 @@ constexpr int kMaxDepth = 1000;  // of expressions and statements being walked; 
 
 }  // namespace
 
-Status Interpreter::Error(std::string_view reason) const {
-  return BadModel("chat template line {}: {}", line_, reason);
-}
+Status Interpreter::Error(std::string_view reason) const { return ErrorAt(place_, reason); }
 
 Status Interpreter::Step(int64_t n) {
   steps_ += n;
@@ -27,7 +25,13 @@ Status Interpreter::Charge(size_t bytes) {
   return heap_.Charge(bytes) ? Status() : Error("the template uses too much memory");
 }
 
+Status Interpreter::Walk(const Value& v) {
+  constexpr int64_t kStepBytes = 32;  // so many bytes of text take about as long as a step
+  return Step(WeightOf(v) / kStepBytes);
+}
+
 Scope* Interpreter::NewScope(Scope* parent) {
+  heap_.Charge(64);  // of its first variable
   Scope* scope = heap_.Make<Scope>();
   scope->parent = parent;
   return scope;
@@ -62,8 +66,8 @@ Status Interpreter::Emit(const Text& text) {
 
 Status Interpreter::Output(const Value& v) {
   if (v.Is(Kind::kText) && !autoescape_) return Emit(v.text());
+  UM_RETURN_IF_ERROR(Walk(v));
   const Text text = ToText(v);
-  UM_RETURN_IF_ERROR(Step(static_cast<int64_t>(text.size() / 64)));
   return Emit(autoescape_ && !v.markup() ? EscapeHtml(text) : text);
 }
 
@@ -86,7 +90,7 @@ Result<Text> Interpreter::Capture(const Body& body, Scope* scope) {
 
 Status Interpreter::Exec(const Stmt& s, Scope* scope) {
   const Deeper deeper(depth_);
-  line_ = s.line;
+  place_ = s.place;
   UM_RETURN_IF_ERROR(Step());
   switch (s.kind) {
     case StmtKind::kData:
@@ -126,6 +130,7 @@ Status Interpreter::Exec(const Stmt& s, Scope* scope) {
       UM_ASSIGN_OR_RETURN(Text text, Capture(s.bodies[0], scope));
       const Value input = Str(std::move(text));
       UM_ASSIGN_OR_RETURN(const Value v, EvalFilter(*s.exprs[0], scope, &input));
+      if (!v.Is(Kind::kText)) return Error(fmt::format("a filter block gives a string, not {}", TypeName(v)));
       return Output(v);
     }
     case StmtKind::kWith:
@@ -174,9 +179,11 @@ Status Interpreter::RunLoop(const Stmt& s, std::vector<Value> items, int depth, 
   loop->depth = depth;
   loop->stmt = &s;
   loop->scope = scope;
+  Scope* inner = nullptr;
   for (size_t i = 0; i < loop->items.size(); ++i) {
     loop->at = i;
-    Scope* inner = NewScope(scope);
+    if (inner == nullptr || s.keeps_scopes) inner = NewScope(scope);
+    inner->names.Clear();
     UM_RETURN_IF_ERROR(Assign(*s.targets[0], loop->items[i], inner));
     inner->names.Set("loop", Value::Of(Kind::kLoop, loop));
     UM_RETURN_IF_ERROR(ExecBody(s.bodies[0], inner));
@@ -289,9 +296,9 @@ Result<Value> Interpreter::CallMacro(const MacroObject& macro, const Args& args)
   } else if (!varargs.empty()) {
     return Error(fmt::format("macro '{}' takes not more than {} argument(s)", s.text, s.parameters.size()));
   }
-  const int line = line_;
+  const Place place = place_;
   UM_ASSIGN_OR_RETURN(Text text, Capture(s.bodies[0], scope));
-  line_ = line;
+  place_ = place;
   return heap_.String(std::move(text), autoescape_);
 }
 

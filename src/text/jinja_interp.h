@@ -52,6 +52,10 @@ class Names {
     return at == items_.size() ? nullptr : &items_[at].second;
   }
   void Set(std::string_view name, const Value& value);
+  void Clear() {
+    items_.clear();
+    index_.clear();
+  }
 
  private:
   static constexpr size_t kFew = 16;  // so many are looked at one by one
@@ -87,7 +91,8 @@ struct CyclerObject final : Object {  // also a joiner: items[0] is its separato
 
 class Interpreter {
  public:
-  Interpreter(const TemplateBudget& budget, int64_t now) : budget_(budget), heap_(budget.heap_bytes), now_(now) {}
+  Interpreter(const TemplateBudget& budget, int64_t now)
+      : budget_(budget), heap_(budget.heap_bytes / 3 * 2), now_(now) {}
 
   Result<Text> Run(const Program& program, const Value& context);
 
@@ -97,6 +102,7 @@ class Interpreter {
   // Counts work; an error when steps or heap are used up.
   Status Step(int64_t n = 1);
   Status Charge(size_t bytes);  // before a large object is made
+  Status Walk(const Value& v);  // before all of a string or container is looked at
 
   Result<Value> Call(const Value& callee, const Args& args);
   Result<Value> Filter(std::string_view name, const Value& self, const Args& args);
@@ -165,7 +171,7 @@ class Interpreter {
   int64_t now_;
   int64_t steps_ = 0;
   int depth_ = 0, calls_ = 0;
-  int line_ = 0;
+  Place place_;  // of what is being evaluated
   Flow flow_ = Flow::kNext;
   bool autoescape_ = false;
   Text* out_ = nullptr;

@@ -52,6 +52,7 @@ class Builder {
     } else {
       heap_.Charge(sizeof(Value));
       open_.back().list().items.push_back(v);
+      open_.back().list().weight += 2 + WeightOf(v);
     }
     return !heap_.Full();
   }
@@ -63,8 +64,11 @@ class Builder {
     return fits;
   }
   bool Close() {
+    const int64_t weight = WeightOf(open_.back());
     open_.pop_back();
     keys_.pop_back();
+    if (open_.empty()) return true;
+    (open_.back().Is(Kind::kDict) ? open_.back().dict().weight : open_.back().list().weight) += weight;
     return true;
   }
 

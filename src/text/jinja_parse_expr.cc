@@ -37,7 +37,7 @@ bool ParseInt(std::string_view text, Int* out) {
 ExprPtr Parser::Make(ExprKind kind) const {
   auto e = std::make_unique<Expr>();
   e->kind = kind;
-  e->line = Peek().line;
+  e->place = Peek().place;
   return e;
 }
 

@@ -105,6 +105,25 @@ Text TitleOf(const Text& text) {
   return MapCase(text, [](bool previous_cased, bool) { return previous_cased ? Case::kLower : Case::kTitle; });
 }
 
+Text SwapCaseOf(const Text& text) {
+  Text out;
+  const std::string& s = text.bytes();
+  for (size_t i = 0; i < s.size();) {
+    const utf8::Char c = utf8::At(s, i);
+    const size_t end = i + static_cast<size_t>(c.length);
+    const auto code = static_cast<utf8proc_int32_t>(c.code);
+    if (utf8proc_isupper(code) != 0) {
+      out.Append(LowerChar(s, i, c.code), text.UntrustedAt(i));
+    } else if (utf8proc_islower(code) != 0) {
+      out.Append(UpperChar(c.code, false), text.UntrustedAt(i));
+    } else {
+      out.Append(text, i, end);
+    }
+    i = end;
+  }
+  return out;
+}
+
 Text StripOf(const Text& text, const std::optional<std::string>& chars, bool left, bool right) {
   const std::string& s = text.bytes();
   const std::u32string set = chars ? utf8::Decode(*chars) : std::u32string();
@@ -137,6 +156,40 @@ std::vector<std::pair<size_t, size_t>> WordsOf(const Text& text) {
   }
   if (begin < s.size()) words.emplace_back(begin, s.size());
   return words;
+}
+
+namespace {
+
+bool IsLineEnd(char32_t c) {
+  return (c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029;
+}
+
+}  // namespace
+
+std::vector<std::pair<size_t, size_t>> LinesOf(const Text& text, bool keep_ends) {
+  std::vector<std::pair<size_t, size_t>> lines;
+  const std::string& s = text.bytes();
+  size_t begin = 0;
+  for (size_t i = 0; i < s.size();) {
+    const utf8::Char c = utf8::At(s, i);
+    size_t end = i + static_cast<size_t>(c.length);
+    if (IsLineEnd(c.code)) {
+      if (c.code == '\r' && end < s.size() && s[end] == '\n') ++end;
+      lines.emplace_back(begin, keep_ends ? end : i);
+      begin = end;
+    }
+    i = end;
+  }
+  if (begin < s.size()) lines.emplace_back(begin, s.size());
+  return lines;
+}
+
+bool EndsLine(const Text& text) {
+  size_t at = text.size();
+  if (at == 0) return false;
+  do --at;
+  while (at > 0 && (static_cast<uint8_t>(text.bytes()[at]) & 0xc0) == 0x80);
+  return IsLineEnd(utf8::At(text.bytes(), at).code);
 }
 
 Result<Value> ReplaceIn(Interpreter& in, const Text& text, const Text& from, const Text& to, Int count) {

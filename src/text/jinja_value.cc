@@ -110,6 +110,7 @@ const Value* DictObject::Find(std::string_view key) const {
 bool DictObject::Set(const Value& key, const Value& value) {
   if (!CanBeKey(key)) return false;
   const size_t at = Place(key);
+  weight = std::min(weight + WeightOf(key) + WeightOf(value) + 4, int64_t{1} << 60);
   if (at < items.size()) {
     items[at].second = value;
     return true;
@@ -135,8 +136,16 @@ Value Heap::String(Text text, bool markup) {
 Value Heap::Sequence(Kind kind, std::vector<Value> items) {
   Charge(items.size() * sizeof(Value));
   auto* object = Make<ListObject>();
+  for (const Value& item : items) object->weight += 2 + WeightOf(item);
+  if (object->weight > limit_) Fill();
   object->items = std::move(items);
   return Value::Of(kind, object);
+}
+
+int64_t WeightOf(const Value& v) {
+  if (v.Is(Kind::kText)) return static_cast<int64_t>(v.bytes().size()) + 2;
+  if (v.IsSequence() || v.Is(Kind::kDictView) || v.Is(Kind::kGenerator)) return v.list().weight;
+  return v.Is(Kind::kDict) ? v.dict().weight : 8;
 }
 
 bool Truthy(const Value& v) {
@@ -344,6 +353,8 @@ void AppendQuoted(const Text& text, Text& out) {
   out.Append(std::string(1, quote), false);
 }
 
+constexpr int kMaxShown = 64;  // containers within each other
+
 void AppendRepr(const Value& v, bool repr, int depth, Text& out);
 
 void AppendItems(const std::vector<Value>& items, std::string_view open, std::string_view close, int depth, Text& out) {
@@ -399,6 +410,10 @@ void AppendRepr(const Value& v, bool repr, int depth, Text& out) {
       return;
     case Kind::kNamespace:
     case Kind::kDict: {
+      if (v.Is(Kind::kNamespace) && depth < kMaxShown) {  // it may hold itself
+        out.Append("<Namespace>", false);
+        return;
+      }
       out.Append(v.Is(Kind::kDict) ? "{" : "<Namespace {", false);
       bool first = true;
       for (const auto& [key, value] : v.dict().items) {
@@ -421,7 +436,7 @@ void AppendRepr(const Value& v, bool repr, int depth, Text& out) {
 
 Text ToText(const Value& v, bool repr) {
   Text out;
-  AppendRepr(v, repr, 64, out);
+  AppendRepr(v, repr, kMaxShown, out);
   return out;
 }
 

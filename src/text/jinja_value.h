@@ -132,6 +132,7 @@ struct TextObject final : Object {
 };
 struct ListObject final : Object {
   std::vector<Value> items;
+  int64_t weight = 2;     // as WeightOf
   bool grouped = false;   // a tuple of groupby, whose parts have names
   std::string_view view;  // kDictView: "dict_keys", "dict_values", "dict_items"
 };
@@ -141,6 +142,7 @@ class DictObject final : public Object {
   const Value* Find(const Value& key) const;   // nullptr also for a key that cannot be one
   const Value* Find(std::string_view key) const;
   bool Set(const Value& key, const Value& value);  // false: the key cannot be one (a list, a dict)
+  int64_t weight = 2;                              // as WeightOf
 
  private:
   // Few items are looked at one by one; more are found through the index, which no choice of keys makes slow.
@@ -152,7 +154,7 @@ class DictObject final : public Object {
 // Owns the objects of a rendering and counts their bytes; what is counted is never given back.
 class Heap {
  public:
-  explicit Heap(int64_t limit) : left_(limit) {}
+  explicit Heap(int64_t limit) : limit_(limit), left_(limit) {}
   ~Heap() {
     for (Object* object : objects_) std::destroy_at(object);  // the memory goes all at once
   }
@@ -163,6 +165,8 @@ class Heap {
     left_ = bytes > static_cast<size_t>(std::max<int64_t>(left_, 0)) ? -1 : left_ - static_cast<int64_t>(bytes);
     return left_ >= 0;
   }
+  // As if all were used up: something cannot be made within the limit.
+  void Fill() { left_ = -1; }
   bool Full() const { return left_ < 0; }
   template <class T>
   T* Make() {
@@ -180,11 +184,14 @@ class Heap {
   Value Dict() { return Value::Of(Kind::kDict, Make<DictObject>()); }
 
  private:
-  int64_t left_;
+  int64_t limit_, left_;
   std::pmr::monotonic_buffer_resource memory_{1 << 14};
   std::vector<Object*> objects_;
 };
 
+// About how many bytes `v` has as text. A container counts what it holds as often as it holds it, so that walking one
+// is bounded by its weight; the heap makes none that weighs more than its limit.
+int64_t WeightOf(const Value& v);
 bool Truthy(const Value& v);
 // Python's ==. Depth is bounded by `depth`; deeper values count as different.
 bool Equal(const Value& a, const Value& b, int depth = 64);
