@@ -13,8 +13,9 @@ int Main(int argc, char** argv) {
   CLI::App app("unimax: runs large language models on CPUs and GPUs", "unimax");
   app.require_subcommand(0, 1);  // a word that is no command is then named as such
   app.set_version_flag("--version", std::string(UM_VERSION));
-  std::unique_ptr<unimax::Command> commands[] = {unimax::AddRun(app), unimax::AddInspect(app), unimax::AddEval(app),
-                                                 unimax::AddBench(app), unimax::AddSelftest(app)};
+  std::unique_ptr<unimax::Command> commands[] = {
+      unimax::AddRun(app),      unimax::AddInspect(app),  unimax::AddEval(app),   unimax::AddBench(app),
+      unimax::AddSelftest(app), unimax::AddTokenize(app), unimax::AddRender(app), unimax::AddVerify(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -32,7 +33,7 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "unimax: %.*s\n", static_cast<int>(status.text().size()), status.text().data());
     return status.exit_status();
   }
-  std::fprintf(stderr, "unimax: give a command: run, inspect, eval, bench or selftest; see unimax --help\n");
+  std::fprintf(stderr, "unimax: give a command, such as run; unimax --help lists them\n");
   return static_cast<int>(unimax::ErrorKind::kUsage);
 }
 

@@ -14,8 +14,8 @@ TEST(Json, EscapesWhateverAModelSays) {
 
 TEST(Commands, EachHasHelpWithExamples) {
   CLI::App app("unimax");
-  const std::unique_ptr<Command> commands[] = {AddRun(app), AddInspect(app), AddEval(app), AddBench(app),
-                                               AddSelftest(app)};
+  const std::unique_ptr<Command> commands[] = {AddRun(app),      AddInspect(app),  AddEval(app),   AddBench(app),
+                                               AddSelftest(app), AddTokenize(app), AddRender(app), AddVerify(app)};
   for (const std::unique_ptr<Command>& command : commands) {
     EXPECT_NE(command->app().help().find("Examples:"), std::string::npos) << command->app().get_name();
   }

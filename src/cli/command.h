@@ -41,6 +41,9 @@ std::unique_ptr<Command> AddInspect(CLI::App& app);
 std::unique_ptr<Command> AddEval(CLI::App& app);
 std::unique_ptr<Command> AddBench(CLI::App& app);
 std::unique_ptr<Command> AddSelftest(CLI::App& app);
+std::unique_ptr<Command> AddTokenize(CLI::App& app);
+std::unique_ptr<Command> AddRender(CLI::App& app);
+std::unique_ptr<Command> AddVerify(CLI::App& app);
 
 // --device, --isa, --threads, --dtype, --context and the hidden --executor.
 void AddModelOptions(CLI::App& app, ModelOptions& options, bool model_required);

@@ -4,19 +4,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 
-#include "base/flags.h"
 #include "base/log.h"
 #include "base/mapped_file.h"
 #include "device/open.h"
+#include "engine/model_cache.h"
 #include "exec/graph.h"
 #include "exec/reference.h"
 #include "exec/team.h"
 #include "models/checkpoint_source.h"
 #include "models/config.h"
 #include "models/registry.h"
-#include "text/tokenizer_config.h"
 
 namespace unimax {
 namespace {
@@ -43,20 +41,6 @@ Result<Isa> ParseIsa(const std::string& name) {
 
 }  // namespace
 
-Result<std::string> ResolveModel(const std::string& name) {
-  std::error_code error;
-  if (std::filesystem::exists(name, error)) return name;
-  const std::string cache = CacheFolder();
-  const bool plain = name.find('/') == std::string::npos && name != "." && name != ".." && !name.empty();
-  if (plain && !cache.empty()) {
-    for (const std::string& path : {cache + "/" + name + ".gguf", cache + "/" + name}) {
-      if (std::filesystem::exists(path, error)) return path;
-    }
-  }
-  return IoError("{}: no such file, folder or model in the cache{}; ./setup.sh fetches the model called demo", name,
-                 cache.empty() ? "" : " " + cache);
-}
-
 Result<std::unique_ptr<Model>> Model::Open(const ModelOptions& options) {
   auto model = std::make_unique<Model>();
   model->options_ = options;
@@ -81,27 +65,11 @@ Result<std::unique_ptr<Model>> Model::Open(const ModelOptions& options) {
 }
 
 Status Model::LoadText() {
-  if (checkpoint_->kind() == Checkpoint::Kind::kGguf) {
-    UM_ASSIGN_OR_RETURN(const VocabData vocab, checkpoint_->Vocab());
-    UM_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromVocab(vocab));
-    if (!vocab.chat_template.empty()) {
-      UM_ASSIGN_OR_RETURN(chat_template_, ChatTemplate::Parse(vocab.chat_template));
-    }
-    return {};
-  }
-  if (!checkpoint_->has_tokenizer_json() && !checkpoint_->has_tokenizer_model()) return {};
-  UM_ASSIGN_OR_RETURN(const TokenizerConfig text, ReadTokenizerConfig(checkpoint_->tokenizer_config_json()));
-  if (checkpoint_->has_tokenizer_json()) {
-    UM_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromJson(checkpoint_->tokenizer_json()));
-  } else {
-    SentencePieceOptions options;
-    options.add_bos = text.add_bos.value_or(options.add_bos);
-    options.add_eos = text.add_eos.value_or(options.add_eos);
-    UM_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromSentencePiece(checkpoint_->tokenizer_model(), options));
-  }
-  if (!text.chat_template.empty()) {
-    UM_ASSIGN_OR_RETURN(chat_template_, ChatTemplate::Parse(text.chat_template));
-  }
+  UM_ASSIGN_OR_RETURN(text_, ReadModelText(*checkpoint_));
+  if (text_.tokenizer == nullptr) return {};
+  const auto piece = [&](int id) { return std::string(id < 0 ? "" : text_.tokenizer->PieceOf(id)); };
+  if (text_.bos_token.empty()) text_.bos_token = piece(config_.bos_id);
+  if (text_.eos_token.empty()) text_.eos_token = piece(config_.eos_ids.empty() ? -1 : config_.eos_ids[0]);
   return {};
 }
 
@@ -154,17 +122,15 @@ Result<std::unique_ptr<Model>> Model::Load(const ModelOptions& options) {
 }
 
 Result<std::vector<int>> Model::EncodePrompt(const std::string& prompt, bool raw) const {
-  if (tokenizer_ == nullptr) return BadModel("{} has no tokenizer", options_.model);
+  if (text_.tokenizer == nullptr) return BadModel("{} has no tokenizer", options_.model);
+  if (!raw) UM_RETURN_IF_ERROR(text_.chat_error.At(options_.model));
   std::vector<int> ids;
-  if (raw || !chat_template_) {
-    ids = tokenizer_->Encode(prompt, true);
+  if (raw || !text_.chat_template) {
+    ids = text_.EncodeText(prompt);
   } else {
-    const auto token = [&](int id) { return std::string(id < 0 ? "" : tokenizer_->PieceOf(id)); };
     UM_ASSIGN_OR_RETURN(const Rendered rendered,
-                        chat_template_->Render({{"user", prompt, ""}}, true, token(config_.bos_id),
-                                               token(config_.eos_ids.empty() ? -1 : config_.eos_ids[0])));
-    const std::vector<TextPiece> pieces = rendered.Pieces();
-    ids = tokenizer_->EncodeParts(pieces, false);
+                        text_.chat_template->Render({{"user", prompt, ""}}, true, text_.bos_token, text_.eos_token));
+    ids = text_.EncodeChat(rendered, true);
   }
   for (int id : ids) {
     if (id >= config_.vocab) return BadModel("the tokenizer gives id {} but the model has {} ids", id, config_.vocab);

@@ -8,10 +8,9 @@
 
 #include "base/model_config.h"
 #include "device/device.h"
+#include "engine/model_text.h"
 #include "exec/executor.h"
 #include "program/program.h"
-#include "text/chat_template.h"
-#include "text/tokenizer.h"
 #include "weights/checkpoint.h"
 #include "weights/weight_source.h"
 
@@ -44,8 +43,9 @@ class Model {
   const Program& program() const { return program_; }
   const Checkpoint* checkpoint() const { return checkpoint_ ? &*checkpoint_ : nullptr; }  // null: random weights
   Executor& executor() { return *executor_; }
-  Device* device() { return device_.get(); }                       // null: the CPU
-  const Tokenizer* tokenizer() const { return tokenizer_.get(); }  // null: the model has none
+  Device* device() { return device_.get(); }                            // null: the CPU
+  const Tokenizer* tokenizer() const { return text_.tokenizer.get(); }  // null: the model has none
+  const ModelText& text() const { return text_; }
   const ExecutorOptions& limits() const { return limits_; }
   int context() const { return context_; }
   const std::string& device_note() const { return device_note_; }
@@ -64,16 +64,12 @@ class Model {
   Program program_;
   std::optional<Checkpoint> checkpoint_;
   std::unique_ptr<WeightSource> source_;
-  std::unique_ptr<Tokenizer> tokenizer_;
-  std::optional<ChatTemplate> chat_template_;
+  ModelText text_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Executor> executor_;
   ExecutorOptions limits_;
   int context_ = 0;
   std::string device_note_;
 };
-
-// The path of `name`: itself if it exists, else the file of that name in the model cache. Errors: kIo.
-Result<std::string> ResolveModel(const std::string& name);
 
 }  // namespace unimax

@@ -26,12 +26,12 @@ int64_t LocalNow() {
 Result<Rendered> Finish(const jinja::Program& program, const Value& context, jinja::Interpreter& in) {
   UM_ASSIGN_OR_RETURN(const jinja::Text text, in.Run(program, context));
   Rendered out;
-  out.text = text.bytes();
   size_t begin = 0;
-  for (const auto& [end, untrusted] : text.runs()) {
+  for (const auto& [end, untrusted] : text.Runs()) {
     if (untrusted) out.untrusted.push_back({begin, end});
     begin = end;
   }
+  out.text = text.bytes();
   return out;
 }
 
@@ -42,6 +42,26 @@ Status Merge(jinja::Heap& heap, std::string_view json, std::string_view what, co
   if (!more.Is(Kind::kDict)) return BadModel("{} of the conversation is not a JSON object", what);
   for (const auto& [key, value] : more.dict().items) dict.dict().Set(key, value);
   return {};
+}
+
+Result<Value> MessagesOf(jinja::Heap& heap, const ChatInput& input) {
+  if (!input.messages_json.empty()) {
+    UM_ASSIGN_OR_RETURN(const Value list, jinja::FromJson(heap, input.messages_json, true));
+    if (!list.Is(Kind::kList)) return BadModel("the messages are not a JSON list");
+    for (const Value& message : list.list().items)
+      if (!message.Is(Kind::kDict)) return BadModel("a message is not a JSON object");
+    return list;
+  }
+  const auto untrusted = [&](const std::string& s) { return heap.String(jinja::Text(utf8::Sanitize(s), true)); };
+  std::vector<Value> messages;
+  for (const Message& m : input.messages) {
+    const Value message = heap.Dict();
+    message.dict().Set(heap.String("role"), untrusted(m.role));
+    message.dict().Set(heap.String("content"), untrusted(m.content));
+    UM_RETURN_IF_ERROR(Merge(heap, m.extra_json, "a message", message));
+    messages.push_back(message);
+  }
+  return heap.List(std::move(messages));
 }
 
 }  // namespace
@@ -77,19 +97,11 @@ Result<Rendered> ChatTemplate::Render(const ChatInput& input) const {
   jinja::Heap& heap = in.heap();
   const Value context = heap.Dict();
   const auto set = [&](std::string_view name, const Value& v) { context.dict().Set(heap.String(name), v); };
-  const auto untrusted = [&](const std::string& s) { return heap.String(jinja::Text(utf8::Sanitize(s), true)); };
   set("tools", Value::None());
   set("documents", Value::None());
   UM_RETURN_IF_ERROR(Merge(heap, input.extra_json, "extra", context));
-  std::vector<Value> messages;
-  for (const Message& m : input.messages) {
-    const Value message = heap.Dict();
-    message.dict().Set(heap.String("role"), untrusted(m.role));
-    message.dict().Set(heap.String("content"), untrusted(m.content));
-    UM_RETURN_IF_ERROR(Merge(heap, m.extra_json, "a message", message));
-    messages.push_back(message);
-  }
-  set("messages", heap.List(std::move(messages)));
+  UM_ASSIGN_OR_RETURN(const Value messages, MessagesOf(heap, input));
+  set("messages", messages);
   if (!input.tools_json.empty()) {
     UM_ASSIGN_OR_RETURN(const Value tools, jinja::FromJson(heap, input.tools_json, true));
     set("tools", tools);

@@ -29,6 +29,7 @@ struct Message {
 
 struct ChatInput {
   std::vector<Message> messages;
+  std::string messages_json;  // instead of `messages`: a JSON list of objects; untrusted
   bool add_generation_prompt = true;
   std::string bos_token, eos_token;  // trusted
   std::string tools_json;            // a JSON list, "" for none
@@ -53,13 +54,15 @@ struct Rendered {
 struct TemplateBudget {
   int64_t steps = 1'000'000;        // nodes evaluated and elements visited
   int64_t output_bytes = 16 << 20;  // of the rendered text
-  int64_t heap_bytes = 64 << 20;    // charged for every string and container made, never given back
-  int depth = 64;                   // nested calls, loops and containers
+  // Of memory: strings and containers are charged as they are made and never given back; a third is for what the
+  // allocator adds.
+  int64_t heap_bytes = 64 << 20;
+  int depth = 64;  // nested calls, loops and containers
 };
 
 class ChatTemplate {
  public:
-  // Errors: kBadModel with line number and reason.
+  // Errors: kBadModel with line, column and reason.
   static Result<ChatTemplate> Parse(std::string source);
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "text/jinja_lexer.h"
 #include "text/jinja_value.h"
 
 namespace unimax::jinja {
@@ -15,7 +16,7 @@ enum class Op : uint8_t { kAdd, kSub, kMul, kDiv, kFloorDiv, kMod, kPow };
 enum class Cmp : uint8_t { kEq, kNe, kLt, kLe, kGt, kGe, kIn, kNotIn };
 
 enum class ExprKind : uint8_t {
-  kString,  // text
+  kString,  // constant
   kConst,   // constant
   kName,    // text
   kNsRef,   // text.attribute, as a target
@@ -50,10 +51,11 @@ struct CallArgs {
 
 struct Expr {
   ExprKind kind;
-  int line = 0;
+  Place place;
   int depth = 1;  // of the tree below, bounded by the parser
   std::string text, attribute;
   Value constant;
+  std::unique_ptr<TextObject> string;  // kString: owns the constant
   Op op = Op::kAdd;
   std::vector<Cmp> cmps;
   std::vector<ExprPtr> args;
@@ -89,13 +91,14 @@ struct Parameter {
 
 struct Stmt {
   StmtKind kind;
-  int line = 0;
+  Place place;
   std::string text;
   std::vector<ExprPtr> targets;
   std::vector<ExprPtr> exprs;
   std::vector<Body> bodies;
   std::vector<Parameter> parameters;
-  bool recursive = false;                                                  // kFor
+  bool recursive = false;     // kFor
+  bool keeps_scopes = false;  // kFor: a macro in its body keeps the variables of its round
   bool takes_varargs = false, takes_kwargs = false, takes_caller = false;  // kMacro, kCallBlock: names its body uses
 };
 

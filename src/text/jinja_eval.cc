@@ -6,10 +6,33 @@
 #include "text/jinja_interp.h"
 
 namespace unimax::jinja {
-Value Interpreter::Lookup(const std::string& name, const Scope* scope) const {
+
+size_t Names::Place(std::string_view name) const {
+  if (items_.size() > kFew) {
+    const auto it = index_.find(name);
+    return it == index_.end() ? items_.size() : it->second;
+  }
+  size_t at = 0;
+  while (at < items_.size() && items_[at].first != name) ++at;
+  return at;
+}
+
+void Names::Set(std::string_view name, const Value& value) {
+  const size_t at = Place(name);
+  if (at < items_.size()) {
+    items_[at].second = value;
+    return;
+  }
+  items_.emplace_back(name, value);
+  if (items_.size() <= kFew) return;
+  if (index_.empty())
+    for (size_t i = 0; i < at; ++i) index_.emplace(items_[i].first, i);
+  index_.emplace(name, at);
+}
+
+Value Interpreter::Lookup(std::string_view name, const Scope* scope) const {
   for (; scope != nullptr; scope = scope->parent) {
-    const auto it = scope->names.find(name);
-    if (it != scope->names.end()) return it->second;
+    if (const Value* found = scope->names.Find(name); found != nullptr) return *found;
   }
   return {};
 }
@@ -17,9 +40,9 @@ Value Interpreter::Lookup(const std::string& name, const Scope* scope) const {
 Result<Value> Interpreter::Eval(const Expr& e, Scope* scope) {
   const Deeper deeper(depth_);
   UM_RETURN_IF_ERROR(Step());
+  place_ = e.place;
   switch (e.kind) {
     case ExprKind::kString:
-      return heap_.String(e.text);
     case ExprKind::kConst:
       return e.constant;
     case ExprKind::kName:
@@ -53,6 +76,11 @@ Result<Value> Interpreter::Eval(const Expr& e, Scope* scope) {
     case ExprKind::kPos:
       return EvalSign(e, scope);
     case ExprKind::kBinary: {
+      if (e.op == Op::kAdd) {
+        const size_t begin = operands_.size();
+        UM_RETURN_IF_ERROR(EvalOperands(e, scope));
+        return FoldOperands(begin);
+      }
       UM_ASSIGN_OR_RETURN(const Value a, Eval(*e.args[0], scope));
       UM_ASSIGN_OR_RETURN(const Value b, Eval(*e.args[1], scope));
       return Binary(e.op, a, b);
@@ -76,6 +104,50 @@ Result<Value> Interpreter::Eval(const Expr& e, Scope* scope) {
       break;
   }
   return Error("this expression cannot stand here");
+}
+
+Status Interpreter::EvalOperands(const Expr& e, Scope* scope) {
+  const bool sum = e.kind == ExprKind::kBinary && e.op == Op::kAdd;
+  if (sum) UM_RETURN_IF_ERROR(EvalOperands(*e.args[0], scope));
+  UM_ASSIGN_OR_RETURN(const Value v, Eval(sum ? *e.args[1] : e, scope));
+  operands_.push_back(v);
+  return {};
+}
+
+bool Interpreter::OperandsAreText(size_t begin) const {
+  return std::all_of(operands_.begin() + static_cast<ptrdiff_t>(begin), operands_.end(),
+                     [](const Value& v) { return v.Is(Kind::kText) && !v.markup(); });
+}
+
+Result<Value> Interpreter::FoldOperands(size_t begin) {
+  if (OperandsAreText(begin)) {  // a long chain of strings is copied once
+    size_t bytes = 0;
+    for (size_t i = begin; i < operands_.size(); ++i) bytes += operands_[i].bytes().size();
+    UM_RETURN_IF_ERROR(Charge(bytes));
+    Text text;
+    text.Reserve(bytes);
+    for (size_t i = begin; i < operands_.size(); ++i) text.Append(operands_[i].text());
+    operands_.resize(begin);
+    return Str(std::move(text));
+  }
+  Value sum = operands_[begin];
+  for (size_t i = begin + 1; i < operands_.size(); ++i) {
+    UM_ASSIGN_OR_RETURN(sum, Binary(Op::kAdd, sum, operands_[i]));
+  }
+  operands_.resize(begin);
+  return sum;
+}
+
+Status Interpreter::OutputSum(const Expr& e, Scope* scope) {
+  const size_t begin = operands_.size();
+  UM_RETURN_IF_ERROR(EvalOperands(e, scope));
+  if (autoescape_ || !OperandsAreText(begin)) {
+    UM_ASSIGN_OR_RETURN(const Value v, FoldOperands(begin));
+    return Output(v);
+  }
+  for (size_t i = begin; i < operands_.size(); ++i) UM_RETURN_IF_ERROR(Emit(operands_[i].text()));
+  operands_.resize(begin);
+  return {};
 }
 
 Result<Value> Interpreter::EvalSign(const Expr& e, Scope* scope) {
@@ -129,7 +201,9 @@ Result<Value> Interpreter::EvalConcat(const Expr& e, Scope* scope) {
   Text out;
   for (const ExprPtr& arg : e.args) {
     UM_ASSIGN_OR_RETURN(const Value v, Eval(*arg, scope));
-    const Text part = ToText(v);
+    if (!v.Is(Kind::kText)) UM_RETURN_IF_ERROR(Walk(v));
+    const Text made = v.Is(Kind::kText) ? Text() : ToText(v);
+    const Text& part = v.Is(Kind::kText) ? v.text() : made;
     UM_RETURN_IF_ERROR(Charge(part.size()));
     out.Append(part);
   }
@@ -203,12 +277,16 @@ Result<Value> Interpreter::EvalFilter(const Expr& e, Scope* scope, const Value* 
 Result<Value> Interpreter::Filter(std::string_view name, const Value& self, const Args& args) {
   const FilterRow* row = FindFilter(name);
   if (row == nullptr) return Error(fmt::format("no filter named '{}'", name));
+  const auto texts = TextFilters();  // these look at all of what they are given
+  const bool all = row >= texts.data() && row < texts.data() + texts.size();
+  if (all || self.Is(Kind::kText)) UM_RETURN_IF_ERROR(Walk(self));
   return row->run(*this, self, args);
 }
 
 Result<bool> Interpreter::Test(std::string_view name, const Value& self, const Args& args) {
   const TestRow* row = FindTest(name);
   if (row == nullptr) return Error(fmt::format("no test named '{}'", name));
+  if (self.Is(Kind::kText)) UM_RETURN_IF_ERROR(Step(WeightOf(self) / 256));
   return row->run(*this, self, args);
 }
 
@@ -222,6 +300,7 @@ Result<Value> Interpreter::Call(const Value& callee, const Args& args) {
     case Kind::kMethod:
     case Kind::kFunction: {
       const auto& method = *static_cast<MethodObject*>(callee.o);
+      if (method.self.Is(Kind::kText)) UM_RETURN_IF_ERROR(Walk(method.self));
       return method.row->run(*this, method.self, args);
     }
     case Kind::kJoiner: {

@@ -11,9 +11,7 @@ constexpr int kMaxDepth = 1000;  // of expressions and statements being walked; 
 
 }  // namespace
 
-Status Interpreter::Error(std::string_view reason) const {
-  return BadModel("chat template line {}: {}", line_, reason);
-}
+Status Interpreter::Error(std::string_view reason) const { return ErrorAt(place_, reason); }
 
 Status Interpreter::Step(int64_t n) {
   steps_ += n;
@@ -27,7 +25,13 @@ Status Interpreter::Charge(size_t bytes) {
   return heap_.Charge(bytes) ? Status() : Error("the template uses too much memory");
 }
 
+Status Interpreter::Walk(const Value& v) {
+  constexpr int64_t kStepBytes = 32;  // so many bytes of text take about as long as a step
+  return Step(WeightOf(v) / kStepBytes);
+}
+
 Scope* Interpreter::NewScope(Scope* parent) {
+  heap_.Charge(64);  // of its first variable
   Scope* scope = heap_.Make<Scope>();
   scope->parent = parent;
   return scope;
@@ -39,27 +43,31 @@ Result<Text> Interpreter::Run(const Program& program, const Value& context) {
     auto* function = heap_.Make<MethodObject>();
     function->row = &row;
     function->self = Value::None();
-    globals->names[std::string(row.name)] = Value::Of(Kind::kFunction, function);
+    globals->names.Set(row.name, Value::Of(Kind::kFunction, function));
   }
-  for (const auto& [key, value] : context.dict().items) globals->names[key.bytes()] = value;
+  for (const auto& [key, value] : context.dict().items) globals->names.Set(key.bytes(), value);
   Text out;
   out_ = &out;
   UM_RETURN_IF_ERROR(ExecBody(program.body, NewScope(globals)));
   return out;
 }
 
-Status Interpreter::Emit(const Text& text) {
+Status Interpreter::MakeRoom(size_t bytes) {
   const auto limit = static_cast<size_t>(budget_.output_bytes);
-  if (text.size() > limit || out_->size() > limit - text.size()) return Error("the template writes too much");
-  UM_RETURN_IF_ERROR(Charge(text.size()));
+  if (bytes > limit || out_->size() > limit - bytes) return Error("the template writes too much");
+  return Charge(bytes);
+}
+
+Status Interpreter::Emit(const Text& text) {
+  UM_RETURN_IF_ERROR(MakeRoom(text.size()));
   out_->Append(text);
   return {};
 }
 
 Status Interpreter::Output(const Value& v) {
   if (v.Is(Kind::kText) && !autoescape_) return Emit(v.text());
+  UM_RETURN_IF_ERROR(Walk(v));
   const Text text = ToText(v);
-  UM_RETURN_IF_ERROR(Step(static_cast<int64_t>(text.size() / 64)));
   return Emit(autoescape_ && !v.markup() ? EscapeHtml(text) : text);
 }
 
@@ -82,12 +90,15 @@ Result<Text> Interpreter::Capture(const Body& body, Scope* scope) {
 
 Status Interpreter::Exec(const Stmt& s, Scope* scope) {
   const Deeper deeper(depth_);
-  line_ = s.line;
+  place_ = s.place;
   UM_RETURN_IF_ERROR(Step());
   switch (s.kind) {
     case StmtKind::kData:
-      return Emit(Text(s.text));
+      UM_RETURN_IF_ERROR(MakeRoom(s.text.size()));
+      out_->Append(s.text, false);
+      return {};
     case StmtKind::kOutput: {
+      if (s.exprs[0]->kind == ExprKind::kBinary && s.exprs[0]->op == Op::kAdd) return OutputSum(*s.exprs[0], scope);
       UM_ASSIGN_OR_RETURN(const Value v, Eval(*s.exprs[0], scope));
       return Output(v);
     }
@@ -110,7 +121,7 @@ Status Interpreter::Exec(const Stmt& s, Scope* scope) {
       auto* macro = heap_.Make<MacroObject>();
       macro->stmt = &s;
       macro->scope = scope;
-      scope->names[s.text] = Value::Of(Kind::kMacro, macro);
+      scope->names.Set(s.text, Value::Of(Kind::kMacro, macro));
       return {};
     }
     case StmtKind::kCallBlock:
@@ -119,6 +130,7 @@ Status Interpreter::Exec(const Stmt& s, Scope* scope) {
       UM_ASSIGN_OR_RETURN(Text text, Capture(s.bodies[0], scope));
       const Value input = Str(std::move(text));
       UM_ASSIGN_OR_RETURN(const Value v, EvalFilter(*s.exprs[0], scope, &input));
+      if (!v.Is(Kind::kText)) return Error(fmt::format("a filter block gives a string, not {}", TypeName(v)));
       return Output(v);
     }
     case StmtKind::kWith:
@@ -167,11 +179,13 @@ Status Interpreter::RunLoop(const Stmt& s, std::vector<Value> items, int depth, 
   loop->depth = depth;
   loop->stmt = &s;
   loop->scope = scope;
+  Scope* inner = nullptr;
   for (size_t i = 0; i < loop->items.size(); ++i) {
     loop->at = i;
-    Scope* inner = NewScope(scope);
+    if (inner == nullptr || s.keeps_scopes) inner = NewScope(scope);
+    inner->names.Clear();
     UM_RETURN_IF_ERROR(Assign(*s.targets[0], loop->items[i], inner));
-    inner->names["loop"] = Value::Of(Kind::kLoop, loop);
+    inner->names.Set("loop", Value::Of(Kind::kLoop, loop));
     UM_RETURN_IF_ERROR(ExecBody(s.bodies[0], inner));
     const Flow flow = std::exchange(flow_, Flow::kNext);
     if (flow == Flow::kBreak) break;
@@ -214,7 +228,7 @@ Status Interpreter::ExecWith(const Stmt& s, Scope* scope) {
 
 Status Interpreter::Assign(const Expr& target, const Value& value, Scope* scope) {
   if (target.kind == ExprKind::kName) {
-    scope->names[target.text] = value;
+    scope->names.Set(target.text, value);
     return Charge(64);
   }
   if (target.kind == ExprKind::kNsRef) {
@@ -249,7 +263,7 @@ Result<Value> Interpreter::CallMacro(const MacroObject& macro, const Args& args)
   std::vector<Value> varargs;
   for (size_t i = 0; i < args.positional.size(); ++i) {
     if (i < s.parameters.size()) {
-      scope->names[s.parameters[i].name] = args.positional[i];
+      scope->names.Set(s.parameters[i].name, args.positional[i]);
     } else {
       varargs.push_back(args.positional[i]);
     }
@@ -263,28 +277,28 @@ Result<Value> Interpreter::CallMacro(const MacroObject& macro, const Args& args)
     if (v.IsMissing() && p.fallback != nullptr) {
       UM_ASSIGN_OR_RETURN(v, Eval(*p.fallback, scope));
     }
-    scope->names[p.name] = v.IsMissing() ? Value() : v;
+    scope->names.Set(p.name, v.IsMissing() ? Value() : v);
   }
   if (s.takes_caller && !has_caller) {
     const Value caller = take("caller");
     if (!caller.IsMissing() || s.kind == StmtKind::kMacro)
-      scope->names["caller"] = caller.IsMissing() ? Value() : caller;
+      scope->names.Set("caller", caller.IsMissing() ? Value() : caller);
   }
   if (s.takes_kwargs) {
     const Value kwargs = heap_.Dict();
     for (const auto& [name, v] : named) kwargs.dict().Set(heap_.String(name), v);
-    scope->names["kwargs"] = kwargs;
+    scope->names.Set("kwargs", kwargs);
   } else if (!named.empty()) {
     return Error(fmt::format("macro '{}' takes no keyword argument '{}'", s.text, named[0].first));
   }
   if (s.takes_varargs) {
-    scope->names["varargs"] = heap_.Tuple(std::move(varargs));
+    scope->names.Set("varargs", heap_.Tuple(std::move(varargs)));
   } else if (!varargs.empty()) {
     return Error(fmt::format("macro '{}' takes not more than {} argument(s)", s.text, s.parameters.size()));
   }
-  const int line = line_;
+  const Place place = place_;
   UM_ASSIGN_OR_RETURN(Text text, Capture(s.bodies[0], scope));
-  line_ = line;
+  place_ = place;
   return heap_.String(std::move(text), autoescape_);
 }
 

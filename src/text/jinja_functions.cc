@@ -72,6 +72,7 @@ Result<Value> MakeNamespace(In& in, const Value&, const Args& args) {
 // The message is the template author's word to the client: it is passed on bare.
 Result<Value> RaiseException(In& in, const Value&, const Args& args) {
   UM_ASSIGN_OR_RETURN(const auto a, in.Bind(args, {"message"}, 1));
+  UM_RETURN_IF_ERROR(in.Walk(a[0]));
   return BadModel("{}", ToText(a[0]).bytes());
 }
 
@@ -112,6 +113,7 @@ Result<Value> ListIndex(In& in, const Value& self, const Args& args) {
   UM_ASSIGN_OR_RETURN(const auto a, in.Bind(args, {"value"}, 1));
   const auto& items = self.list().items;
   for (size_t i = 0; i < items.size(); ++i) {
+    UM_RETURN_IF_ERROR(in.Walk(items[i]));
     if (Equal(items[i], a[0])) return Value::Integer(static_cast<Int>(i));
   }
   return in.Error("the value is not in the list");
@@ -119,6 +121,7 @@ Result<Value> ListIndex(In& in, const Value& self, const Args& args) {
 Result<Value> ListCount(In& in, const Value& self, const Args& args) {
   UM_ASSIGN_OR_RETURN(const auto a, in.Bind(args, {"value"}, 1));
   const auto& items = self.list().items;
+  UM_RETURN_IF_ERROR(in.Walk(self));
   return Value::Integer(std::count_if(items.begin(), items.end(), [&](const Value& v) { return Equal(v, a[0]); }));
 }
 Result<Value> ListCopy(In& in, const Value& self, const Args&) {

@@ -3,6 +3,7 @@
 // nothing but its inputs and the tables of filters, tests, methods and functions.
 #pragma once
 
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,7 +11,6 @@
 #include "text/chat_template.h"
 #include "text/jinja_ast.h"
 #include "text/jinja_value.h"
-#include "text/vocabulary.h"
 
 namespace unimax::jinja {
 
@@ -44,9 +44,29 @@ const TestRow* FindTest(std::string_view name);
 // Whether the sandbox forbids this method because it changes a list or a dict.
 bool ChangesContainer(std::string_view method);
 
+// Variables by name. The names live in the template, in the tables or in the heap of the rendering.
+class Names {
+ public:
+  const Value* Find(std::string_view name) const {
+    const size_t at = Place(name);
+    return at == items_.size() ? nullptr : &items_[at].second;
+  }
+  void Set(std::string_view name, const Value& value);
+  void Clear() {
+    items_.clear();
+    index_.clear();
+  }
+
+ private:
+  static constexpr size_t kFew = 16;  // so many are looked at one by one
+  size_t Place(std::string_view name) const;
+  std::vector<std::pair<std::string_view, Value>> items_;
+  std::map<std::string_view, size_t> index_;
+};
+
 struct Scope final : Object {
   Scope* parent = nullptr;
-  StringMap<Value> names;
+  Names names;
 };
 struct MacroObject final : Object {
   const Stmt* stmt = nullptr;
@@ -71,7 +91,8 @@ struct CyclerObject final : Object {  // also a joiner: items[0] is its separato
 
 class Interpreter {
  public:
-  Interpreter(const TemplateBudget& budget, int64_t now) : budget_(budget), heap_(budget.heap_bytes), now_(now) {}
+  Interpreter(const TemplateBudget& budget, int64_t now)
+      : budget_(budget), heap_(budget.heap_bytes / 3 * 2), now_(now) {}
 
   Result<Text> Run(const Program& program, const Value& context);
 
@@ -81,6 +102,7 @@ class Interpreter {
   // Counts work; an error when steps or heap are used up.
   Status Step(int64_t n = 1);
   Status Charge(size_t bytes);  // before a large object is made
+  Status Walk(const Value& v);  // before all of a string or container is looked at
 
   Result<Value> Call(const Value& callee, const Args& args);
   Result<Value> Filter(std::string_view name, const Value& self, const Args& args);
@@ -116,6 +138,7 @@ class Interpreter {
   Status ExecWith(const Stmt& s, Scope* scope);
   Status Output(const Value& v);
   Status Emit(const Text& text);
+  Status MakeRoom(size_t bytes);  // before so many are written
   // Runs `body` in a fresh scope and gives what it wrote.
   Result<Text> Capture(const Body& body, Scope* scope);
   Status Assign(const Expr& target, const Value& value, Scope* scope);
@@ -128,13 +151,18 @@ class Interpreter {
   Result<Value> EvalCompare(const Expr& e, Scope* scope);
   Result<Value> EvalConcat(const Expr& e, Scope* scope);
   Result<Value> EvalFilter(const Expr& e, Scope* scope, const Value* input);
+  // a + b + ...: the operands of a chain of sums, left to right, from operands_[begin] on.
+  Status EvalOperands(const Expr& e, Scope* scope);
+  bool OperandsAreText(size_t begin) const;
+  Result<Value> FoldOperands(size_t begin);  // their sum; takes them off
+  Status OutputSum(const Expr& e, Scope* scope);
   Result<Value> EvalSign(const Expr& e, Scope* scope);
   Result<Args> EvalArgs(const CallArgs& call, Scope* scope);
   Result<Value> CallMacro(const MacroObject& macro, const Args& args);
   Result<Value> CallLoop(LoopObject& loop, const Args& args);
   Result<Value> LoopAttribute(const Value& object, const std::string& name);
   Result<Value> Method(const Value& self, std::span<const FilterRow> rows, std::string_view name);
-  Value Lookup(const std::string& name, const Scope* scope) const;
+  Value Lookup(std::string_view name, const Scope* scope) const;
   Scope* NewScope(Scope* parent);
 
   enum class Flow { kNext, kBreak, kContinue };
@@ -143,10 +171,11 @@ class Interpreter {
   int64_t now_;
   int64_t steps_ = 0;
   int depth_ = 0, calls_ = 0;
-  int line_ = 0;
+  Place place_;  // of what is being evaluated
   Flow flow_ = Flow::kNext;
   bool autoescape_ = false;
   Text* out_ = nullptr;
+  std::vector<Value> operands_;  // of sums that are being made
 };
 
 // Variables and results as JSON.

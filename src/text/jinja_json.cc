@@ -11,38 +11,73 @@
 namespace unimax::jinja {
 namespace {
 
-using Json = nlohmann::ordered_json;
+// Makes values while the parser reads: no second tree of the input is ever in memory.
+class Builder {
+ public:
+  using Json = nlohmann::json;
+  Builder(Heap& heap, bool untrusted) : heap_(heap), untrusted_(untrusted) {}
 
-Value Convert(Heap& heap, const Json& json, bool untrusted) {
-  switch (json.type()) {
-    case Json::value_t::boolean:
-      return Value::Bool(json.get<bool>());
-    case Json::value_t::number_integer:
-      return Value::Integer(json.get<int64_t>());
-    case Json::value_t::number_unsigned:
-      return Value::Integer(json.get<uint64_t>());
-    case Json::value_t::number_float:
-      return Value::Float(json.get<double>());
-    case Json::value_t::string:
-      return heap.String(Text(json.get_ref<const std::string&>(), untrusted));
-    case Json::value_t::array: {
-      std::vector<Value> items;
-      items.reserve(json.size());
-      for (const Json& item : json) items.push_back(Convert(heap, item, untrusted));
-      return heap.List(std::move(items));
-    }
-    case Json::value_t::object: {
-      const Value dict = heap.Dict();
-      for (const auto& [key, value] : json.items()) {
-        heap.Charge(2 * sizeof(Value) + 64 + key.size());
-        dict.dict().Set(heap.String(Text(key, untrusted)), Convert(heap, value, untrusted));
-      }
-      return dict;
-    }
-    default:
-      return Value::None();
+  bool null() { return Add(Value::None()); }
+  bool boolean(bool v) { return Add(Value::Bool(v)); }
+  bool number_integer(Json::number_integer_t v) { return Add(Value::Integer(v)); }
+  bool number_unsigned(Json::number_unsigned_t v) { return Add(Value::Integer(v)); }
+  bool number_float(Json::number_float_t v, const std::string&) { return Add(Value::Float(v)); }
+  bool string(const std::string& v) { return Add(heap_.String(Text(v, untrusted_))); }
+  bool binary(Json::binary_t&) { return false; }
+  bool start_array(size_t) { return Open(heap_.List({})); }
+  bool start_object(size_t) { return Open(heap_.Dict()); }
+  bool end_array() { return Close(); }
+  bool end_object() { return Close(); }
+  bool key(const std::string& v) {
+    heap_.Charge(2 * sizeof(Value) + 64 + v.size());
+    const auto known = names_.find(v);
+    keys_.back() = known != names_.end() ? known->second : heap_.String(Text(v, untrusted_));
+    if (known == names_.end() && names_.size() < kNames) names_.emplace(v, keys_.back());
+    return !heap_.Full();
   }
-}
+  template <class Error>
+  bool parse_error(size_t, const std::string&, const Error&) {
+    return false;
+  }
+  const Value& root() const { return root_; }
+  bool too_deep() const { return too_deep_; }
+
+ private:
+  static constexpr size_t kNames = 64;  // as many different keys are made once
+  bool Add(const Value& v) {
+    if (open_.empty()) {
+      root_ = v;
+    } else if (open_.back().Is(Kind::kDict)) {
+      open_.back().dict().Set(keys_.back(), v);
+    } else {
+      heap_.Charge(sizeof(Value));
+      open_.back().list().items.push_back(v);
+      open_.back().list().weight += 2 + WeightOf(v);
+    }
+    return !heap_.Full();
+  }
+  bool Open(const Value& v) {
+    too_deep_ = open_.size() >= kMaxNesting;
+    const bool fits = Add(v) && !too_deep_;
+    open_.push_back(v);
+    keys_.emplace_back();
+    return fits;
+  }
+  bool Close() {
+    const int64_t weight = WeightOf(open_.back());
+    open_.pop_back();
+    keys_.pop_back();
+    if (open_.empty()) return true;
+    (open_.back().Is(Kind::kDict) ? open_.back().dict().weight : open_.back().list().weight) += weight;
+    return true;
+  }
+
+  Heap& heap_;
+  bool untrusted_, too_deep_ = false;
+  std::map<std::string, Value, std::less<>> names_;
+  Value root_;
+  std::vector<Value> open_, keys_;  // containers being read, and the key that each reads a value for
+};
 
 class Writer {
  public:
@@ -192,10 +227,11 @@ class Writer {
 }  // namespace
 
 Result<Value> FromJson(Heap& heap, std::string_view json, bool untrusted) {
-  if (JsonDepth(json) > kMaxNesting) return BadModel("the template's input is nested deeper than {}", kMaxNesting);
-  const Json parsed = Json::parse(json, nullptr, false);
-  if (parsed.is_discarded()) return BadModel("the template's input is not JSON");
-  return Convert(heap, parsed, untrusted);
+  Builder builder(heap, untrusted);
+  if (nlohmann::json::sax_parse(json, &builder)) return builder.root();
+  if (builder.too_deep()) return BadModel("the template's input is nested deeper than {}", kMaxNesting);
+  if (heap.Full()) return BadModel("the template's input takes too much memory");
+  return BadModel("the template's input is not JSON");
 }
 
 Result<Text> ToJson(Interpreter& in, const Value& v, const JsonStyle& style) {

@@ -65,13 +65,17 @@ class Lexer {
   }
 
  private:
-  Status Fail(std::string_view reason) const { return BadModel("chat template line {}: {}", line_, reason); }
-  void Push(Tok type, std::string text) { tokens_.push_back({type, std::move(text), line_}); }
+  Status Fail(std::string_view reason) const { return ErrorAt(place_, reason); }
+  void Push(Tok type, std::string text) { tokens_.push_back({type, std::move(text), place_}); }
   std::string_view Rest() const { return std::string_view(source_).substr(at_); }
   void Advance(size_t to) {
-    line_ += static_cast<int>(
-        std::count(source_.begin() + static_cast<ptrdiff_t>(at_), source_.begin() + static_cast<ptrdiff_t>(to), '\n'));
-    at_ = to;
+    for (; at_ < to; ++at_) {
+      if (source_[at_] == '\n') {
+        place_ = {place_.line + 1, 1};
+      } else if ((static_cast<uint8_t>(source_[at_]) & 0xc0) != 0x80) {
+        ++place_.column;
+      }
+    }
   }
 
   // What remains of the text before a tag: `sign` is the character after the tag's opening.
@@ -118,6 +122,8 @@ class Lexer {
     const std::string_view data = std::string_view(source_).substr(at_, tag - at_);
     const std::string_view kept = Shorten(data, sign, kind == '{');
     if (!kept.empty()) Push(Tok::kData, std::string(kept));
+    Advance(tag);
+    const Place opening = place_;
     Advance(tag + 2);
     line_starting_ = false;
     const bool signed_open = sign == '-' || (sign == '+' && kind != '{');
@@ -125,6 +131,7 @@ class Lexer {
     if (signed_open) Advance(at_ + 1);
     if (kind == '%' && IsRaw()) return Raw();
     Push(kind == '{' ? Tok::kVariableBegin : Tok::kBlockBegin, "");
+    tokens_.back().place = opening;
     return Expression(kind == '{');
   }
 
@@ -330,7 +337,7 @@ class Lexer {
   std::string source_;
   std::vector<Token> tokens_;
   size_t at_ = 0;
-  int line_ = 1;
+  Place place_;
   bool line_starting_ = true;  // the text at `at_` starts a line
   bool first_ = true;
 };

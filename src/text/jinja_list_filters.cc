@@ -54,6 +54,7 @@ Result<Value> Join(In& in, const Value& self, const Args& args) {
     if (!a[1].IsMissing() && !a[1].Is(Kind::kNone)) {
       UM_ASSIGN_OR_RETURN(v, in.Path(v, a[1]));
     }
+    UM_RETURN_IF_ERROR(in.Walk(v));
     const Text part = ToText(v);
     UM_RETURN_IF_ERROR(in.Charge(part.size() + separator.size()));
     if (i > 0) out.Append(separator);
@@ -105,6 +106,7 @@ Result<std::vector<Value>> SortBy(In& in, const std::vector<Value>& items, const
                                   bool reverse) {
   std::vector<size_t> order(items.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  for (const Value& key : keys) UM_RETURN_IF_ERROR(in.Walk(key));
   // Keys that cannot be ordered count as equal while sorting; the error comes after.
   bool unordered = false;
   int64_t compared = 0;
@@ -228,6 +230,7 @@ Result<Value> Unique(In& in, const Value& self, const Args& args) {
       UM_ASSIGN_OR_RETURN(key, in.Path(item, a[1]));
     }
     key = KeyOf(in, key, Truthy(a[0]));
+    UM_RETURN_IF_ERROR(in.Walk(key));
     if (!HashKey(key)) return in.Error(fmt::format("unhashable type: '{}'", TypeName(key)));
     if (seen.dict().Find(key) != nullptr) continue;
     seen.dict().Set(key, Value::None());
@@ -259,7 +262,10 @@ Result<Value> GroupBy(In& in, const Value& self, const Args& args) {
       group.list().grouped = true;
       groups.push_back(group);
     }
-    groups.back().list().items[1].list().items.push_back(items[at]);
+    ListObject& members = groups.back().list().items[1].list();
+    members.items.push_back(items[at]);
+    members.weight += 2 + WeightOf(items[at]);
+    groups.back().list().weight += 2 + WeightOf(items[at]);
   }
   return in.heap().List(std::move(groups));
 }

@@ -120,7 +120,7 @@ Result<Value> Interpreter::Binary(Op op, const Value& a, const Value& b) {
 }
 
 Result<bool> Interpreter::Compare(Cmp cmp, const Value& a, const Value& b) {
-  UM_RETURN_IF_ERROR(Step());
+  UM_RETURN_IF_ERROR(Step(1 + std::min(WeightOf(a), WeightOf(b)) / 256));
   switch (cmp) {
     case Cmp::kEq:
       return Equal(a, b);
@@ -147,12 +147,12 @@ Result<bool> Interpreter::Compare(Cmp cmp, const Value& a, const Value& b) {
     UM_RETURN_IF_ERROR(Step(static_cast<int64_t>(b.bytes().size() / 256)));
     found = b.bytes().find(a.bytes()) != std::string::npos;
   } else if (b.Is(Kind::kDict)) {
-    if (!HashKey(a)) return Error(fmt::format("unhashable type: '{}'", TypeName(a)));
+    if (!HashKey(a) && !a.IsUndefined()) return Error(fmt::format("unhashable type: '{}'", TypeName(a)));
     found = b.dict().Find(a) != nullptr;
   } else {
     UM_ASSIGN_OR_RETURN(const std::vector<Value> items, Iterate(b));
     for (const Value& item : items) {
-      UM_RETURN_IF_ERROR(Step());
+      UM_RETURN_IF_ERROR(Step(1 + std::min(WeightOf(a), WeightOf(item)) / 256));
       found |= Equal(a, item);
     }
   }
@@ -258,6 +258,7 @@ Result<Value> Interpreter::Item(const Value& object, const Value& key) {
     if (found != nullptr) return *found;
   } else if ((object.IsSequence() || object.Is(Kind::kText)) && key.IsInteger()) {
     const bool is_text = object.Is(Kind::kText);
+    if (is_text) UM_RETURN_IF_ERROR(Walk(object));
     const Int n =
         is_text ? static_cast<Int>(utf8::Length(object.bytes())) : static_cast<Int>(object.list().items.size());
     Int at = key.AsInt();
@@ -298,7 +299,8 @@ Result<Value> Interpreter::SliceOf(const Value& object, const Value& start, cons
   std::vector<size_t> borders;  // of characters
   if (object.Is(Kind::kText)) {
     const std::string& s = object.bytes();
-    UM_RETURN_IF_ERROR(Step(static_cast<int64_t>(s.size() / 64)));
+    UM_RETURN_IF_ERROR(Walk(object));
+    UM_RETURN_IF_ERROR(Charge(s.size() / 8));  // of the borders that are held for a while
     for (size_t i = 0; i < s.size(); i += static_cast<size_t>(utf8::At(s, i).length)) borders.push_back(i);
     borders.push_back(s.size());
   }

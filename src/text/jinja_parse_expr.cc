@@ -37,7 +37,7 @@ bool ParseInt(std::string_view text, Int* out) {
 ExprPtr Parser::Make(ExprKind kind) const {
   auto e = std::make_unique<Expr>();
   e->kind = kind;
-  e->line = Peek().line;
+  e->place = Peek().place;
   return e;
 }
 
@@ -209,10 +209,15 @@ Result<ExprPtr> Parser::ParsePrimary() {
       }
       return e;
     }
-    case Tok::kString:
+    case Tok::kString: {
+      std::string joined;
+      while (Peek().type == Tok::kString) joined += Next().text;
       e->kind = ExprKind::kString;
-      while (Peek().type == Tok::kString) e->text += Next().text;
+      e->string = std::make_unique<TextObject>();
+      e->string->text = Text(std::move(joined));
+      e->constant = Value::Of(Kind::kText, e->string.get());
       return e;
+    }
     case Tok::kInteger: {
       Int v = 0;
       if (!ParseInt(token.text, &v)) return Fail("a number is too large");

@@ -18,9 +18,7 @@ bool Parser::SkipName(std::string_view name) {
   return true;
 }
 
-Status Parser::Fail(std::string_view reason) const {
-  return BadModel("chat template line {}: {}", Peek().line, reason);
-}
+Status Parser::Fail(std::string_view reason) const { return ErrorAt(Peek().place, reason); }
 
 Status Parser::Unexpected() const {
   const Token& t = Peek();
@@ -55,7 +53,7 @@ Result<Body> Parser::ParseBody(Words end_words) {
       break;
     }
     auto s = std::make_unique<Stmt>();
-    s->line = token.line;
+    s->place = token.place;
     if (token.type == Tok::kData) {
       s->kind = StmtKind::kData;
       s->text = Next().text;
@@ -89,7 +87,7 @@ Status Parser::ParseClosed(Stmt& s, std::string_view end_word) {
 
 Result<StmtPtr> Parser::ParseStatement() {
   auto s = std::make_unique<Stmt>();
-  s->line = Peek().line;
+  s->place = Peek().place;
   UM_ASSIGN_OR_RETURN(const std::string word, AnyName());
   if (word == "for") return ParseFor(std::move(s));
   if (word == "if") return ParseIf(std::move(s));
@@ -159,7 +157,9 @@ Result<StmtPtr> Parser::ParseFor(StmtPtr s) {
   if (Peek().type != Tok::kBlockEnd) return Unexpected();
   Next();
   ++loops_;
+  const int macros = macros_;
   UM_ASSIGN_OR_RETURN(Body body, ParseBody({"endfor", "else"}));
+  s->keeps_scopes = macros_ != macros;
   --loops_;
   Body otherwise;
   if (Next().text == "else") {
@@ -226,6 +226,7 @@ Status Parser::ParseSignature(Stmt& s) {
 
 Result<StmtPtr> Parser::ParseMacro(StmtPtr s) {
   const bool is_macro = s->kind == StmtKind::kMacro;
+  ++macros_;
   if (is_macro) {
     UM_ASSIGN_OR_RETURN(s->text, AnyName());
     UM_RETURN_IF_ERROR(ParseSignature(*s));

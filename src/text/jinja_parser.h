@@ -10,7 +10,8 @@
 
 namespace unimax::jinja {
 
-// Errors: kBadModel with the line: what jinja2 refuses to compile, and nesting deeper than the evaluator can walk.
+// Errors: kBadModel with line and column: what jinja2 refuses to compile, and nesting deeper than the evaluator can
+// walk.
 Result<std::unique_ptr<const Program>> ParseTemplate(std::string_view source);
 
 }  // namespace unimax::jinja

@@ -78,7 +78,8 @@ class Parser {
   std::vector<Token> tokens_;
   size_t at_ = 0;
   int nesting_ = 0;
-  int loops_ = 0;  // within this many loops (break and continue)
+  int macros_ = 0;  // read so far, call blocks too
+  int loops_ = 0;   // within this many loops (break and continue)
 };
 
 }  // namespace unimax::jinja

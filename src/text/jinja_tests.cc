@@ -152,6 +152,7 @@ Result<Value> ToInt(In& in, const Value& self, const Args& args) {
   UM_ASSIGN_OR_RETURN(const auto a, in.Bind(args, {"default", "base"}, 0));
   const Value fallback = a[0].IsMissing() ? Value::Integer(0) : a[0];
   double real = 0;
+  if (self.IsUndefined()) return in.Error("int: the value is undefined");
   if (self.IsInteger()) return Value::Integer(self.AsInt());
   if (self.Is(Kind::kText)) {
     const Int base = a[1].IsInteger() ? a[1].AsInt() : 10;
@@ -171,6 +172,7 @@ Result<Value> ToInt(In& in, const Value& self, const Args& args) {
 
 Result<Value> ToFloat(In& in, const Value& self, const Args& args) {
   UM_ASSIGN_OR_RETURN(const auto a, in.Bind(args, {"default"}, 0));
+  if (self.IsUndefined()) return in.Error("float: the value is undefined");
   if (self.IsNumber()) return Value::Float(self.AsDouble());
   if (self.Is(Kind::kText)) {
     const auto v = ParseFloat(Trimmed(self));

@@ -16,20 +16,30 @@ Result<Value> Upper(In& in, const Value& self, const Args&) { return in.Str(Uppe
 Result<Value> Lower(In& in, const Value& self, const Args&) { return in.Str(LowerOf(ToText(self))); }
 Result<Value> Capitalize(In& in, const Value& self, const Args&) { return in.Str(CapitalOf(ToText(self))); }
 
-// As the filter does it: words start after spaces, hyphens and brackets.
+// As the filter does it: words start after white space, hyphens and brackets.
 Result<Value> Title(In& in, const Value& self, const Args&) {
   const Text text = ToText(self);
   Text out;
   size_t begin = 0;
   const std::string& s = text.bytes();
-  for (size_t i = 0; i <= s.size(); ++i) {
-    const bool border = i == s.size() || s[i] == '-' || s[i] == ' ' || s[i] == '(' || s[i] == '{' || s[i] == '[' ||
-                        s[i] == '<' || (s[i] >= 9 && s[i] <= 13);
-    if (!border) continue;
-    out.Append(CapitalOf(text.Slice(begin, i)));
-    if (i < s.size()) out.Append(text, i, i + 1);
-    begin = i + 1;
+  const auto word = [&](size_t end) {
+    if (begin == end) return;
+    const size_t first = begin + static_cast<size_t>(utf8::At(s, begin).length);
+    out.Append(UpperOf(text.Slice(begin, first)));
+    out.Append(LowerOf(text.Slice(first, end)));
+  };
+  constexpr std::string_view kBorders = "-({[<";
+  for (size_t i = 0; i < s.size();) {
+    const utf8::Char c = utf8::At(s, i);
+    const size_t end = i + static_cast<size_t>(c.length);
+    if (IsPythonSpace(c.code) || kBorders.find(s[i]) != kBorders.npos) {
+      word(i);
+      out.Append(text, i, end);
+      begin = end;
+    }
+    i = end;
   }
+  word(s.size());
   return in.Str(std::move(out));
 }
 
@@ -81,18 +91,21 @@ Result<Value> Indent(In& in, const Value& self, const Args& args) {
     UM_RETURN_IF_ERROR(in.Charge(static_cast<size_t>(std::clamp(width, Int{0}, Int{1} << 40))));
     pad = Text(std::string(static_cast<size_t>(std::max(width, Int{0})), ' '));
   }
+  if (!self.Is(Kind::kText)) return in.Error(fmt::format("indent needs a string, not {}", TypeName(self)));
   const bool first = Truthy(a[1]);
   const bool blank = Truthy(a[2]);
-  const Text text = ToText(self);
-  const auto lines = static_cast<size_t>(std::count(text.bytes().begin(), text.bytes().end(), '\n')) + 1;
-  UM_RETURN_IF_ERROR(in.Charge(lines * pad.size()));
+  // As Python counts lines, of the text with one more line end.
+  const Text& text = self.text();
+  std::vector<std::pair<size_t, size_t>> lines = LinesOf(text, false);
+  if (lines.empty() || EndsLine(text)) lines.emplace_back(text.size(), text.size());
+  UM_RETURN_IF_ERROR(in.Step(static_cast<int64_t>(lines.size() + text.size() / 64)));
+  UM_RETURN_IF_ERROR(in.Charge(lines.size() * (pad.size() + 1)));
   Text out;
-  size_t begin = 0;
-  for (size_t line = 0; line < lines; ++line) {
-    const size_t end = std::min(text.bytes().find('\n', begin), text.size());
-    if (line == 0 ? first : (blank || end > begin)) out.Append(pad);
-    out.Append(text, begin, std::min(end + 1, text.size()));
-    begin = end + 1;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const auto [begin, end] = lines[i];
+    if (i > 0) out.Append("\n", begin > 0 && text.UntrustedAt(begin - 1));
+    if (i == 0 ? first : (blank || end > begin)) out.Append(pad);
+    out.Append(text, begin, end);
   }
   return in.Str(std::move(out));
 }
@@ -108,7 +121,11 @@ Result<Value> Truncate(In& in, const Value& self, const Args& args) {
   Text end;
   end.Append("...", false);
   if (!a[2].IsMissing()) end = ToText(a[2]);
-  const Text text = ToText(self);
+  if (!self.Is(Kind::kText)) {  // what is short enough stays as it is
+    UM_ASSIGN_OR_RETURN(const Value size, in.Filter("length", self, {}));
+    return size.AsInt() <= length + leeway ? Result<Value>(self) : in.Error("truncate needs a string");
+  }
+  const Text& text = self.text();
   const auto n = static_cast<Int>(utf8::Length(text.bytes()));
   const auto end_length = static_cast<Int>(utf8::Length(end.bytes()));
   if (length < end_length) return in.Error("truncate: the length is shorter than the end");
@@ -146,7 +163,8 @@ Result<Value> WordWrap(In& in, const Value& self, const Args& args) {
     UM_ASSIGN_OR_RETURN(const Int w, in.IntOf(a[0]));
     width = static_cast<size_t>(std::clamp(w, Int{1}, Int{1} << 30));
   }
-  const Text text = ToText(self);
+  if (!self.Is(Kind::kText)) return in.Error(fmt::format("wordwrap needs a string, not {}", TypeName(self)));
+  const Text& text = self.text();
   Text out;
   size_t column = 0;
   for (size_t i = 0; i < text.size();) {
@@ -207,8 +225,17 @@ void AppendQuoted(const Text& text, std::string_view plain, Text& out) {
 
 Result<Value> UrlEncode(In& in, const Value& self, const Args&) {
   Text out;
-  if (self.Is(Kind::kDict)) {
-    for (const auto& [key, value] : self.dict().items) {
+  std::vector<std::pair<Value, Value>> pairs;
+  if (self.Is(Kind::kDict)) pairs = self.dict().items;
+  if (self.IsSequence()) {
+    for (const Value& item : self.list().items) {
+      UM_ASSIGN_OR_RETURN(const auto parts, in.Iterate(item));
+      if (parts.size() != 2) return in.Error("urlencode needs pairs of key and value");
+      pairs.emplace_back(parts[0], parts[1]);
+    }
+  }
+  if (self.Is(Kind::kDict) || self.IsSequence()) {
+    for (const auto& [key, value] : pairs) {
       if (out.size() > 0) out.Append("&", false);
       AppendQuoted(ToText(key), "", out);
       out.Append("=", false);

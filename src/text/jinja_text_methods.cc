@@ -16,18 +16,7 @@ Result<Value> Lower(In& in, const Value& self, const Args&) { return in.Str(Lowe
 Result<Value> Capitalize(In& in, const Value& self, const Args&) { return in.Str(CapitalOf(self.text())); }
 Result<Value> Title(In& in, const Value& self, const Args&) { return in.Str(TitleOf(self.text())); }
 
-Result<Value> SwapCase(In& in, const Value& self, const Args&) {
-  Text out;
-  const Text& text = self.text();
-  for (size_t i = 0; i < text.size();) {
-    const size_t end = i + static_cast<size_t>(utf8::At(text.bytes(), i).length);
-    const Text one = text.Slice(i, end);
-    const Text low = LowerOf(one);
-    out.Append(low.bytes() == one.bytes() ? UpperOf(one) : low);
-    i = end;
-  }
-  return in.Str(std::move(out));
-}
+Result<Value> SwapCase(In& in, const Value& self, const Args&) { return in.Str(SwapCaseOf(self.text())); }
 
 Result<Value> StripWith(In& in, const Value& self, const Args& args, bool left, bool right) {
   UM_ASSIGN_OR_RETURN(const auto a, in.Bind(args, {"chars"}, 0));
@@ -102,29 +91,14 @@ Result<Value> RSplit(In& in, const Value& self, const Args& args) { return Split
 
 Result<Value> SplitLines(In& in, const Value& self, const Args& args) {
   UM_ASSIGN_OR_RETURN(const auto a, in.Bind(args, {"keepends"}, 0));
-  const bool keep = Truthy(a[0]);
-  const Text& text = self.text();
-  const std::string& s = text.bytes();
   std::vector<Value> lines;
-  size_t begin = 0;
-  for (size_t i = 0; i < s.size();) {
-    const utf8::Char c = utf8::At(s, i);
-    size_t end = i + static_cast<size_t>(c.length);
-    const bool line_end = (c.code >= 10 && c.code <= 13) || (c.code >= 0x1c && c.code <= 0x1e) || c.code == 0x85 ||
-                          c.code == 0x2028 || c.code == 0x2029;
-    if (line_end) {
-      if (c.code == '\r' && end < s.size() && s[end] == '\n') ++end;
-      UM_RETURN_IF_ERROR(in.Step());
-      lines.push_back(in.Str(text.Slice(begin, keep ? end : i)));
-      begin = end;
-    }
-    i = end;
+  for (const auto& [begin, end] : LinesOf(self.text(), Truthy(a[0]))) {
+    UM_RETURN_IF_ERROR(in.Step());
+    lines.push_back(in.Str(self.text().Slice(begin, end)));
   }
-  if (begin < s.size()) lines.push_back(in.Str(text.Slice(begin, s.size())));
   return in.heap().List(std::move(lines));
 }
 
-// Whether the text begins or ends with a string or one of a tuple of them.
 Result<Value> Affix(In& in, const Value& self, const Args& args, bool at_end) {
   UM_ASSIGN_OR_RETURN(const auto a, in.Bind(args, {"affix"}, 1));
   std::vector<Value> options{a[0]};

@@ -70,6 +70,14 @@ Text MapCase(const Text& text, F pick) {
   const std::string& s = text.bytes();
   bool previous_cased = false;
   for (size_t i = 0; i < s.size();) {
+    if (const char c = s[i]; static_cast<uint8_t>(c) < 0x80) {
+      const bool is_lower = c >= 'a' && c <= 'z', is_upper = c >= 'A' && c <= 'Z';
+      const bool lower = pick(previous_cased, i == 0) == Case::kLower;
+      const char mapped = static_cast<char>(lower ? (is_upper ? c + 32 : c) : (is_lower ? c - 32 : c));
+      out.Append(std::string_view(&mapped, 1), text.UntrustedAt(i++));
+      previous_cased = is_lower || is_upper;
+      continue;
+    }
     const utf8::Char c = utf8::At(s, i);
     const Case to = pick(previous_cased, i == 0);
     out.Append(to == Case::kLower ? LowerChar(s, i, c.code) : UpperChar(c.code, to == Case::kTitle),
@@ -95,6 +103,25 @@ Text CapitalOf(const Text& text) {
 }
 Text TitleOf(const Text& text) {
   return MapCase(text, [](bool previous_cased, bool) { return previous_cased ? Case::kLower : Case::kTitle; });
+}
+
+Text SwapCaseOf(const Text& text) {
+  Text out;
+  const std::string& s = text.bytes();
+  for (size_t i = 0; i < s.size();) {
+    const utf8::Char c = utf8::At(s, i);
+    const size_t end = i + static_cast<size_t>(c.length);
+    const auto code = static_cast<utf8proc_int32_t>(c.code);
+    if (utf8proc_isupper(code) != 0) {
+      out.Append(LowerChar(s, i, c.code), text.UntrustedAt(i));
+    } else if (utf8proc_islower(code) != 0) {
+      out.Append(UpperChar(c.code, false), text.UntrustedAt(i));
+    } else {
+      out.Append(text, i, end);
+    }
+    i = end;
+  }
+  return out;
 }
 
 Text StripOf(const Text& text, const std::optional<std::string>& chars, bool left, bool right) {
@@ -129,6 +156,40 @@ std::vector<std::pair<size_t, size_t>> WordsOf(const Text& text) {
   }
   if (begin < s.size()) words.emplace_back(begin, s.size());
   return words;
+}
+
+namespace {
+
+bool IsLineEnd(char32_t c) {
+  return (c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029;
+}
+
+}  // namespace
+
+std::vector<std::pair<size_t, size_t>> LinesOf(const Text& text, bool keep_ends) {
+  std::vector<std::pair<size_t, size_t>> lines;
+  const std::string& s = text.bytes();
+  size_t begin = 0;
+  for (size_t i = 0; i < s.size();) {
+    const utf8::Char c = utf8::At(s, i);
+    size_t end = i + static_cast<size_t>(c.length);
+    if (IsLineEnd(c.code)) {
+      if (c.code == '\r' && end < s.size() && s[end] == '\n') ++end;
+      lines.emplace_back(begin, keep_ends ? end : i);
+      begin = end;
+    }
+    i = end;
+  }
+  if (begin < s.size()) lines.emplace_back(begin, s.size());
+  return lines;
+}
+
+bool EndsLine(const Text& text) {
+  size_t at = text.size();
+  if (at == 0) return false;
+  do --at;
+  while (at > 0 && (static_cast<uint8_t>(text.bytes()[at]) & 0xc0) == 0x80);
+  return IsLineEnd(utf8::At(text.bytes(), at).code);
 }
 
 Result<Value> ReplaceIn(Interpreter& in, const Text& text, const Text& from, const Text& to, Int count) {

@@ -14,11 +14,15 @@ namespace unimax::jinja {
 Text UpperOf(const Text& text);
 Text LowerOf(const Text& text);  // with the final sigma of Python
 Text CapitalOf(const Text& text);
-Text TitleOf(const Text& text);  // str.title
+Text TitleOf(const Text& text);
+Text SwapCaseOf(const Text& text);  // str.title
 // Without the characters of `chars` (none: white space) at its ends.
 Text StripOf(const Text& text, const std::optional<std::string>& chars, bool left, bool right);
 // [begin, end) of the parts between runs of white space.
 std::vector<std::pair<size_t, size_t>> WordsOf(const Text& text);
+// [begin, end) of the lines as Python's splitlines cuts them, their ends included or not.
+std::vector<std::pair<size_t, size_t>> LinesOf(const Text& text, bool keep_ends);
+bool EndsLine(const Text& text);  // whether a line end is its last character
 // `count` below 0: all.
 Result<Value> ReplaceIn(Interpreter& in, const Text& text, const Text& from, const Text& to, Int count);
 enum class Side { kLeft, kRight, kBoth };  // where the padding goes

@@ -9,30 +9,41 @@
 
 namespace unimax::jinja {
 
-Text::Text(std::string bytes, bool untrusted) : bytes_(std::move(bytes)) {
-  if (!bytes_.empty()) runs_.emplace_back(bytes_.size(), untrusted);
-}
+Text::Text(std::string bytes, bool untrusted) : bytes_(std::move(bytes)), untrusted_(untrusted) {}
 
 void Text::Append(std::string_view bytes, bool untrusted) {
   if (bytes.empty()) return;
-  bytes_ += bytes;
-  if (!runs_.empty() && runs_.back().second == untrusted) {
-    runs_.back().first = bytes_.size();
-  } else {
-    runs_.emplace_back(bytes_.size(), untrusted);
+  if (bytes_.empty()) {
+    untrusted_ = untrusted;
+  } else if (runs_.empty() && untrusted_ != untrusted) {
+    runs_ = {{bytes_.size(), untrusted_}, {0, untrusted}};
+  } else if (!runs_.empty() && runs_.back().second != untrusted) {
+    runs_.emplace_back(0, untrusted);
   }
+  bytes_ += bytes;
+  if (!runs_.empty()) runs_.back().first = bytes_.size();
 }
 
 void Text::Append(const Text& other) { Append(other, 0, other.size()); }
 
 void Text::Append(const Text& other, size_t begin, size_t end) {
+  const std::string_view bytes = other.bytes_;
+  if (other.runs_.empty()) {
+    if (begin < end) Append(bytes.substr(begin, end - begin), other.untrusted_);
+    return;
+  }
   auto run = std::upper_bound(other.runs_.begin(), other.runs_.end(), begin,
                               [](size_t at, const auto& r) { return at < r.first; });
   for (; run != other.runs_.end() && begin < end; ++run) {
     const size_t stop = std::min(run->first, end);
-    Append(std::string_view(other.bytes_).substr(begin, stop - begin), run->second);
+    Append(bytes.substr(begin, stop - begin), run->second);
     begin = stop;
   }
+}
+
+std::vector<std::pair<size_t, bool>> Text::Runs() const {
+  if (!runs_.empty() || bytes_.empty()) return runs_;
+  return {{bytes_.size(), untrusted_}};
 }
 
 Text Text::Slice(size_t begin, size_t end) const {
@@ -42,46 +53,80 @@ Text Text::Slice(size_t begin, size_t end) const {
 }
 
 bool Text::UntrustedAt(size_t at) const {
+  if (runs_.empty()) return untrusted_ && at < bytes_.size();
   const auto run =
       std::upper_bound(runs_.begin(), runs_.end(), at, [](size_t a, const auto& r) { return a < r.first; });
   return run != runs_.end() && run->second;
 }
 
-bool Text::AnyUntrusted() const {
-  return std::any_of(runs_.begin(), runs_.end(), [](const auto& r) { return r.second; });
-}
+bool Text::AnyUntrusted() const { return !runs_.empty() || (untrusted_ && !bytes_.empty()); }
 
 const Text& Value::text() const { return static_cast<TextObject*>(o)->text; }
 bool Value::markup() const { return kind == Kind::kText && static_cast<TextObject*>(o)->markup; }
 ListObject& Value::list() const { return *static_cast<ListObject*>(o); }
 DictObject& Value::dict() const { return *static_cast<DictObject*>(o); }
 
+namespace {
+
+bool CanBeKey(const Value& v) {
+  if (v.Is(Kind::kTuple)) return std::all_of(v.list().items.begin(), v.list().items.end(), CanBeKey);
+  return v.Is(Kind::kText) || v.Is(Kind::kNone) || v.IsNumber();
+}
+
+// Python's == on what can be a key.
+bool SameKey(const Value& a, const Value& b) {
+  if (a.Is(Kind::kText) || b.Is(Kind::kText)) return a.kind == b.kind && a.bytes() == b.bytes();
+  return HashKey(a) == HashKey(b);
+}
+
+}  // namespace
+
+size_t DictObject::Place(const Value& key) const {
+  if (items.size() <= kFew) {
+    size_t at = 0;
+    while (at < items.size() && !SameKey(items[at].first, key)) ++at;
+    return at;
+  }
+  const auto it = index_.find(*HashKey(key));
+  return it == index_.end() ? items.size() : it->second;
+}
+
 const Value* DictObject::Find(const Value& key) const {
-  const auto hash = HashKey(key);
-  if (!hash) return nullptr;
-  const auto it = index.find(*hash);
-  return it == index.end() ? nullptr : &items[it->second].second;
+  if (!CanBeKey(key)) return nullptr;
+  const size_t at = Place(key);
+  return at == items.size() ? nullptr : &items[at].second;
 }
 
 const Value* DictObject::Find(std::string_view key) const {
-  const auto it = index.find(std::string("s").append(key));
-  return it == index.end() ? nullptr : &items[it->second].second;
+  if (items.size() > kFew) {
+    const auto it = index_.find(std::string("s").append(key));
+    return it == index_.end() ? nullptr : &items[it->second].second;
+  }
+  for (const auto& [name, value] : items)
+    if (name.Is(Kind::kText) && name.bytes() == key) return &value;
+  return nullptr;
 }
 
 bool DictObject::Set(const Value& key, const Value& value) {
-  auto hash = HashKey(key);
-  if (!hash) return false;
-  const auto [it, fresh] = index.try_emplace(std::move(*hash), items.size());
-  if (fresh) {
-    items.emplace_back(key, value);
-  } else {
-    items[it->second].second = value;
+  if (!CanBeKey(key)) return false;
+  const size_t at = Place(key);
+  weight = std::min(weight + WeightOf(key) + WeightOf(value) + 4, int64_t{1} << 60);
+  if (at < items.size()) {
+    items[at].second = value;
+    return true;
+  }
+  if (items.empty()) items.reserve(2);  // a message's role and content
+  items.emplace_back(key, value);
+  if (items.size() == kFew + 1) {
+    for (size_t i = 0; i < items.size(); ++i) index_.emplace(*HashKey(items[i].first), i);
+  } else if (items.size() > kFew) {
+    index_.emplace(*HashKey(key), at);
   }
   return true;
 }
 
 Value Heap::String(Text text, bool markup) {
-  Charge(text.size() + text.runs().size() * 16);
+  Charge(text.size() + text.overhead());
   auto* object = Make<TextObject>();
   object->text = std::move(text);
   object->markup = markup;
@@ -91,8 +136,16 @@ Value Heap::String(Text text, bool markup) {
 Value Heap::Sequence(Kind kind, std::vector<Value> items) {
   Charge(items.size() * sizeof(Value));
   auto* object = Make<ListObject>();
+  for (const Value& item : items) object->weight += 2 + WeightOf(item);
+  if (object->weight > limit_) Fill();
   object->items = std::move(items);
   return Value::Of(kind, object);
+}
+
+int64_t WeightOf(const Value& v) {
+  if (v.Is(Kind::kText)) return static_cast<int64_t>(v.bytes().size()) + 2;
+  if (v.IsSequence() || v.Is(Kind::kDictView) || v.Is(Kind::kGenerator)) return v.list().weight;
+  return v.Is(Kind::kDict) ? v.dict().weight : 8;
 }
 
 bool Truthy(const Value& v) {
@@ -300,6 +353,8 @@ void AppendQuoted(const Text& text, Text& out) {
   out.Append(std::string(1, quote), false);
 }
 
+constexpr int kMaxShown = 64;  // containers within each other
+
 void AppendRepr(const Value& v, bool repr, int depth, Text& out);
 
 void AppendItems(const std::vector<Value>& items, std::string_view open, std::string_view close, int depth, Text& out) {
@@ -355,6 +410,10 @@ void AppendRepr(const Value& v, bool repr, int depth, Text& out) {
       return;
     case Kind::kNamespace:
     case Kind::kDict: {
+      if (v.Is(Kind::kNamespace) && depth < kMaxShown) {  // it may hold itself
+        out.Append("<Namespace>", false);
+        return;
+      }
       out.Append(v.Is(Kind::kDict) ? "{" : "<Namespace {", false);
       bool first = true;
       for (const auto& [key, value] : v.dict().items) {
@@ -377,7 +436,7 @@ void AppendRepr(const Value& v, bool repr, int depth, Text& out) {
 
 Text ToText(const Value& v, bool repr) {
   Text out;
-  AppendRepr(v, repr, 64, out);
+  AppendRepr(v, repr, kMaxShown, out);
   return out;
 }
 

@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
+#include <memory_resource>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -25,6 +27,7 @@ class Text {
   explicit Text(std::string bytes, bool untrusted = false);
   const std::string& bytes() const { return bytes_; }
   size_t size() const { return bytes_.size(); }
+  void Reserve(size_t bytes) { bytes_.reserve(bytes); }
   void Append(std::string_view bytes, bool untrusted);
   void Append(const Text& other);
   void Append(const Text& other, size_t begin, size_t end);  // bytes [begin, end) of `other`
@@ -32,11 +35,13 @@ class Text {
   bool UntrustedAt(size_t at) const;
   bool AnyUntrusted() const;
   // Ends of runs of equal origin, and whether the run is untrusted; they cover the string.
-  const std::vector<std::pair<size_t, bool>>& runs() const { return runs_; }
+  std::vector<std::pair<size_t, bool>> Runs() const;
+  size_t overhead() const { return runs_.size() * sizeof(runs_[0]); }  // bytes beside those of the string
 
  private:
   std::string bytes_;
-  std::vector<std::pair<size_t, bool>> runs_;
+  bool untrusted_ = false;                     // of all bytes, where runs_ is empty
+  std::vector<std::pair<size_t, bool>> runs_;  // two or more, or none
 };
 
 enum class Kind : uint8_t {
@@ -127,34 +132,48 @@ struct TextObject final : Object {
 };
 struct ListObject final : Object {
   std::vector<Value> items;
+  int64_t weight = 2;     // as WeightOf
   bool grouped = false;   // a tuple of groupby, whose parts have names
   std::string_view view;  // kDictView: "dict_keys", "dict_values", "dict_items"
 };
-struct DictObject final : Object {
-  std::vector<std::pair<Value, Value>> items;  // in order of insertion
-  std::unordered_map<std::string, size_t> index;
-  const Value* Find(const Value& key) const;  // nullptr also for a key that cannot be one
+class DictObject final : public Object {
+ public:
+  std::vector<std::pair<Value, Value>> items;  // in order of insertion; filled by Set alone
+  const Value* Find(const Value& key) const;   // nullptr also for a key that cannot be one
   const Value* Find(std::string_view key) const;
   bool Set(const Value& key, const Value& value);  // false: the key cannot be one (a list, a dict)
+  int64_t weight = 2;                              // as WeightOf
+
+ private:
+  // Few items are looked at one by one; more are found through the index, which no choice of keys makes slow.
+  static constexpr size_t kFew = 8;
+  size_t Place(const Value& key) const;  // of its item, or the number of items
+  std::map<std::string, size_t, std::less<>> index_;
 };
 
 // Owns the objects of a rendering and counts their bytes; what is counted is never given back.
 class Heap {
  public:
-  explicit Heap(int64_t limit) : left_(limit) {}
+  explicit Heap(int64_t limit) : limit_(limit), left_(limit) {}
+  ~Heap() {
+    for (Object* object : objects_) std::destroy_at(object);  // the memory goes all at once
+  }
+  Heap(const Heap&) = delete;
+  Heap& operator=(const Heap&) = delete;
   // Counts `bytes` before they are made; false when the limit is passed.
   bool Charge(size_t bytes) {
     left_ = bytes > static_cast<size_t>(std::max<int64_t>(left_, 0)) ? -1 : left_ - static_cast<int64_t>(bytes);
     return left_ >= 0;
   }
+  // As if all were used up: something cannot be made within the limit.
+  void Fill() { left_ = -1; }
   bool Full() const { return left_ < 0; }
   template <class T>
   T* Make() {
     Charge(sizeof(T) + sizeof(void*));
-    auto object = std::make_unique<T>();
-    T* raw = object.get();
-    objects_.push_back(std::move(object));
-    return raw;
+    T* object = std::pmr::polymorphic_allocator<>(&memory_).new_object<T>();
+    objects_.push_back(object);
+    return object;
   }
   Value String(Text text, bool markup = false);
   Value String(std::string_view bytes) { return String(Text(std::string(bytes))); }
@@ -165,10 +184,14 @@ class Heap {
   Value Dict() { return Value::Of(Kind::kDict, Make<DictObject>()); }
 
  private:
-  int64_t left_;
-  std::vector<std::unique_ptr<Object>> objects_;
+  int64_t limit_, left_;
+  std::pmr::monotonic_buffer_resource memory_{1 << 14};
+  std::vector<Object*> objects_;
 };
 
+// About how many bytes `v` has as text. A container counts what it holds as often as it holds it, so that walking one
+// is bounded by its weight; the heap makes none that weighs more than its limit.
+int64_t WeightOf(const Value& v);
 bool Truthy(const Value& v);
 // Python's ==. Depth is bounded by `depth`; deeper values count as different.
 bool Equal(const Value& a, const Value& b, int depth = 64);
