@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs a fuzz target without a fuzzer: every file of the kept corpus, and fixed mutations of each.
-// Usage: <target>_replay <corpus folder> <mutations of each file> [row of the scoreboard, A01]. A crash ends the
-// process; else it prints one line.
+// Usage: <target>_replay <corpus folder> <mutations of each file> <row>. A crash ends the process; else it prints one
+// line.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -68,7 +68,7 @@ std::string Mutated(std::string input, const std::string& other, Random* random)
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3 && argc != 4) return 2;
+  if (argc != 4) return 2;
   std::vector<std::string> paths, corpus;
   for (const auto& entry : std::filesystem::directory_iterator(argv[1])) paths.push_back(entry.path().string());
   std::sort(paths.begin(), paths.end());
@@ -84,7 +84,7 @@ int main(int argc, char** argv) {
     for (long i = 0; i < mutations; ++i) Run(Mutated(file, corpus[random.Below(corpus.size())], &random));
     execs += 1 + mutations;
   }
-  std::printf("%s target=%s files=%zu crashes=0 execs=%ld %s\n", argc > 3 ? argv[3] : "A01", argv[1], corpus.size(),
-              execs, corpus.empty() ? "FAIL" : "PASS");
+  std::printf("%s target=%s files=%zu crashes=0 execs=%ld %s\n", argv[3], argv[1], corpus.size(), execs,
+              corpus.empty() ? "FAIL" : "PASS");
   return corpus.empty() ? 1 : 0;
 }

@@ -24,7 +24,7 @@ DATA = pathlib.Path(__file__).resolve().parent / "data"
 GGUF = DATA / "gguf"
 LLAMA3 = DATA / "models" / "llama3"  # has a tokenizer
 TINY = str(GGUF / "tiny-llama-f32.gguf")  # a context of 256 tokens
-COMMANDS = ("run", "inspect", "eval", "bench", "selftest")
+COMMANDS = ("tokenize", "render", "verify", "run", "inspect", "eval", "bench", "selftest")
 NOBODY = 65534
 
 UNIMAX = ""  # set by main
@@ -155,6 +155,20 @@ def ends_of_usage():
         End("inspect less than no tokens", 2, ["inspect", TINY, "--program", "--tokens", "-1"], ["--tokens"],
             parser=True),
         End("a kernel table of nothing", 2, ["selftest", "--device", "emulator", "--only", "no_such"], ["no_such"]),
+        End("tokenize what is no id", 2, ["tokenize", TINY, "--decode", "-p", "1 two"], ["two", "token id"]),
+        End("tokenize an id beyond", 2, ["tokenize", TINY, "--decode", "-p", "99999999"], ["99999999"]),
+        End("render nothing", 2, ["render", "--messages", "x.json"], ["--template"]),
+        End("render what is no list", 2, ["render", LLAMA3, "--messages", write("object.json", b"{}")],
+            ["object.json", "list"]),
+        End("verify against nothing", 2, ["verify", TINY], ["digest", "--sha256"]),
+        End("verify against what is no digest", 2, ["verify", TINY, "abc"], ["abc", "64"]),
+        End("verify another digest", 65, ["verify", TINY, "0" * 64], ["SHA-256", "tiny-llama-f32"]),
+        End("verify with a list that leads outside", 65,
+            ["verify", GGUF, "--sha256", write("evil.sums", b"0" * 64 + b"  ../x\n")], ["evil.sums", "outside"]),
+        End("tokenize a file that is not there", 74, ["tokenize", TINY, "--file", "/nowhere.txt"], ["/nowhere.txt"]),
+        End("render with a broken template", 65, ["render", "--template", write("cut.jinja", b"a\n{{ 1 + }}"),
+                                                  "--messages", write("no_messages.json", b"[]")],
+            ["cut.jinja", "line 2, column"]),
         End("bench of nothing", 2, ["bench", "--device", "cpu"], ["--config"]),
         End("bench of two things", 2, [*bench, "--config", LLAMA3 / "config.json"], ["--config"]),
         End("bench beyond the context", 2, [*bench, "--context", "300", "--json"], ["--context", "256"]),

@@ -67,7 +67,7 @@ Result<ModelText> FromFiles(const TextFiles& files) {
   text.eos_token = std::move(config.eos_token);
   if (!files.chat_template.empty()) config.chat_template = files.chat_template;  // the newer place counts more
   TakeTemplate(std::move(config.chat_template), &text);
-  if (files.tokenizer.empty()) return text;
+  if (files.tokenizer_name.empty()) return text;
   UM_ASSIGN_OR_RETURN(text.tokenizer, TokenizerFromFile(files.tokenizer, files.tokenizer_name, config));
   text.kind = fs::path(files.tokenizer_name).filename().string();
   LearnSurroundings(&text);
@@ -97,11 +97,13 @@ class Folder {
 Result<ModelText> FromFolder(const std::string& path, const std::string& tokenizer_name) {
   Folder folder(path);
   TextFiles files;
-  UM_ASSIGN_OR_RETURN(files.tokenizer, folder.Read(tokenizer_name.c_str()));
+  if (!tokenizer_name.empty()) {
+    UM_ASSIGN_OR_RETURN(files.tokenizer, folder.Read(tokenizer_name.c_str()));
+  }
   UM_ASSIGN_OR_RETURN(files.tokenizer_config, folder.Read("tokenizer_config.json"));
   UM_ASSIGN_OR_RETURN(files.chat_template, folder.Read("chat_template.jinja"));
   UM_ASSIGN_OR_RETURN(files.generation_config, folder.Read("generation_config.json"));
-  files.tokenizer_name = (fs::path(path) / tokenizer_name).string();
+  if (!tokenizer_name.empty()) files.tokenizer_name = (fs::path(path) / tokenizer_name).string();
   return FromFiles(files);
 }
 
@@ -153,9 +155,8 @@ Result<ModelText> OpenModelText(const std::string& path) {
     if (const std::string name = TokenizerFileIn(path); !name.empty()) return FromFolder(path, name);
   } else if (file.extension() == ".json" || file.extension() == ".model") {
     const std::string folder = file.parent_path().empty() ? "." : file.parent_path().string();
-    auto text = FromFolder(folder, file.filename().string());
-    if (text.ok() && text->tokenizer == nullptr) return IoError("{}: not a plain file, or empty", path);
-    return text;
+    if (!fs::is_regular_file(path, error)) return IoError("{}: not a plain file", path);
+    return FromFolder(folder, file.filename().string());
   }
   UM_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(path));
   return ReadModelText(checkpoint);

@@ -71,7 +71,7 @@ struct Object {
 };
 struct TextObject;
 struct ListObject;
-struct DictObject;
+class DictObject;
 
 struct Value {
   Kind kind = Kind::kUndefined;

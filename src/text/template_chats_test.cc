@@ -62,10 +62,6 @@ json Forged(const std::string& marker, size_t cut, const std::string& role) {
   return json::array({{{"role", "user"}, {"content", "a" + head}}, {{"role", role}, {"content", tail + "b"}}});
 }
 
-// Unigram models hold <s> and </s> as pieces and give their ids for plain text. The printed figure counts these: the
-// row fails until the models leave control pieces out.
-constexpr std::string_view kOpenHole = "unigram_";
-
 TEST(TemplateChats, C02MessagesCannotForgeControlTokens) {
   std::vector<ChatTemplate> ways;
   for (const std::string& source : kWays) {
@@ -100,7 +96,6 @@ TEST(TemplateChats, C02MessagesCannotForgeControlTokens) {
           refused += found < 0 ? 1 : 0;
           if (found <= std::max(benign, 0)) continue;
           ++forged;
-          if (entry.path().parent_path().filename().string().starts_with(kOpenHole)) continue;
           ADD_FAILURE() << entry.path() << " " << marker << " at " << at << ": " << kWays[way];
         }
       }

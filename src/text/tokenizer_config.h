@@ -31,8 +31,8 @@ Result<TokenizerConfig> ReadTokenizerConfig(std::string_view json);
 // As above, for generation_config.json. Errors: kBadModel that names the key whose value cannot be meant.
 Result<SamplingDefaults> ReadSamplingDefaults(std::string_view json);
 
-// The tokenizer in a file's bytes, told by the content: a Hugging Face tokenizer.json or a SentencePiece tokenizer.model,
-// for which `config` says what is added. `name` is for errors: kBadModel.
+// The tokenizer in a file's bytes, told by the content: a Hugging Face tokenizer.json, or a SentencePiece
+// tokenizer.model, for which `config` says what is added. `name` is for errors: kBadModel.
 Result<std::unique_ptr<Tokenizer>> TokenizerFromFile(std::string_view bytes, const std::string& name,
                                                      const TokenizerConfig& config);
 

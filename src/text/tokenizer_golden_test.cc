@@ -20,6 +20,12 @@ std::string Streamed(const Tokenizer& t, const std::vector<int>& ids, bool skip)
   return out + stream.Flush();
 }
 
+std::vector<json> Expected(const std::string& folder) {
+  std::vector<json> lines = ReadJsonLines(folder + "/expected.jsonl.gz");
+  EXPECT_EQ(lines.size(), 341u);
+  return lines;
+}
+
 class Golden : public testing::TestWithParam<const char*> {};
 
 TEST_P(Golden, EqualsThePackage) {
@@ -30,8 +36,7 @@ TEST_P(Golden, EqualsThePackage) {
   const auto made = Tokenizer::FromJson(*text);
   ASSERT_TRUE(made.ok()) << made.status().text();
   const Tokenizer& t = *made.value();
-  const auto lines = ReadJsonLines(folder + "/expected.jsonl.gz");
-  ASSERT_EQ(lines.size(), 341u);
+  const auto lines = Expected(folder);
   int wrong = 0;
   for (const json& line : lines) {
     std::vector<int> ids;
@@ -83,8 +88,7 @@ TEST_P(SentencePiece, EqualsThePackage) {
   const auto made = Tokenizer::FromSentencePiece(*bytes, options);
   ASSERT_TRUE(made.ok()) << made.status().text();
   const Tokenizer& t = *made.value();
-  const auto lines = ReadJsonLines(folder + "/expected.jsonl.gz");
-  ASSERT_EQ(lines.size(), 341u);
+  const auto lines = Expected(folder);
   int wrong = 0;
   for (const json& line : lines) {
     std::vector<int> ids;

@@ -94,7 +94,9 @@ Result<std::unique_ptr<SubwordModel>> ReadBpe(const json& model, bool bytes, Voc
   return std::unique_ptr<SubwordModel>(std::move(bpe));
 }
 
-Result<std::unique_ptr<SubwordModel>> ReadUnigram(const json& model, Vocabulary& vocabulary) {
+// Control tokens stand among the pieces, but text becomes them only as added tokens: a message must not spell one.
+Result<std::unique_ptr<SubwordModel>> ReadUnigram(const json& model, const std::vector<AddedToken>& added,
+                                                  Vocabulary& vocabulary) {
   const json& list = Part(model, "vocab");
   if (!list.is_array() || list.empty()) return BadModel("the tokenizer's vocab is not a list of pieces and scores");
   std::vector<double> scores;
@@ -108,7 +110,11 @@ Result<std::unique_ptr<SubwordModel>> ReadUnigram(const json& model, Vocabulary&
   UM_ASSIGN_OR_RETURN(const int unknown, IntAt(model, "unk_id", -1));
   if (unknown < -1 || unknown >= vocabulary.size()) return BadModel("the tokenizer's unk_id {} is not there", unknown);
   UM_ASSIGN_OR_RETURN(const bool bytes, BoolAt(model, "byte_fallback", false));
-  return std::unique_ptr<SubwordModel>(std::make_unique<UnigramModel>(vocabulary, std::move(scores), unknown, bytes));
+  std::vector<bool> usable(scores.size(), true);
+  for (const AddedToken& token : added) {
+    if (token.special && token.id < vocabulary.size()) usable[static_cast<size_t>(token.id)] = false;
+  }
+  return std::unique_ptr<SubwordModel>(std::make_unique<UnigramModel>(vocabulary, usable, std::move(scores), unknown, bytes));
 }
 
 Result<std::unique_ptr<SubwordModel>> ReadWords(const json& model, bool pieces, Vocabulary& vocabulary) {
@@ -126,14 +132,15 @@ Result<std::unique_ptr<SubwordModel>> ReadWords(const json& model, bool pieces, 
       std::make_unique<WordPieceModel>(vocabulary, id, prefix, static_cast<size_t>(longest)));
 }
 
-Result<std::unique_ptr<SubwordModel>> ReadModel(const json& model, bool bytes, Vocabulary& vocabulary) {
+Result<std::unique_ptr<SubwordModel>> ReadModel(const json& model, const std::vector<AddedToken>& added, bool bytes,
+                                                Vocabulary& vocabulary) {
   if (!model.is_object()) return BadModel("the tokenizer has no model");
   std::string type = "BPE";  // old files do not say; they hold merges
   if (!Part(model, "type").is_null() || Part(model, "merges").is_null()) {
     UM_ASSIGN_OR_RETURN(type, TypeOf(model, "model"));
   }
   if (type == "BPE") return ReadBpe(model, bytes, vocabulary);
-  if (type == "Unigram") return ReadUnigram(model, vocabulary);
+  if (type == "Unigram") return ReadUnigram(model, added, vocabulary);
   if (type == "WordPiece" || type == "WordLevel") return ReadWords(model, type == "WordPiece", vocabulary);
   return BadModel("tokenizer model '{}' is not supported", type);
 }
@@ -206,9 +213,9 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view text) {
   UM_ASSIGN_OR_RETURN(impl->normalizer, Normalizer::FromJson(Part(root, "normalizer")));
   UM_ASSIGN_OR_RETURN(impl->pre_tokenizer, PreTokenizer::FromJson(Part(root, "pre_tokenizer")));
   UM_ASSIGN_OR_RETURN(impl->decoder, Decoder::FromJson(Part(root, "decoder")));
-  UM_ASSIGN_OR_RETURN(impl->model,
-                      ReadModel(Part(root, "model"), impl->pre_tokenizer.ends_in_bytes(), impl->model_vocabulary));
   UM_ASSIGN_OR_RETURN(impl->added, ReadAdded(root));
+  UM_ASSIGN_OR_RETURN(impl->model, ReadModel(Part(root, "model"), impl->added, impl->pre_tokenizer.ends_in_bytes(),
+                                             impl->model_vocabulary));
   UM_RETURN_IF_ERROR(ReadProcessor(Part(root, "post_processor"), 0, impl->frame));
   impl->IndexAdded();
   for (int id : impl->frame) {

@@ -24,10 +24,12 @@ bool AllBytes(const std::array<int, 256>& ids, std::string_view bytes) {
 }
 
 // The pieces that Find knows, with their ids.
-std::vector<std::pair<std::string_view, int>> Known(const Vocabulary& vocabulary) {
+// `usable`: by id; empty: all are.
+std::vector<std::pair<std::string_view, int>> Known(const Vocabulary& vocabulary, const std::vector<bool>& usable = {}) {
   std::vector<std::pair<std::string_view, int>> known;
   for (int id = 0; id < vocabulary.size(); ++id) {
     const std::string_view piece = vocabulary.Piece(id);
+    if (!usable.empty() && !usable[static_cast<size_t>(id)]) continue;
     if (!piece.empty() && vocabulary.Find(piece) == id) known.emplace_back(piece, id);
   }
   return known;
@@ -37,8 +39,9 @@ size_t CharLength(std::string_view text, size_t at) { return static_cast<size_t>
 
 }  // namespace
 
-UnigramModel::UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores, int unknown, bool byte_fallback)
-    : scores_(std::move(scores)), pieces_(Known(vocabulary)) {
+UnigramModel::UnigramModel(const Vocabulary& vocabulary, const std::vector<bool>& usable, std::vector<double> scores,
+                           int unknown, bool byte_fallback)
+    : scores_(std::move(scores)), pieces_(Known(vocabulary, usable)) {
   options_.unknown = unknown;
   options_.byte_fallback = byte_fallback;
   unknown_score_ = *std::min_element(scores_.begin(), scores_.end()) - kUnknownPenalty;

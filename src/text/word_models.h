@@ -22,8 +22,9 @@ class UnigramModel final : public SubwordModel {
     bool single_precision = false;  // sums are rounded as `sentencepiece` rounds them
     double worst = 0;               // the smallest score
   };
-  // All pieces of `vocabulary`. `scores`: by id.
-  UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores, int unknown, bool byte_fallback);
+  // The usable pieces of `vocabulary`. `usable`, `scores`: by id.
+  UnigramModel(const Vocabulary& vocabulary, const std::vector<bool>& usable, std::vector<double> scores, int unknown,
+               bool byte_fallback);
   // Text becomes `pieces` only; `vocabulary` holds those for bytes.
   UnigramModel(const Vocabulary& vocabulary, std::vector<std::pair<std::string_view, int>> pieces,
                std::vector<double> scores, const Options& options);

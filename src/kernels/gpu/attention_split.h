@@ -139,18 +139,7 @@ UM_DEVICE void AttentionSplit(const AttentionArgs& a) {
   Barrier();  // orders the states before they are merged
   work.Merge(a, states, y, partial, heads);
   if (a.splits == 1) return;
-
-  // The block that finishes last merges; the counter returns to zero for the next launch.
-  Shared<int> last(0);
-  Barrier();  // orders this block's partial sums before its count, and the reads of the states before `last`
-  int* counter = a.counters + static_cast<int64_t>(row) * a.kv_heads * chunks + BlockY();
-  if (Thread() == 0) {
-    const int before = AtomicAdd(counter, 1);
-    last.Set(0, before == a.splits - 1);
-    if (before == a.splits - 1) *counter = 0;
-  }
-  Barrier();  // orders `last` before it is read
-  if (!last.Get(0)) return;
+  if (!IsLastSplit(a, row, chunks)) return;
   constexpr int kAfterLast = 16, kQueries = 4;
   for (int head = 0; head < heads; head += kQueries) {
     Query<T> queries[kQueries];
