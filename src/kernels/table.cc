@@ -215,11 +215,10 @@ constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
                                  {.m = 4, .n = 101, .k = 64, .flags = kLinearWide, .bare = true, .scale = 2, .cap = 3},
                                  {.m = 50, .n = 31, .k = 96, .flags = kLinearWide, .residual = true, .cap = 2},
                                  {.m = 66, .n = 130, .k = 56, .flags = kLinearWide, .residual = true, .scale = 0.22f}};
-constexpr Case kWideCases[] = {
-    {.m = 130, .n = 200, .k = 264},
-    {.m = 257, .n = 512, .k = 1056, .residual = true, .activation = kRelu, .scale = 0.25f},
-    {.m = 300, .n = 192, .k = 64, .flags = kLinearWide, .residual = true, .cap = 2},
-    {.m = 513, .n = 352, .k = 96, .flags = kLinearActMul, .activation = kSilu}};
+constexpr Case kWideCases[] = {{.m = 130, .n = 200, .k = 264},
+                               {.m = 257, .n = 512, .k = 1056, .residual = true, .activation = kRelu, .scale = 0.25f},
+                               {.m = 300, .n = 192, .k = 64, .flags = kLinearWide, .residual = true, .cap = 2},
+                               {.m = 513, .n = 352, .k = 96, .flags = kLinearActMul, .activation = kSilu}};
 constexpr Case kRopeCases[] = {{.m = 1, .attention = {4, 4, 16, 0}, .decode = true, .tokens = 1},
                                {.m = 2, .attention = {9, 3, 64, 0}, .decode = true, .tokens = 333},
                                {.m = 3, .attention = {2, 1, 80, 0}, .decode = true, .tokens = 40, .rotary = 20},
@@ -317,8 +316,7 @@ const Row* PlanRow(const Case& wanted, const Limits& limits) {
   // Rows of positions, choice and selection read f32 whatever the activations are.
   const bool wide = wanted.op == OpKind::kAddPosition || wanted.op == OpKind::kSelect || wanted.op == OpKind::kSample;
   for (const Row& row : kRows) {
-    if (row.op == wanted.op && (wide || row.act == wanted.act) && HasKernel(row, limits) &&
-        row.fits(wanted, limits)) {
+    if (row.op == wanted.op && (wide || row.act == wanted.act) && HasKernel(row, limits) && row.fits(wanted, limits)) {
       return &row;
     }
   }

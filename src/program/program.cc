@@ -10,8 +10,8 @@
 namespace unimax {
 
 const char* OpName(OpKind kind) {
-  static constexpr const char* kNames[kOpKinds] = {
-      "Embed", "AddPosition", "Norm", "Linear", "RopeAndStore", "Attention", "ActMul", "Add", "Select", "Sample"};
+  static constexpr const char* kNames[kOpKinds] = {"Embed",     "AddPosition", "Norm", "Linear", "RopeAndStore",
+                                                   "Attention", "ActMul",      "Add",  "Select", "Sample"};
   return kNames[static_cast<int>(kind)];
 }
 

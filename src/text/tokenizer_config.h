@@ -15,8 +15,8 @@ namespace unimax {
 
 struct TokenizerConfig {
   std::optional<bool> add_bos, add_eos;  // `add_bos_token`, `add_eos_token`: for a tokenizer.model
-  std::string chat_template;         // "" when there is none; of several named ones, "default"
-  std::string bos_token, eos_token;  // their text; "" when not said
+  std::string chat_template;             // "" when there is none; of several named ones, "default"
+  std::string bos_token, eos_token;      // their text; "" when not said
 };
 
 // How the model's authors would draw tokens; what is absent was not said.

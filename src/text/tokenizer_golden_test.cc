@@ -88,9 +88,8 @@ TEST_P(SentencePiece, EqualsThePackage) {
   const auto made = Tokenizer::FromSentencePiece(*bytes, options);
   ASSERT_TRUE(made.ok()) << made.status().text();
   const Tokenizer& t = *made.value();
-  const auto lines = Expected(folder);
   int wrong = 0;
-  for (const json& line : lines) {
+  for (const json& line : Expected(folder)) {
     std::vector<int> ids;
     if (line.contains("text")) {
       const auto input = line["text"].get<std::string>();

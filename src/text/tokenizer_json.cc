@@ -114,7 +114,8 @@ Result<std::unique_ptr<SubwordModel>> ReadUnigram(const json& model, const std::
   for (const AddedToken& token : added) {
     if (token.special && token.id < vocabulary.size()) usable[static_cast<size_t>(token.id)] = false;
   }
-  return std::unique_ptr<SubwordModel>(std::make_unique<UnigramModel>(vocabulary, usable, std::move(scores), unknown, bytes));
+  return std::unique_ptr<SubwordModel>(
+      std::make_unique<UnigramModel>(vocabulary, usable, std::move(scores), unknown, bytes));
 }
 
 Result<std::unique_ptr<SubwordModel>> ReadWords(const json& model, bool pieces, Vocabulary& vocabulary) {

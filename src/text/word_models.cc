@@ -25,7 +25,8 @@ bool AllBytes(const std::array<int, 256>& ids, std::string_view bytes) {
 
 // The pieces that Find knows, with their ids.
 // `usable`: by id; empty: all are.
-std::vector<std::pair<std::string_view, int>> Known(const Vocabulary& vocabulary, const std::vector<bool>& usable = {}) {
+std::vector<std::pair<std::string_view, int>> Known(const Vocabulary& vocabulary,
+                                                    const std::vector<bool>& usable = {}) {
   std::vector<std::pair<std::string_view, int>> known;
   for (int id = 0; id < vocabulary.size(); ++id) {
     const std::string_view piece = vocabulary.Piece(id);

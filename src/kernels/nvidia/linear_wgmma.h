@@ -18,10 +18,10 @@ namespace unimax::gpu {
 
 struct WgmmaShared {
   static constexpr int kTokens = 256, kStrips = 8, kStageTiles = 2, kStages = 4;
-  static constexpr int kX = kTokens * kStageTiles * kTileK * 2;         // 32 KB a stage
+  static constexpr int kX = kTokens * kStageTiles * kTileK * 2;        // 32 KB a stage
   static constexpr int kWeights = kStrips * kStageTiles * kTileBytes;  // 16 KB
   static constexpr int kStage = kX + kWeights;
-  static constexpr int kBarriers = kStages * kStage;  // full and empty of each stage
+  static constexpr int kBarriers = kStages * kStage;              // full and empty of each stage
   static constexpr int kBytes = kBarriers + 16 * kStages + 1024;  // 1,024: the ring begins on such a border
   // Results on their way out, over the ring: [token][kPitch] f32 a warpgroup.
   static constexpr int kPitch = 64 + 4;
@@ -37,11 +37,11 @@ struct WgmmaProducer {
   static constexpr int kRows = kWarpgroup / 8;               // rows of x between them, a multiple of the swizzle's 8
   Vec16 chunk[kEach];
 
-  const char* x;    // this thread's first chunk of the next stage
-  int64_t stride;   // bytes between its rows
-  int rows;         // of x from its first one on
-  int k_left;       // of x from its first k on
-  uint32_t at[4];   // where word w of its first chunk goes in a stage
+  const char* x;   // this thread's first chunk of the next stage
+  int64_t stride;  // bytes between its rows
+  int rows;        // of x from its first one on
+  int k_left;      // of x from its first k on
+  uint32_t at[4];  // where word w of its first chunk goes in a stage
 
   template <class T>
   UM_DEVICE static WgmmaProducer For(const LinearArgs& a, int thread, int first_row) {
