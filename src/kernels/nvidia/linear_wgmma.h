@@ -155,7 +155,7 @@ UM_DEVICE void ConsumeWgmma(const LinearArgs& a, uint32_t ring, int warpgroup, W
     const uint32_t stage = ring + slot * S::kStage, full = ring + S::kBarriers + slot * 16;
     WaitPhase(full, phase);
     MultiplyStage<T, 2>(stage, stage + weights, sum);
-    if (Lane() == 0) Arrive(full + 8);
+    Arrive(full + 8);  // every lane for its own reads
     if (++slot == S::kStages) {
       slot = 0;
       phase ^= 1;
@@ -222,7 +222,7 @@ UM_DEVICE void LinearWgmma(const LinearArgs& a) {
   if (Thread() == 0) {
     for (int s = 0; s < S::kStages; ++s) {
       InitBarrier(ring + S::kBarriers + s * 16, kWarpgroup + 1);  // the copying thread arrives twice
-      InitBarrier(ring + S::kBarriers + s * 16 + 8, 2 * kWarpgroup / kLanes);
+      InitBarrier(ring + S::kBarriers + s * 16 + 8, 2 * kWarpgroup);
     }
     FenceAsync();
   }
