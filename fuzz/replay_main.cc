@@ -84,7 +84,8 @@ int main(int argc, char** argv) {
     for (long i = 0; i < mutations; ++i) Run(Mutated(file, corpus[random.Below(corpus.size())], &random));
     execs += 1 + mutations;
   }
-  std::printf("%s target=%s files=%zu crashes=0 execs=%ld %s\n", argv[3], argv[1], corpus.size(), execs,
+  const std::string target = std::filesystem::path(argv[1]).filename().string();
+  std::printf("%s target=%s files=%zu crashes=0 execs=%ld %s\n", argv[3], target.c_str(), corpus.size(), execs,
               corpus.empty() ? "FAIL" : "PASS");
   return corpus.empty() ? 1 : 0;
 }
