@@ -102,9 +102,11 @@ void Bert(const Normalizer::Step& step, std::string_view text, Rewriter& out) {
   if (step.lower) passes.Run([](std::string_view t, Rewriter& o) { MapChars(t, o, utf8::AppendLower); });
 }
 
-// `fresh` for `old`, which begins at `at`: character for character, and what is left over goes to the last of them.
+// `fresh` for `old`, which begins at `at`: character for character. Fewer characters are marks joined to the first;
+// of more, the last ones go to the last.
 void PutChars(std::string_view fresh, std::string_view old, size_t at, Rewriter& out) {
   size_t begin = 0, end = 0;
+  size_t joined = utf8::Length(old) - std::min(utf8::Length(old), utf8::Length(fresh));
   for (size_t i = 0; i < fresh.size();) {
     const auto length = static_cast<size_t>(utf8::At(fresh, i).length);
     if (end < old.size()) {
@@ -112,6 +114,7 @@ void PutChars(std::string_view fresh, std::string_view old, size_t at, Rewriter&
       end += static_cast<size_t>(utf8::At(old, begin).length);
     }
     out.Put(fresh.substr(i, length), at + begin, at + end);
+    for (; i == 0 && joined > 0; --joined) end += static_cast<size_t>(utf8::At(old, end).length);
     i += length;
   }
 }

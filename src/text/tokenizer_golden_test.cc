@@ -2,6 +2,7 @@
 // Compares tokenizers with results recorded from the Python packages.
 #include <gtest/gtest.h>
 
+#include <map>
 #include <sstream>
 
 #include "text/test_files.h"
@@ -111,6 +112,41 @@ TEST_P(SentencePiece, EqualsThePackage) {
 INSTANTIATE_TEST_SUITE_P(Models, SentencePiece,
                          testing::Values("sp_bpe_gemma", "sp_bpe_llama", "sp_unigram_bytefallback",
                                          "sp_unigram_nmt_nfkc"));
+
+// Offsets as the package gives them, made by tests/make/offsets.py.
+TEST(Offsets, EqualThePackage) {
+  std::map<std::string, std::pair<std::unique_ptr<Tokenizer>, std::vector<json>>> loaded;
+  std::map<std::string, std::pair<int, int>> counts;  // texts, wrong ones
+  for (const json& line : ReadJsonLines(TestDataFolder() + "/tokenizers/offsets.jsonl.gz")) {
+    const auto name = line[0].get<std::string>();
+    auto& [tokenizer, lines] = loaded[name];
+    if (tokenizer == nullptr) {
+      const std::string folder = TestDataFolder() + "/tokenizers/" + name;
+      auto made = Tokenizer::FromJson(ReadTestFile(folder + "/tokenizer.json").value_or(""));
+      ASSERT_TRUE(made.ok()) << name;
+      tokenizer = std::move(*made);
+      lines = ReadJsonLines(folder + "/expected.jsonl.gz");
+    }
+    const auto text = lines[line[1].get<size_t>()]["text"].get<std::string>();
+    std::vector<size_t> got;
+    for (const Token& token : tokenizer->EncodeOffsets(text, false)) {
+      got.push_back(token.begin);
+      got.push_back(token.end);
+      EXPECT_LE(token.begin, token.end);
+      EXPECT_LE(token.end, text.size());
+    }
+    auto& [texts, wrong] = counts[name];
+    ++texts;
+    if (got == line[2].get<std::vector<size_t>>()) continue;
+    if (++wrong <= 2)
+      fmt::print("{} {}\n got  {}\n want {}\n", name, json(text).dump(), json(got).dump(), line[2].dump());
+  }
+  EXPECT_EQ(counts.size(), 12u);
+  for (const auto& [name, count] : counts) {
+    EXPECT_GT(count.first, 200) << name;
+    EXPECT_EQ(count.second, 0) << name;
+  }
+}
 
 TEST(TinyTokenizer, EqualsThePackage) {
   const auto made = Tokenizer::FromJson(ReadTestFile(TestDataFolder() + "/llama3/tokenizer.json").value_or(""));

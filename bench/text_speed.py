@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Tokenizing English, this project against the PyPI package `tokenizers`, taking turns in one run.
+
+    ninja -C build/release text_speed
+    pip install tokenizers
+    bench/text_speed.py TOKENIZER.json [TEXT] [--pairs 5] [--out bench/results/text.jsonl]
+
+One thread each, times on the processor. TEXT is by default made of the English documentation under /usr/share. Both
+must give the same ids.
+Prints medians and the spread of the ratio, and appends one JSON line to --out.
+"""
+
+import argparse
+import datetime
+import glob
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ["RAYON_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PLACES = ["/usr/share/perl/**/*.pod", "/usr/share/vim/*/doc/*.txt", "/usr/share/common-licenses/*"]
+
+
+def english(limit):
+    text = ""
+    for place in PLACES:
+        for name in sorted(glob.glob(place, recursive=True)):
+            try:
+                text += pathlib.Path(name).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError):
+                continue
+            if len(text) >= limit:
+                return text[:limit]
+    return text
+
+
+def command_output(*command):
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def processor():
+    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tokenizer")
+    parser.add_argument("text", nargs="?")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--mib", type=float, default=4)
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    import tokenizers  # only here, so that --help needs nothing
+
+    source = pathlib.Path(args.tokenizer).read_text(encoding="utf-8")
+    text = pathlib.Path(args.text).read_text(encoding="utf-8") if args.text else english(int(args.mib * 2**20))
+    size = len(text.encode())
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        ours = subprocess.Popen([ROOT / "build/release/text_speed", args.tokenizer, file.name], text=True,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+        def ask(what):
+            ours.stdin.write(what + "\n")
+            ours.stdin.flush()
+            ms, ids = ours.stdout.readline().split()
+            return float(ms), int(ids)
+
+        peer = tokenizers.Tokenizer.from_str(source)
+        times = {"encode": [], "peer_encode": [], "load": [], "peer_load": []}
+        for pair in range(args.pairs + 1):  # the first warms up
+            ms, ids = ask("encode")
+            start = time.process_time()
+            peer_ids = len(peer.encode(text, add_special_tokens=False).ids)
+            peer_ms = 1e3 * (time.process_time() - start)
+            if ids != peer_ids:
+                sys.exit(f"{ids} ids here, {peer_ids} from tokenizers")
+            load_ms, _ = ask("load")
+            start = time.process_time()
+            tokenizers.Tokenizer.from_str(source)
+            peer_load_ms = 1e3 * (time.process_time() - start)
+            if pair:
+                for name, value in zip(times, (ms, peer_ms, load_ms, peer_load_ms)):
+                    times[name].append(value)
+        ours.stdin.close()
+        ours.wait()
+
+    middle = {name: statistics.median(values) for name, values in times.items()}
+    ratios = [b / a for a, b in zip(times["encode"], times["peer_encode"])]
+    row = {
+        "bench": "tokenize", "model": pathlib.Path(args.tokenizer).stem, "device": processor(), "threads": 1,
+        "mib": round(size / 2**20, 2), "ids": ids, "vocab": peer.get_vocab_size(), "pairs": args.pairs,
+        "ms": round(middle["encode"], 1), "mb_s": round(size / middle["encode"] / 1e3, 1),
+        "peer": "tokenizers " + tokenizers.__version__, "peer_ms": round(middle["peer_encode"], 1),
+        "peer_mb_s": round(size / middle["peer_encode"] / 1e3, 1), "ratio": round(statistics.median(ratios), 2),
+        "ratio_spread": [round(min(ratios), 2), round(max(ratios), 2)], "load_ms": round(middle["load"], 1),
+        "peer_load_ms": round(middle["peer_load"], 1), "load": round(os.getloadavg()[0], 1),
+        "commit": command_output("git", "rev-parse", "--short", "HEAD"),
+        "date": datetime.date.today().isoformat(), "command": "bench/text_speed.py " + " ".join(
+            [pathlib.Path(args.tokenizer).name] + ([pathlib.Path(args.text).name] if args.text else [])
+            + ["--pairs", str(args.pairs), "--mib", str(args.mib)]),
+    }
+    print(json.dumps(row))
+    if args.out:
+        with open(args.out, "a", encoding="utf-8") as out:
+            out.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
