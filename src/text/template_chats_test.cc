@@ -2,9 +2,9 @@
 // Rows C02, C05 and C06 of the reliability table: hostile words in messages, broken templates, messages of any form.
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <random>
-#include <regex>
 
 #include "text/chat_template.h"
 #include "text/test_files.h"
@@ -152,7 +152,11 @@ std::string Mutated(std::string source, std::mt19937& random) {
 
 TEST(TemplateChats, C05BrokenTemplatesSayWhere) {
   std::mt19937 random(5);
-  const std::regex where("chat template line [0-9]+, column [0-9]+: .+");
+  const auto says_where = [](const std::string& text) {
+    int line = 0, column = 0, end = 0;
+    return std::sscanf(text.c_str(), "chat template line %d, column %d: %n", &line, &column, &end) == 2 && line > 0 &&
+           column > 0 && end > 0 && text.size() > static_cast<size_t>(end);
+  };
   const std::string context = R"({"messages": [{"role": "user", "content": "Hi "}, {"role": "user", "content": "x"}]})";
   int broken = 0, placed = 0, raised = 0, tries = 0;
   while (broken < 200 && tries < 100000) {
@@ -167,7 +171,7 @@ TEST(TemplateChats, C05BrokenTemplatesSayWhere) {
     }
     ++broken;
     const std::string text(status.text());
-    const bool good = std::regex_match(text, where) && status.kind() == ErrorKind::kBadModel;
+    const bool good = says_where(text) && status.kind() == ErrorKind::kBadModel;
     placed += good ? 1 : 0;
     EXPECT_TRUE(good) << source << "\n" << text;
   }
