@@ -245,6 +245,7 @@ TEST(HostileText, TakesLittleStackAndTime) {
   const bool pass = all.slope.value <= 1.2 && all.ratio.value <= 4 && all.seconds.value <= 1;
   fmt::print("B02 slope={:.2f} worst_ratio={:.2f} worst_s_per_mib={:.3f} {}\n", all.slope.value, all.ratio.value,
              all.seconds.value, pass ? "PASS" : "FAIL");
+  fmt::print("slope of {}; ratio of {}; seconds of {}\n", all.slope.of, all.ratio.of, all.seconds.of);
   // The test itself leaves room for what else a machine does; quadratic time is a slope of 2.
   EXPECT_LE(all.slope.value, 1.6) << all.slope.of;
   EXPECT_LE(all.ratio.value, 8) << all.ratio.of;
