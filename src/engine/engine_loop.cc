@@ -30,7 +30,7 @@ SchedulerOptions SchedulerOptionsFor(const ExecutorOptions& limits) {
 }
 
 Result<std::unique_ptr<EngineLoop>> EngineLoop::Make(Executor& executor, const ExecutorOptions& limits,
-                                                     const SchedulerOptions& options, int vocabulary,
+                                                     const SchedulerOptions& options, const Program& program,
                                                      PageHasher& hasher) {
   UM_RETURN_IF_ERROR(Scheduler::Make(options, hasher).status());
   const struct {
@@ -50,15 +50,20 @@ Result<std::unique_ptr<EngineLoop>> EngineLoop::Make(Executor& executor, const E
     return UsageError("the scheduler's pages of {} tokens, {} a sequence, are not the executor's of {}, {} a sequence",
                       options.page_tokens, options.max_pages, limits.page_tokens, limits.max_pages);
   }
-  return std::make_unique<EngineLoop>(executor, options, vocabulary, hasher);
+  return std::make_unique<EngineLoop>(executor, limits, options, program, hasher);
 }
 
-EngineLoop::EngineLoop(Executor& executor, const SchedulerOptions& options, int vocabulary, PageHasher& hasher)
+EngineLoop::EngineLoop(Executor& executor, const ExecutorOptions& limits, const SchedulerOptions& options,
+                       const Program& program, PageHasher& hasher)
     : executor_(executor),
+      limits_(limits),
+      hasher_(hasher),
+      program_(program),
       scheduler_(options, hasher),
-      sampler_(vocabulary),
+      sampler_(program.vocab),
       live_(static_cast<size_t>(options.max_sequences)),
-      mask_((static_cast<size_t>(vocabulary) + 63) / 64) {
+      mask_((static_cast<size_t>(program.vocab) + 63) / 64) {
+  rope_rows_.reserve(static_cast<size_t>(options.max_step_tokens));
   results_.reserve(static_cast<size_t>(options.max_outputs));
 }
 
@@ -76,7 +81,10 @@ Result<Ticket> EngineLoop::Submit(Request request, Time now) {
   s.finish_by = request.finish_by;
   s.needs_host = request.sink_stops || request.mask != nullptr;
   s.prompt_logits = request.prompt_logprobs;
-  s.root = request.root;
+  const int rope_offset = RopeRow(program_, limits_, 0, static_cast<int>(s.prompt.size()) + request.max_new);
+  // Keys turned by the second set of frequencies are other keys: their pages must never be taken for the first set's.
+  const int second_set[] = {rope_offset};
+  s.root = rope_offset > 0 ? hasher_.Next(request.root, second_set) : request.root;
   s.scope = request.scope;
   UM_ASSIGN_OR_RETURN(const Ticket ticket, scheduler_.Submit(std::move(s), now));
   Live& made = live(ticket);
@@ -84,6 +92,7 @@ Result<Ticket> EngineLoop::Submit(Request request, Time now) {
   made.steps = StepsOf(request.sampling);
   made.greedy = TakesTheLargest(request, made.steps);
   made.request = std::move(request);
+  made.rope_offset = rope_offset;
   made.arrived = now;
   return ticket;
 }
@@ -104,7 +113,14 @@ Status EngineLoop::Step(Time now) {
 }
 
 Status EngineLoop::RunPlan(const StepPlan& plan, Time now) {
-  UM_RETURN_IF_ERROR(executor_.Run({plan.ids, plan.positions, plan.rows, scheduler_.page_table(), plan.outputs}));
+  rope_rows_.assign(plan.positions.begin(), plan.positions.end());
+  for (const PlannedSequence& part : plan.sequences) {
+    for (int i = part.at; i < part.at + part.count; ++i) {
+      rope_rows_[static_cast<size_t>(i)] += live(part.ticket).rope_offset;
+    }
+  }
+  UM_RETURN_IF_ERROR(
+      executor_.Run({plan.ids, plan.positions, plan.rows, scheduler_.page_table(), plan.outputs, rope_rows_}));
   std::span<const int> greedy;
   if (!plan.outputs.empty()) {
     UM_ASSIGN_OR_RETURN(greedy, executor_.Ids());  // -1 where a logit is not finite

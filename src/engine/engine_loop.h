@@ -22,12 +22,14 @@ SchedulerOptions SchedulerOptionsFor(const ExecutorOptions& limits);
 
 class EngineLoop {
  public:
-  // `executor` and `hasher` outlive the loop. `options` may ask for less than the executor has, never for more.
-  // Errors: kUsage where they do.
+  // `executor`, the `program` it was made from and `hasher` outlive the loop. `options` may ask for less than the
+  // executor has, never for more. Errors: kUsage where they do.
   static Result<std::unique_ptr<EngineLoop>> Make(Executor& executor, const ExecutorOptions& limits,
-                                                  const SchedulerOptions& options, int vocabulary, PageHasher& hasher);
+                                                  const SchedulerOptions& options, const Program& program,
+                                                  PageHasher& hasher);
 
-  EngineLoop(Executor& executor, const SchedulerOptions& options, int vocabulary, PageHasher& hasher);  // see Make
+  EngineLoop(Executor& executor, const ExecutorOptions& limits, const SchedulerOptions& options, const Program& program,
+             PageHasher& hasher);  // see Make
 
   // Queues a request; its sink hears the rest. Errors: kUsage for what can never run; the sink then hears nothing.
   Result<Ticket> Submit(Request request, Time now);
@@ -46,6 +48,7 @@ class EngineLoop {
     std::vector<SamplingStep> steps;
     bool greedy = false;  // the executor's own choice will do
     int told = 0;         // tokens that the sink has heard
+    int rope_offset = 0;  // of its rows in the rotary table
     Time arrived = 0, started = 0, first_token = 0;
   };
 
@@ -56,10 +59,14 @@ class EngineLoop {
   Live& live(Ticket ticket) { return live_[static_cast<size_t>(ticket.slot)]; }
 
   Executor& executor_;
+  const ExecutorOptions limits_;
+  PageHasher& hasher_;
+  const Program& program_;
   Scheduler scheduler_;
   Sampler sampler_;
   std::vector<Live> live_;
   std::vector<uint64_t> mask_;  // a bit for each id
+  std::vector<int> rope_rows_;  // of the step
   std::vector<RowResult> results_;
 };
 

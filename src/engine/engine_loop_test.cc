@@ -15,10 +15,10 @@ namespace {
 
 constexpr int kRequests = 8;
 
-std::unique_ptr<Model> Tiny(const std::string& executor) {
+std::unique_ptr<Model> Tiny(const std::string& executor, const std::string& name = "llama3") {
   SetLogLevel(LogLevel::kWarning);
   ModelOptions options;
-  options.model = UM_SOURCE_DIR "/tests/data/models/llama3";
+  options.model = UM_SOURCE_DIR "/tests/data/models/" + name;
   options.device = "cpu";
   options.executor = executor;
   options.dtype = "f32";
@@ -98,7 +98,7 @@ struct Loop {
     if (pages > 0) options.pages = pages;
     if (step_tokens > 0) options.max_step_tokens = options.max_step_prefill = step_tokens;
     auto made = EngineLoop::Make(executor != nullptr ? *executor : model.executor(), model.limits(), options,
-                                 model.config().vocab, *hasher);
+                                 model.program(), *hasher);
     EXPECT_TRUE(made.ok()) << made.status().text();
     loop = std::move(made).value();
   }
@@ -260,6 +260,28 @@ TEST(EngineLoop, KeepsToMasksAndStopsWhereTheSinkSays) {
   EXPECT_EQ(step_by_step.ids, listeners[2].ids);
 }
 
+// Phi-3 longrope has a second set of frequencies for sequences that outgrow 64 tokens: such a request uses it from its
+// first position on, and must not take the pages of a short one with the same prompt.
+TEST(EngineLoop, TurnsLongSequencesByTheSecondSetOfFrequencies) {
+  const std::unique_ptr<Model> model = Tiny("auto", "phi3_longrope");
+  std::map<int, std::vector<int>> alone;  // first of all: it uses the pages that the loop will hold
+  for (const int max_new : {8, 40}) {
+    GenerateOptions generate;
+    generate.max_new = max_new;
+    generate.ignore_end = true;
+    auto result = Generate(*model, PromptOf(4), generate, [](int) {});
+    ASSERT_TRUE(result.ok());
+    alone[max_new] = result->ids;
+  }
+  Loop loop(*model);
+  for (const int max_new : {8, 40, 8, 40}) {
+    Listener listener;
+    loop.Submit(RequestOf(4, max_new, listener));
+    loop.Run();
+    EXPECT_EQ(listener.ids, alone[max_new]) << max_new;
+  }
+}
+
 TEST(EngineLoop, RefusesWhatCannotRun) {
   const std::unique_ptr<Model> model = Tiny("auto");
   Loop loop(*model);
@@ -272,8 +294,9 @@ TEST(EngineLoop, RefusesWhatCannotRun) {
   EXPECT_EQ(loop.loop->Submit(std::move(r), 0).status().kind(), ErrorKind::kUsage);
   SchedulerOptions options = SchedulerOptionsFor(model->limits());
   options.pages = 1000;
-  EXPECT_EQ(EngineLoop::Make(model->executor(), model->limits(), options, 512, *loop.hasher).status().text(),
-            "the scheduler would use 1000 pages, the executor has 32");
+  EXPECT_EQ(
+      EngineLoop::Make(model->executor(), model->limits(), options, model->program(), *loop.hasher).status().text(),
+      "the scheduler would use 1000 pages, the executor has 32");
 }
 
 }  // namespace

@@ -166,7 +166,7 @@ TEST(PageKey, IsTheSha256ChainOfParentAndIds) {
 
 TEST(PageKey, EveryPartOfTheScopeCounts) {
   const auto hasher = MakeSha256Hasher();
-  PrefixScope scope{"model", "bf16", 32, "", "default", "tenant", ""};
+  PrefixScope scope{"model", "bf16", 32, "", "tenant", ""};
   std::set<std::array<uint8_t, 32>> keys = {hasher->Root(scope).bytes};
   const auto with = [&](auto member, auto value) {
     PrefixScope other = scope;
@@ -177,14 +177,13 @@ TEST(PageKey, EveryPartOfTheScopeCounts) {
   with(&PrefixScope::kv_type, "f32");
   with(&PrefixScope::page_tokens, 16);
   with(&PrefixScope::adapter, "a");
-  with(&PrefixScope::rope_factors, "long");
   with(&PrefixScope::name_space, "b");
   with(&PrefixScope::sum_order, "s");
-  EXPECT_EQ(keys.size(), 8u);
+  EXPECT_EQ(keys.size(), 7u);
   // Parts do not run into each other.
   PrefixScope one = scope, two = scope;
-  one.adapter = "ab", one.rope_factors = "c";
-  two.adapter = "a", two.rope_factors = "bc";
+  one.adapter = "ab", one.name_space = "c";
+  two.adapter = "a", two.name_space = "bc";
   EXPECT_NE(hasher->Root(one), hasher->Root(two));
 }
 

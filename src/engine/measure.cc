@@ -16,11 +16,18 @@ struct Batch {
     for (int i = 0; i < count; ++i)
       table[static_cast<size_t>(i)] = count % stride == 0 ? i : static_cast<int>(int64_t{i} * stride % count);
   }
-  std::vector<int> table, ids, positions, sequences, outputs;
-  Step AsStep() const { return {ids, positions, sequences, table, outputs}; }
+  // `length`: what each sequence is planned for.
+  Step AsStep(const Model& model, int length) {
+    rope_rows.resize(positions.size());
+    for (size_t i = 0; i < positions.size(); ++i) {
+      rope_rows[i] = RopeRow(model.program(), model.limits(), positions[i], length);
+    }
+    return {ids, positions, sequences, table, outputs, rope_rows};
+  }
+  std::vector<int> table, ids, positions, sequences, outputs, rope_rows;
 };
 
-Status Prefill(Model& model, Batch& batch, int sequence, int context) {
+Status Prefill(Model& model, Batch& batch, int sequence, int context, int length) {
   const int chunk = model.limits().max_tokens;
   for (int at = 0; at < context; at += chunk) {
     const int count = std::min(chunk, context - at);
@@ -33,7 +40,7 @@ Status Prefill(Model& model, Batch& batch, int sequence, int context) {
     batch.sequences.assign(static_cast<size_t>(count), sequence);
     batch.outputs.clear();
     if (at + count == context) batch.outputs.push_back(count - 1);
-    UM_RETURN_IF_ERROR(model.executor().Run(batch.AsStep()));
+    UM_RETURN_IF_ERROR(model.executor().Run(batch.AsStep(model, length)));
   }
   return model.executor().Ids().status();  // waits
 }
@@ -50,7 +57,7 @@ Result<Measurement> Measure(Model& model, int batch, int context, int steps) {
   m.context = context;
   Batch b(limits, batch);
   const double begin = NowMilliseconds();
-  for (int s = 0; s < batch; ++s) UM_RETURN_IF_ERROR(Prefill(model, b, s, context));
+  for (int s = 0; s < batch; ++s) UM_RETURN_IF_ERROR(Prefill(model, b, s, context, context + steps));
   m.prefill_ms = NowMilliseconds() - begin;
 
   b.ids.assign(static_cast<size_t>(batch), 1);
@@ -64,7 +71,7 @@ Result<Measurement> Measure(Model& model, int batch, int context, int steps) {
   std::vector<double> times;
   for (int step = 0; step < steps; ++step) {
     const double start = NowMilliseconds();
-    UM_RETURN_IF_ERROR(model.executor().Run(b.AsStep()));
+    UM_RETURN_IF_ERROR(model.executor().Run(b.AsStep(model, context + steps)));
     UM_ASSIGN_OR_RETURN(const std::span<const int> ids, model.executor().Ids());
     times.push_back(NowMilliseconds() - start);
     for (int s = 0; s < batch; ++s) {

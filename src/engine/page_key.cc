@@ -43,7 +43,7 @@ PageKey PageHasher::Root(const PrefixScope& scope) {
   std::string text = "unimax kv page 1";  // a version: changes when the layout of pages does
   // Each part with its length in front, so that no two lists of parts give the same bytes.
   for (const std::string& part : {scope.model_digest, scope.kv_type, std::to_string(scope.page_tokens), scope.adapter,
-                                  scope.rope_factors, scope.name_space, scope.sum_order}) {
+                                  scope.name_space, scope.sum_order}) {
     text += fmt::format("\n{}:{}", part.size(), part);
   }
   return Digest(std::as_bytes(std::span(text)), {});

@@ -31,7 +31,6 @@ struct PrefixScope {
   std::string kv_type;       // element type of the pool, "bf16"
   int page_tokens = 32;      // positions a page
   std::string adapter;       // empty: none
-  std::string rope_factors;  // name of the factor set that the sequence's length selects
   std::string name_space;    // of the API key: tenants must not learn of each other's prompts by timing
   std::string sum_order;     // under --deterministic the plan's sum orders; empty otherwise
 };
