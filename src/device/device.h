@@ -98,6 +98,7 @@ class Device {
   virtual Result<Buffer> Allocate(size_t bytes, std::string_view label) = 0;
   virtual void Free(void* address) = 0;  // called by ~Buffer
 
+  // Transfers of 0 bytes do nothing: their host address may be null.
   virtual Status Upload(void* to, const void* from, size_t bytes) = 0;    // returns when `from` may be changed
   virtual Status Download(void* to, const void* from, size_t bytes) = 0;  // waits for all launches before it
   virtual Status Fill(void* to, int byte, size_t bytes) = 0;

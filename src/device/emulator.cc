@@ -66,12 +66,12 @@ class EmulatorDevice : public Device {
 
   Status Upload(void* to, const void* from, size_t bytes) override {
     UM_RETURN_IF_ERROR(CheckTransfer("Upload", to, bytes));
-    std::memcpy(to, from, bytes);
+    if (bytes > 0) std::memcpy(to, from, bytes);
     return {};
   }
   Status Download(void* to, const void* from, size_t bytes) override {
     UM_RETURN_IF_ERROR(CheckTransfer("Download", from, bytes));
-    std::memcpy(to, from, bytes);
+    if (bytes > 0) std::memcpy(to, from, bytes);
     return {};
   }
   Status Fill(void* to, int byte, size_t bytes) override {
