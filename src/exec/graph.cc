@@ -9,6 +9,7 @@
 
 #include "exec/fit.h"
 #include "exec/graph_weights.h"
+#include "exec/stream.h"
 #include "kernels/args.h"
 #include "kernels/reference.h"
 #include "kernels/table.h"
@@ -43,7 +44,8 @@ class GraphExecutor : public Executor {
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override { return memory_; }
   std::string Describe() const override {
-    return fmt::format("graph, {} ({}), {}", device_.limits().name, device_.limits().target, Info(graph_.act).name);
+    return fmt::format("{}, {} ({}), {}", stream_ != nullptr ? "graph and stream" : "graph", device_.limits().name,
+                       device_.limits().target, Info(graph_.act).name);
   }
 
  private:
@@ -62,6 +64,8 @@ class GraphExecutor : public Executor {
   Status CheckRows() const;
   Status CheckFits(uint64_t weight_bytes);
   Status Allocate();
+  Status MakeStream();
+  bool Streams(const StepShape& shape, const Step& step) const;
   Result<StepShape> ShapeOf(const Step& step) const;
   Status UploadStep(const Step& step);
   Result<RecordedStep*> Recorded(const StepShape& shape);
@@ -89,6 +93,8 @@ class GraphExecutor : public Executor {
   std::vector<int> host_inputs_, host_pages_;
   std::map<StepShape, RecordedStep> recorded_;
   StepShape last_;
+  std::unique_ptr<StreamStep> stream_;  // null: every step goes op by op
+  bool streamed_ = false;               // the last step
   std::vector<int> ids_;
   std::vector<float> logits_;
 };
@@ -192,7 +198,42 @@ Status GraphExecutor::Load(const WeightSource& source) {
   UM_RETURN_IF_ERROR(CheckRows());
   UM_RETURN_IF_ERROR(CheckFits(DeviceWeightBytes(program_, graph_.act)));
   UM_ASSIGN_OR_RETURN(weights_, UploadWeights(program_, source, device_, graph_.act));
-  return Allocate();
+  UM_RETURN_IF_ERROR(Allocate());
+  return graph_.stream == GraphOptions::kNever ? Status() : MakeStream();
+}
+
+Status GraphExecutor::MakeStream() {
+  if (graph_.act != DType::kBF16) {
+    return graph_.stream == GraphOptions::kAlways ? UsageError("the stream kernel works in bf16: add --dtype bf16")
+                                                  : Status();
+  }
+  const uint64_t layer_bytes = program_.layers > 0 ? KvBytes() / 2 / static_cast<uint64_t>(program_.layers) : 0;
+  const StreamShared shared = {device_,
+                               options_,
+                               [this](int w) { return WeightAt(w); },
+                               [this](int rope) { return cos_sin_[static_cast<size_t>(rope)].data(); },
+                               kv_.data(),
+                               kv_.data() + KvBytes() / 2,
+                               layer_bytes,
+                               program_.logits < 0 ? nullptr : As<float>(program_.logits)};
+  Result<std::unique_ptr<StreamStep>> made = StreamStep::Make(program_, shared);
+  if (made.ok()) {
+    stream_ = std::move(made).value();
+    memory_.workspace += stream_->workspace_bytes();
+    return {};
+  }
+  const bool unfit = made.status().kind() == ErrorKind::kUsage;
+  return unfit && graph_.stream == GraphOptions::kWhereItFits ? Status() : made.status();
+}
+
+// A decode step whose rows all want their logits, in their order.
+bool GraphExecutor::Streams(const StepShape& shape, const Step& step) const {
+  if (stream_ == nullptr || !shape.decode || shape.tokens > stream_->max_rows()) return false;
+  if (shape.outputs != shape.tokens) return false;
+  for (int o = 0; o < shape.outputs; ++o) {
+    if (step.outputs[static_cast<size_t>(o)] != o) return false;
+  }
+  return true;
 }
 
 Result<StepShape> GraphExecutor::ShapeOf(const Step& step) const {
@@ -370,9 +411,15 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
 
 Status GraphExecutor::Run(const Step& step) {
   UM_ASSIGN_OR_RETURN(const StepShape shape, ShapeOf(step));
+  last_ = shape;
+  streamed_ = Streams(shape, step);
+  if (streamed_) {
+    UM_RETURN_IF_ERROR(UploadStep(step));
+    return stream_->Run(shape.tokens, {Input(0, shape), Input(1, shape), Input(2, shape), Input(3, shape),
+                                       reinterpret_cast<const int*>(page_table_.data())});
+  }
   UM_ASSIGN_OR_RETURN(RecordedStep * recorded, Recorded(shape));
   UM_RETURN_IF_ERROR(UploadStep(step));
-  last_ = shape;
   if (recorded->graph != nullptr) return device_.Run(*recorded->graph);
   for (const Launch& launch : recorded->launches) UM_RETURN_IF_ERROR(device_.Run(launch));
   return {};
@@ -381,6 +428,7 @@ Status GraphExecutor::Run(const Step& step) {
 Result<std::span<const int>> GraphExecutor::Ids() {
   const Op& op = program_.ops.back();
   if (op.kind != OpKind::kSample) return Internal("the program does not sample");
+  if (streamed_) return stream_->Ids();
   ids_.resize(static_cast<size_t>(last_.outputs));
   UM_RETURN_IF_ERROR(device_.Download(ids_.data(), At(op.out), ids_.size() * sizeof(int)));
   return std::span<const int>(ids_);
