@@ -92,8 +92,11 @@ inline constexpr int kStreamOverrun = 2;  // a word was newer than its reader ex
 struct StreamLayout {
   static constexpr int kBarriers = 0;  // 16 bytes a slot
   static constexpr int kScales = 512;  // [16] f32: 1 / rms of each row
-  static constexpr int kSums = 576;    // two buffers of [group][strip][column][kPitch] f32; attention: scratch
-  static constexpr int kPitch = 20;    // rows of a strip, padded so that no two lanes meet in a bank
+  static constexpr int kStages = 576;  // this stage and the next
+  static constexpr int kSums =
+      kStages + 2 * static_cast<int>(
+                        sizeof(StreamStage));  // two buffers of [group][strip][column][kPitch] f32; attention: scratch
+  static constexpr int kPitch = 20;            // rows of a strip, padded so that no two lanes meet in a bank
   static constexpr int kMostSlots = 32;
   int tile_cols;
   constexpr int sum_bytes() const { return kStreamGroups * 2 * tile_cols * kPitch * 4; }

@@ -5,6 +5,8 @@
 
 #include "kernels/gpu/port_emulator.h"
 
+#define UM_DEVICE_CALL inline
+
 namespace unimax::UM_PORT_NAMESPACE {
 
 template <class To, class From>
@@ -72,6 +74,11 @@ inline void Pause() {
 inline void SomeBarrier(int threads) {
   emulator::ThreadState& self = emulator::Self();
   self.block->grid->MeetSome(self, threads);
+}
+
+template <class S>
+const S& SharedObject(int offset) {
+  return *reinterpret_cast<const S*>(emulator::Self().block->shared.data() + offset);
 }
 
 template <class T>

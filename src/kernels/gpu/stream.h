@@ -59,10 +59,12 @@ UM_DEVICE void FeedAttention(const StreamArgs& a, const StreamStage& s, StreamTh
 UM_DEVICE void Feed(const StreamArgs& a) {
   const int ring = StreamLayout{kTileCols}.ring(a.x_bytes);
   StreamThread t;
+  StreamStage s = a.stages[0];
   for (int i = 0; i < a.count; ++i) {
-    const StreamStage& s = a.stages[i];
+    const StreamStage next = a.stages[i + 1 < a.count ? i + 1 : i];  // on its way while this one is fed
     if (s.kind == StreamKind::kLinear) FeedLinear(a, s, t, ring);
     if (s.kind == StreamKind::kAttention) FeedAttention(a, s, t, ring);
+    s = next;
   }
 }
 
@@ -90,10 +92,22 @@ UM_DEVICE void Choose(const StreamArgs& a, const StreamStage& s, StreamThread& t
 
 template <class T, int kDims, int kG>
 UM_DEVICE void Compute(const StreamArgs& a) {
+  // The next stage is fetched while this one runs: its first use would wait for memory that weights keep busy.
+  constexpr int kStageWords = sizeof(StreamStage) / 16;
+  Shared<float> stages(StreamLayout::kStages);
+  Vec16 next = {};
+  const auto fetch = [&](int i) {
+    if (Thread() < kStageWords && i < a.count)
+      next = Load16(reinterpret_cast<const char*>(a.stages + i) + Thread() * 16);
+  };
   StreamThread t;
+  fetch(0);
   for (int i = 0; i < a.count; ++i) {
+    const int slot = i % 2 * kStageWords * 4;
+    if (Thread() < kStageWords) stages.Set16(slot + Thread() * 4, next);
     SomeBarrier(kStreamThreads);  // orders the last reads of shared memory in a stage before the writes of the next
-    const StreamStage& s = a.stages[i];
+    const StreamStage& s = SharedObject<StreamStage>(StreamLayout::kStages + slot * 4);
+    fetch(i + 1);
     t.stage = i;
     switch (s.kind) {
       case StreamKind::kEmbed:

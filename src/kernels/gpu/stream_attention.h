@@ -11,8 +11,7 @@
 // Source:    Flash-Decoding (split over tokens); Milakov & Gimelshein 2018 (online softmax).
 #pragma once
 
-#include "kernels/gpu/activation.h"
-#include "kernels/gpu/stream_words.h"
+#include "kernels/gpu/stream_linear.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
 
@@ -66,7 +65,7 @@ struct StreamAttention {
   static constexpr int kLanesOfRow = kDims / 8,
                        kTogether = kLanes / kLanesOfRow;  // positions that a group reads at once
   static constexpr int kTiles = kStreamPageTokens / kTileCols, kPitch = kDims + 2;
-  static constexpr int kScratch = kG * kStreamPageTokens + kG;  // f32 a group: weights, then factors of the sums so far
+  static constexpr int kScratch = kG * kStreamPageTokens + 8;  // f32 a group: weights, then factors of the sums so far
   const StreamArgs& a;
   const StreamStage& s;
   StreamThread& t;
@@ -92,11 +91,12 @@ struct StreamAttention {
     const char* p = WordPointer(s.x, NarrowAt(column + e, r.row, a.m));
     const char* other = WordPointer(s.x, NarrowAt(column + mate, r.row, a.m));
     const Word first = LoadWord(p), second = LoadWord(other);
+    const int pair = s.interleaved ? e / 2 : e < half ? e : e - half;
+    const float* angle = s.cos_sin + static_cast<int64_t>(a.rope_rows[r.row]) * s.rotary + 2 * pair;
+    const float c = turns ? angle[0] : 1.0f, sine = turns ? angle[1] : 0.0f;
     const float u = Half(Await(a, t, p, first, epoch), e), w = Half(Await(a, t, other, second, epoch), mate);
     if (!turns) return u;
-    const int pair = s.interleaved ? e / 2 : e % half;
-    const float* angle = s.cos_sin + static_cast<int64_t>(a.rope_rows[r.row]) * s.rotary + 2 * pair;
-    return e < mate ? u * angle[0] - w * angle[1] : u * angle[0] + w * angle[1];
+    return e < mate ? u * c - w * sine : u * c + w * sine;
   }
   UM_DEVICE static float Half(uint32_t word, int e) {
     return ToFloat(BitCopy<T>(static_cast<uint16_t>(e % 2 ? word >> 16 : word & 0xffffu)));
@@ -117,10 +117,17 @@ struct StreamAttention {
     }
   }
 
-  UM_DEVICE float Scored(float product) const {
-    float v[1] = {product * a.attention_scale};
-    Cap(s.cap, v);
-    return v[0] * kStreamLog2E;
+  // Products to scores, times log2 e.
+  template <int kCount>
+  UM_DEVICE void ToScores(float (&v)[kCount]) const {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) v[i] *= a.attention_scale;
+    if (s.cap > 0.0f) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) v[i] = StreamCap(s.cap, v[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) v[i] *= kStreamLog2E;
   }
   // Nothing seen yet; group 0 begins with the newest token where the run holds it.
   UM_DEVICE void Begin(bool newest) {
@@ -131,9 +138,10 @@ struct StreamAttention {
 #pragma unroll
       for (int k = 0; k < kDims / kTileK; ++k) Mma<T>(c, q[k], LoadXShared<T>(fresh, kG * kDims + k * kTileK, 0));
     }
+    ToScores(c.v);
 #pragma unroll
     for (int i = 0; i < kFragC; ++i) {
-      top[RowHeld(i)] = newest ? Scored(c.v[i]) : -Infinity();
+      top[RowHeld(i)] = newest ? c.v[i] : -Infinity();
       sum[RowHeld(i)] = newest ? 1.0f : 0.0f;
     }
     const bool mine = newest && Lane() < kLanesOfRow;
@@ -146,26 +154,31 @@ struct StreamAttention {
     }
   }
 
-  // Scores of a page's positions: their weights and the factors of older sums go to the group's scratch.
+  // Scores of a page's positions: their weights and the factors of older sums go to the group's scratch. Rows beyond
+  // the heads are zeros; they are computed and forgotten.
   UM_DEVICE void Weigh(const Shared<T>& slots, int keys, int first, int start, int end) {
-    FragC c[kTiles] = {};
-    float high[kRowsHeld];
+    float score[kTiles * kFragC], high[kRowsHeld], fresh_sum[kRowsHeld], factor[kRowsHeld];
+    {
+      FragC c[kTiles] = {};
+#pragma unroll
+      for (int k = 0; k < kDims / kTileK; ++k) {
+#pragma unroll
+        for (int n = 0; n < kTiles; ++n) {
+          Mma<T>(c[n], q[k], LoadXShared<T>(slots, keys + n * kTileCols * kDims + k * kTileK, kDims));
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kTiles * kFragC; ++i) score[i] = c[i / kFragC].v[i % kFragC];
+    }
+    ToScores(score);
+    const auto position = [&](int i) { return i / kFragC * kTileCols + CCol(i % kFragC); };
 #pragma unroll
     for (int r = 0; r < kRowsHeld; ++r) high[r] = top[r];
 #pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-#pragma unroll
-      for (int k = 0; k < kDims / kTileK; ++k) {
-        Mma<T>(c[n], q[k], LoadXShared<T>(slots, keys + n * kTileCols * kDims + k * kTileK, kDims));
-      }
-#pragma unroll
-      for (int i = 0; i < kFragC; ++i) {
-        const int position = first + n * kTileCols + CCol(i);
-        c[n].v[i] = position >= start && position < end ? Scored(c[n].v[i]) : -Infinity();
-        high[RowHeld(i)] = Max(high[RowHeld(i)], c[n].v[i]);
-      }
+    for (int i = 0; i < kTiles * kFragC; ++i) {
+      if (first + position(i) < start || first + position(i) >= end) score[i] = -Infinity();
+      high[RowHeld(i % kFragC)] = Max(high[RowHeld(i % kFragC)], score[i]);
     }
-    float fresh_sum[kRowsHeld], factor[kRowsHeld];
 #pragma unroll
     for (int r = 0; r < kRowsHeld; ++r) {
 #pragma unroll
@@ -177,13 +190,10 @@ struct StreamAttention {
     const int base = Group() * kScratch;
     GroupSync();  // orders the reads of the page before, of all lanes, before its weights are overwritten
 #pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-#pragma unroll
-      for (int i = 0; i < kFragC; ++i) {
-        const float weight = c[n].v[i] == -Infinity() ? 0.0f : Exp2(c[n].v[i] - top[RowHeld(i)]);
-        fresh_sum[RowHeld(i)] += weight;
-        if (CRow(i) < heads) scratch.Set(base + CRow(i) * kStreamPageTokens + n * kTileCols + CCol(i), weight);
-      }
+    for (int i = 0; i < kTiles * kFragC; ++i) {
+      const float weight = score[i] == -Infinity() ? 0.0f : Exp2(score[i] - top[RowHeld(i % kFragC)]);
+      fresh_sum[RowHeld(i % kFragC)] += weight;
+      if (CRow(i % kFragC) < kG) scratch.Set(base + CRow(i % kFragC) * kStreamPageTokens + position(i), weight);
     }
 #pragma unroll
     for (int r = 0; r < kRowsHeld; ++r) {
@@ -193,31 +203,38 @@ struct StreamAttention {
     }
 #pragma unroll
     for (int i = 0; i < kFragC; ++i) {
-      if (CCol(i) == 0 && CRow(i) < heads) scratch.Set(base + kG * kStreamPageTokens + CRow(i), factor[RowHeld(i)]);
+      if (CCol(i) == 0 && CRow(i) < kG) scratch.Set(base + kG * kStreamPageTokens + CRow(i), factor[RowHeld(i)]);
     }
     GroupSync();  // orders weights and factors before all lanes read them
   }
-  // acc = acc * factor + weights * values; a position that is not seen is left out, since 0 * NaN is NaN.
+  // acc = acc * factor + weights * values. A lane takes 8 dims of kEach neighbouring positions; one that is not seen is
+  // left out, since 0 * NaN is NaN.
   UM_DEVICE void Add(const Shared<T>& slots, int values, int first, int start, int end) {
-    const int base = Group() * kScratch, dims = Lane() % kLanesOfRow * 8;
+    constexpr int kEach = kStreamPageTokens / kTogether, kAhead = 4;
+    const int base = Group() * kScratch, dims = Lane() % kLanesOfRow * 8, mine = Lane() / kLanesOfRow * kEach;
 #pragma unroll
     for (int g = 0; g < kG; ++g) {
-      const float factor = g < heads ? scratch.Get(base + kG * kStreamPageTokens + g) : 0.0f;
+      const float factor = scratch.Get(base + kG * kStreamPageTokens + g);
 #pragma unroll
       for (int e = 0; e < 8; ++e) acc[g][e] *= factor;
     }
-#pragma unroll 4
-    for (int i = Lane() / kLanesOfRow; i < kStreamPageTokens; i += kTogether) {
-      if (first + i < start || first + i >= end) continue;
-      const Vec16 v = slots.Get16(values + i * kDims + dims);
-      float weight[kG];
 #pragma unroll
-      for (int g = 0; g < kG; ++g) weight[g] = g < heads ? scratch.Get(base + g * kStreamPageTokens + i) : 0.0f;
+    for (int j = 0; j < kEach; j += kAhead) {
+      Vec16 v[kAhead], weight[kG];
 #pragma unroll
-      for (int e = 0; e < 8; ++e) {
-        const float value = ToFloat(v.template As<T>(e));
+      for (int i = 0; i < kAhead; ++i) v[i] = slots.Get16(values + (mine + j + i) * kDims + dims);
 #pragma unroll
-        for (int g = 0; g < kG; ++g) acc[g][e] += weight[g] * value;
+      for (int g = 0; g < kG; ++g) weight[g] = scratch.Get16(base + g * kStreamPageTokens + mine + j);
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const int position = first + mine + j + i;
+        if (position < start || position >= end) v[i] = {};
+#pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          const float value = ToFloat(v[i].template As<T>(e));
+#pragma unroll
+          for (int g = 0; g < kG; ++g) acc[g][e] += weight[g].template As<float>(i) * value;
+        }
       }
     }
   }

@@ -19,6 +19,17 @@ namespace unimax::UM_PORT_NAMESPACE {
 
 inline constexpr int kUnitRows = 2 * kTileRows;  // threads of a column: one a row of a unit
 
+UM_DEVICE_CALL float StreamActivate(Activation act, float v) {
+  float values[1] = {v};
+  Activate(act, values);
+  return values[0];
+}
+UM_DEVICE_CALL float StreamCap(float cap, float v) {
+  float values[1] = {v};
+  Cap(cap, values);
+  return values[0];
+}
+
 template <class T>
 struct StreamLinear {
   const StreamArgs& a;
@@ -37,83 +48,125 @@ struct StreamLinear {
   UM_DEVICE int Outputs() const { return s.flags & kStreamGated ? s.n / 2 : s.n; }
 
   // ---- x ----
-  // Copies x to shared memory: a piece of 8 elements is 4 words, in the same order there.
+  // Copies x to shared memory: a piece of 8 elements is 4 words, in the same order there. A thread looks
+  // at all of its pieces until they hold.
   UM_DEVICE void StageX() {
     constexpr int kAhead = 4;
     const int pieces = s.k / 8 * a.m;
     const unsigned epoch = t.EpochOf(a, s.x_from);
     for (int first = Thread(); first < pieces; first += kAhead * kStreamThreads) {
       EightWords e[kAhead];
+      unsigned odd;
+      StreamWait wait;
+      do {
+        odd = epoch;
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) {
+          const int piece = first + i * kStreamThreads;
+          if (piece < pieces) e[i] = LoadEight(WordPointer(s.x, piece * 4));
+        }
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) {
+          if (first + i * kStreamThreads < pieces && e[i].Odd(epoch) != epoch) odd = e[i].Odd(epoch);
+        }
+      } while (odd != epoch && wait.Again(a, t.stage, odd, epoch));
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         const int piece = first + i * kStreamThreads;
-        if (piece < pieces) e[i] = LoadEight(WordPointer(s.x, piece * 4));
-      }
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        const int piece = first + i * kStreamThreads;
-        if (piece < pieces) x.Set16(piece * 8, AwaitEight(a, t, WordPointer(s.x, piece * 4), e[i], epoch));
+        if (piece < pieces) x.Set16(piece * 8, e[i].Elements());
       }
     }
   }
-  // 1 / rms of each row of x, from the sums of its units, in an order that M does not change.
-  UM_DEVICE void Scales() {
-    const unsigned epoch = t.EpochOf(a, s.x_from);
-    for (int row = Group(); row < a.m; row += kStreamGroups) {
-      float sum = 0;
-      for (int u = Lane(); u < s.sum_units; u += kLanes) {
-        const char* p = WordPointer(s.x_sums, SumAt(u, row, s.sum_units));
-        sum += AwaitFloat(a, t, p, LoadWord(p), epoch);
-      }
-      sum = GroupSum(sum);
-      if (Lane() == 0) scales.Set(row, Rsqrt(sum / static_cast<float>(s.k) + s.eps));
+  // 1 / rms of a row of x, by the group of its number, from the sums of its units in an order that M does not change.
+  // The first of them are asked for before x is awaited.
+  static constexpr int kSumsAhead = 4;
+  UM_DEVICE const char* SumPointer(int unit) const { return WordPointer(s.x_sums, SumAt(unit, Group(), s.sum_units)); }
+  UM_DEVICE void FetchSums(Word (&w)[kSumsAhead], int first) const {
+#pragma unroll
+    for (int i = 0; i < kSumsAhead; ++i) {
+      if (first + i * kLanes < s.sum_units) w[i] = LoadWord(SumPointer(first + i * kLanes));
     }
+  }
+  UM_DEVICE void Scale(Word (&w)[kSumsAhead]) {
+    float sum = 0;
+    for (int first = Lane(); first < s.sum_units; first += kSumsAhead * kLanes) {
+      if (first != Lane()) FetchSums(w, first);
+#pragma unroll
+      for (int i = 0; i < kSumsAhead; ++i) {
+        const int unit = first + i * kLanes;
+        if (unit < s.sum_units) sum += AwaitFloat(a, t, SumPointer(unit), w[i], t.EpochOf(a, s.x_from));
+      }
+    }
+    sum = GroupSum(sum);
+    if (Lane() == 0) scales.Set(Group(), Rsqrt(sum / static_cast<float>(s.k) + s.eps));
   }
 
   // ---- the product ----
-  struct DirectX {  // x of one k-tile on its way from L2
-    EightWords words;
-    const char* from = nullptr;
-  };
-  UM_DEVICE void FetchX(DirectX& d, int tile, int tiles) const {
-    if (tile >= tiles || XColumn() >= a.m) return;
-    d.from = WordPointer(s.x, (tile * a.m + XColumn()) * 16 + XStart() / 2);
-    d.words = LoadEight(d.from);
+  // x that does not fit into shared memory is on its way from L2 for so many k-tiles of the group.
+  static constexpr int kDirectAhead = 4;
+  UM_DEVICE const char* XPointer(int tile) const {
+    return WordPointer(s.x, (tile * a.m + XColumn()) * 16 + XStart() / 2);
+  }
+  UM_DEVICE void FetchX(EightWords& words, int tile, int tiles) const {
+    if (tile < tiles && XColumn() < a.m) words = LoadEight(XPointer(tile));
   }
   template <bool kStaged>
-  UM_DEVICE FragB<T> TakeX(DirectX& d, int tile, int tiles) {
+  UM_DEVICE FragB<T> TakeX(EightWords& words, int tile, int tiles) {
     if constexpr (kStaged) {  // columns that nobody wants repeat the last one
       const int column = XColumn() < a.m ? XColumn() : a.m - 1;
       return XOperand<T>(x.Get16((tile * a.m + column) * kTileK + XStart()));
     } else {
       Vec16 v = {};
-      if (XColumn() < a.m) v = AwaitEight(a, t, d.from, d.words, t.EpochOf(a, s.x_from));
-      FetchX(d, tile + kStreamGroups, tiles);
+      if (XColumn() < a.m) {
+        const unsigned epoch = t.EpochOf(a, s.x_from);
+        StreamWait wait;
+        while (words.Odd(epoch) != epoch && wait.Again(a, t.stage, words.Odd(epoch), epoch)) {
+          words = LoadEight(XPointer(tile));
+        }
+        v = words.Elements();
+      }
+      FetchX(words, tile + kDirectAhead * kStreamGroups, tiles);
       return XOperand<T>(v);
     }
   }
-  template <int kStrips, bool kStaged>
-  UM_DEVICE void Multiply(FragC (&sum)[2], int tiles, int ring) {
-    constexpr int kChunkTiles = kStreamSlotBytes / kTileBytes / kStrips, kEach = kChunkTiles / kStreamGroups;
-    const Shared<T> slots(ring);
-    DirectX d;
-    if constexpr (!kStaged) FetchX(d, Group(), tiles);
-    for (int chunk = 0; chunk < tiles; chunk += kChunkTiles) {
-      RingWaitFull(StreamLayout::kBarriers, t.slot, t.turn);
+  // One k-tile of the ring for one strip or two. `at_tile`: its first element there.
+  template <bool kStaged>
+  UM_DEVICE void MultiplyTile(FragC (&sum)[2], const Shared<T>& slots, EightWords& words, int at_tile, int tile,
+                              int tiles) {
+    const FragB<T> b = TakeX<kStaged>(words, tile, tiles);
+    Mma<T>(sum[0], LoadTileShared<T>(slots, at_tile), b);
+    if (s.strips == 2) Mma<T>(sum[1], LoadTileShared<T>(slots, at_tile + kStreamSlotBytes / 4), b);
+  }
+  // The group takes every kStreamGroups-th k-tile; a chunk of two strips brings it one, of one strip two.
+  template <bool kStaged>
+  UM_DEVICE void Multiply(FragC (&sum)[2], int tiles) {
+    constexpr int kAhead = kStaged ? 1 : kDirectAhead;
+    const Shared<T> slots(at.ring(a.x_bytes));
+    const int each = 2 / s.strips;
+    EightWords words[kAhead];
+    if constexpr (!kStaged) {
 #pragma unroll
-      for (int i = 0; i < kEach; ++i) {
-        const int local = i * kStreamGroups + Group(), tile = chunk + local;
-        if (tile >= tiles) break;
-        const int from = t.slot * (kStreamSlotBytes / 2) + local * (kTileBytes / 2);
-        const FragB<T> b = TakeX<kStaged>(d, tile, tiles);
+      for (int i = 0; i < kAhead; ++i) FetchX(words[i], i * kStreamGroups + Group(), tiles);
+    }
+    int left = 0;  // tiles of this chunk that the group has not taken
+    for (int first = 0; first < tiles; first += kAhead * kStreamGroups) {
 #pragma unroll
-        for (int strip = 0; strip < kStrips; ++strip) {
-          Mma<T>(sum[strip], LoadTileShared<T>(slots, from + strip * kChunkTiles * (kTileBytes / 2)), b);
+      for (int i = 0; i < kAhead; ++i) {
+        const int begin = first + i * kStreamGroups, tile = begin + Group();
+        if (begin >= tiles) break;
+        if (left == 0) {
+          RingWaitFull(StreamLayout::kBarriers, t.slot, t.turn);
+          left = each;
         }
+        const int local = (each - left) * kStreamGroups + Group();
+        const int at_tile = t.slot * (kStreamSlotBytes / 2) + local * (kTileBytes / 2);
+        if (tile < tiles) MultiplyTile<kStaged>(sum, slots, words[i], at_tile, tile, tiles);
+        if (--left > 0 && begin + kStreamGroups < tiles) continue;
+        left = 0;
+        GroupSync();  // orders the reads of all lanes before the slot is filled again
+        if (Lane() == 0) RingRelease(StreamLayout::kBarriers, t.slot);
+        t.NextSlot(a);
       }
-      GroupSync();  // orders the reads of all lanes before the slot is filled again
-      if (Lane() == 0) RingRelease(StreamLayout::kBarriers, t.slot);
-      t.NextSlot(a);
     }
   }
 
@@ -140,16 +193,15 @@ struct StreamLinear {
   }
   UM_DEVICE float Finish(const End& e, float sum, float up) {
     const float scale = s.sum_units > 0 && e.valid ? scales.Get(e.row) : 1.0f;
-    float v[1] = {sum * scale + e.bias};
-    Activate(s.act, v);
-    if (s.flags & kStreamGated) v[0] *= up * scale + e.up_bias;
-    v[0] *= s.scale;
+    float v = sum * scale + e.bias;
+    if (s.act != Activation::kNone) v = StreamActivate(s.act, v);
+    if (s.flags & kStreamGated) v *= up * scale + e.up_bias;
+    v *= s.scale;
     if (s.residual != nullptr && e.valid) {
-      v[0] +=
+      v +=
           AwaitFloat(a, t, WordPointer(s.residual, WideAt(e.n, e.row, a.m)), e.residual, t.EpochOf(a, s.residual_from));
     }
-    Cap(s.cap, v);
-    return v[0];
+    return s.cap > 0.0f ? StreamCap(s.cap, v) : v;
   }
   // Writes one output, or none where it is not valid; all lanes take part.
   UM_DEVICE void Emit(const End& e, int unit, float value) {
@@ -161,28 +213,28 @@ struct StreamLinear {
       }
       return;
     }
-    if (s.y_wide != nullptr && e.valid) {
-      StoreWord(WordPointer(s.y_wide, WideAt(e.n, e.row, a.m)), BitCopy<uint32_t>(value), epoch);
-    }
     const T narrow = FromFloat<T>(s.norm != nullptr ? value * e.norm : value);
     const int bits = BitCopy<uint16_t>(narrow), other = ShuffleXor(bits, 1);
     if (e.valid && s.y != nullptr && e.n % 2 == 0) {
       StoreWord(WordPointer(s.y, NarrowAt(e.n, e.row, a.m)), static_cast<uint32_t>(other << 16 | bits), epoch);
     }
-    if (s.y_sums == nullptr) return;
-    float square = e.valid ? value * value : 0.0f;
+    if (s.y_sums != nullptr) {
+      float square = e.valid ? value * value : 0.0f;
 #pragma unroll
-    for (int mask = kUnitRows / 2; mask > 0; mask /= 2) square += ShuffleXor(square, mask);
-    if (e.valid && Lane() % kUnitRows == 0) {
-      StoreWord(WordPointer(s.y_sums, SumAt(unit, e.row, s.units)), BitCopy<uint32_t>(square), epoch);
+      for (int mask = kUnitRows / 2; mask > 0; mask /= 2) square += ShuffleXor(square, mask);
+      if (e.valid && Lane() % kUnitRows == 0) {
+        StoreWord(WordPointer(s.y_sums, SumAt(unit, e.row, s.units)), BitCopy<uint32_t>(square), epoch);
+      }
+    }
+    if (s.y_wide != nullptr && e.valid) {  // last: its reader comes late
+      StoreWord(WordPointer(s.y_wide, WideAt(e.n, e.row, a.m)), BitCopy<uint32_t>(value), epoch);
     }
   }
 
-  template <bool kStaged>
-  UM_DEVICE void Unit(int unit, int buffer, int tiles, int ring) {
+  UM_DEVICE void Unit(int unit, int buffer, int tiles, bool staged) {
     End e = EndOf(unit, Thread());
     FragC sum[2] = {};
-    s.strips == 2 ? Multiply<2, kStaged>(sum, tiles, ring) : Multiply<1, kStaged>(sum, tiles, ring);
+    staged ? Multiply<true>(sum, tiles) : Multiply<false>(sum, tiles);
     Shared<float> cells(StreamLayout::kSums + buffer * at.sum_bytes());
     constexpr int kStrip = kTileCols * StreamLayout::kPitch;
 #pragma unroll
@@ -207,19 +259,19 @@ struct StreamLinear {
     Emit(e, unit, Finish(e, total, up));
   }
 
-  template <bool kStaged>
-  UM_DEVICE void Units() {
-    const int ring = at.ring(a.x_bytes), tiles = s.k / kTileK;
-    int buffer = 0;
-    for (int unit = FirstUnit(); unit < s.units; unit += GridX(), buffer ^= 1) Unit<kStaged>(unit, buffer, tiles, ring);
-  }
   UM_DEVICE void Run() {
     if (FirstUnit() < s.units) {
       const bool staged = s.k * a.m * 2 <= a.x_bytes;
+      const bool scales_row = s.sum_units > 0 && Group() < a.m;
+      Word sums[kSumsAhead];
+      if (scales_row) FetchSums(sums, Lane());
       if (staged) StageX();
-      if (s.sum_units > 0) Scales();
+      if (scales_row) Scale(sums);
       SomeBarrier(kStreamThreads);  // orders x and its scales before they are read
-      staged ? Units<true>() : Units<false>();
+      int buffer = 0;
+      for (int unit = FirstUnit(); unit < s.units; unit += GridX(), buffer ^= 1) {
+        Unit(unit, buffer, s.k / kTileK, staged);
+      }
     }
     if (s.flags & kStreamLogits) TellBest();
   }

@@ -42,7 +42,7 @@ struct StreamMerge {
 
   UM_DEVICE StreamMix OfGroups(int g, int d) const {
     StreamMix m;
-#pragma unroll
+#pragma unroll 2
     for (int i = 0; i < kStreamGroups; ++i) {
       const int from = (i * kG + g) * kPitch;
       m.Take(states.Get(from + d), states.Get(from + d + 1), states.Get(from + kDims), states.Get(from + kDims + 1));

@@ -29,7 +29,6 @@ UM_DEVICE char* WordPointer(void* words, int at) {
 // What a thread knows while it walks the stages.
 struct StreamThread {
   int stage = 0;
-  bool lost = false;       // has given up: goes on with whatever it finds, so that every barrier is still met
   int slot = 0, turn = 0;  // of the ring: where the next chunk lies, and the parity of its use
 
   UM_DEVICE void NextSlot(const StreamArgs& a) {
@@ -42,50 +41,56 @@ struct StreamThread {
   }
 };
 
-UM_DEVICE void GiveUp(const StreamArgs& a, StreamThread& t, int what, unsigned seen) {
-  t.lost = true;
-  if (a.fault[0] != 0) return;
-  a.fault[1] = t.stage;
-  a.fault[2] = BlockX();
-  a.fault[3] = static_cast<int>(seen - a.epoch);
-  a.fault[0] = what;
-}
-
-// Whether to look again at a word that had epoch `seen`.
-UM_DEVICE bool LookAgain(const StreamArgs& a, StreamThread& t, unsigned seen, unsigned wanted, int& looks) {
-  if (seen == wanted || t.lost) return false;
-  if (static_cast<int>(seen - wanted) > 0) {
-    GiveUp(a, t, kStreamOverrun, seen);
-  } else if (++looks >= kStreamPatience || (looks % 4096 == 0 && *static_cast<volatile int*>(a.fault) != 0)) {
-    GiveUp(a, t, kStreamTimeout, seen);
-  }
-  if (looks > 1) Pause();  // the first look may have been long ago
-  return !t.lost;
-}
-
-// Looks at a word until it holds; `w` is what a first look brought.
-UM_DEVICE uint32_t Await(const StreamArgs& a, StreamThread& t, const void* p, Word w, unsigned epoch) {
+// A reader's patience with words that are not there yet. A thread that gives up goes on with whatever it has found, so
+// that every barrier is still met; the host finds the fault.
+struct StreamWait {
   int looks = 0;
-  while (LookAgain(a, t, w.epoch, epoch, looks)) w = LoadWord(p);
+  // Whether to look again at words that had epoch `seen`, one of which is not `wanted`.
+  UM_DEVICE bool Again(const StreamArgs& a, int stage, unsigned seen, unsigned wanted) {
+    const bool newer = static_cast<int>(seen - wanted) > 0;
+    if (!newer && ++looks % 1024 != 0) {
+      if (looks > 1) Pause();  // the first look may have been long ago
+      return true;
+    }
+    if (*static_cast<const volatile int*>(a.fault) != 0) return false;  // somebody has given up
+    if (!newer && looks < kStreamPatience) return true;
+    a.fault[1] = stage;
+    a.fault[2] = BlockX();
+    a.fault[3] = static_cast<int>(seen - a.epoch);
+    a.fault[0] = newer ? kStreamOverrun : kStreamTimeout;
+    return false;
+  }
+};
+
+// The payload of a word once it holds; `w` is what a first look brought.
+UM_DEVICE uint32_t Await(const StreamArgs& a, const StreamThread& t, const void* p, Word w, unsigned epoch) {
+  for (StreamWait wait; w.epoch != epoch && wait.Again(a, t.stage, w.epoch, epoch);) w = LoadWord(p);
   return w.payload;
 }
-UM_DEVICE Words Await(const StreamArgs& a, StreamThread& t, const void* p, Words w, unsigned epoch) {
-  int looks = 0;
-  while (LookAgain(a, t, w.epoch0 != epoch ? w.epoch0 : w.epoch1, epoch, looks)) w = LoadWords(p);
-  return w;
-}
-UM_DEVICE float AwaitFloat(const StreamArgs& a, StreamThread& t, const void* p, Word w, unsigned epoch) {
+UM_DEVICE float AwaitFloat(const StreamArgs& a, const StreamThread& t, const void* p, Word w, unsigned epoch) {
   return BitCopy<float>(Await(a, t, p, w, epoch));
+}
+UM_DEVICE Words Await(const StreamArgs& a, const StreamThread& t, const void* p, Words w, unsigned epoch) {
+  StreamWait wait;
+  while ((w.epoch0 != epoch || w.epoch1 != epoch) &&
+         wait.Again(a, t.stage, w.epoch0 != epoch ? w.epoch0 : w.epoch1, epoch)) {
+    w = LoadWords(p);
+  }
+  return w;
 }
 
 // Eight neighbouring 16-bit elements: four words.
 struct EightWords {
   Words low, high;
+  // An epoch that is not `wanted`, or `wanted`.
+  UM_DEVICE unsigned Odd(unsigned wanted) const {
+    return low.epoch0 != wanted    ? low.epoch0
+           : low.epoch1 != wanted  ? low.epoch1
+           : high.epoch0 != wanted ? high.epoch0
+                                   : high.epoch1;
+  }
+  UM_DEVICE Vec16 Elements() const { return {{low.payload0, low.payload1, high.payload0, high.payload1}}; }
 };
 UM_DEVICE EightWords LoadEight(const char* p) { return {LoadWords(p), LoadWords(p + 16)}; }
-UM_DEVICE Vec16 AwaitEight(const StreamArgs& a, StreamThread& t, const char* p, const EightWords& e, unsigned epoch) {
-  const Words low = Await(a, t, p, e.low, epoch), high = Await(a, t, p + 16, e.high, epoch);
-  return {{low.payload0, low.payload1, high.payload0, high.payload1}};
-}
 
 }  // namespace unimax::UM_PORT_NAMESPACE

@@ -6,6 +6,8 @@
 
 #include "kernels/nvidia/port_hopper.h"
 
+#define UM_DEVICE_CALL __device__ __noinline__
+
 namespace unimax::gpu {
 
 UM_DEVICE uint32_t SharedOffset(int offset) { return SharedAddress(um_shared + offset); }
@@ -63,6 +65,11 @@ UM_DEVICE void StoreWords(void* p, uint32_t payload0, uint32_t payload1, uint32_
 UM_DEVICE void Pause() {}
 
 UM_DEVICE void SomeBarrier(int threads) { SomeBarrier(1, threads); }
+
+template <class S>
+UM_DEVICE const S& SharedObject(int offset) {
+  return *reinterpret_cast<const S*>(um_shared + offset);
+}
 
 UM_DEVICE int XColumn() { return Lane() / 4; }
 UM_DEVICE int XStart() { return Lane() % 4 * 8; }
