@@ -15,7 +15,8 @@ namespace unimax {
 struct GraphOptions {
   DType act = DType::kBF16;  // activations, packed weights and KV: f32 (exact rows, plain weights), bf16 or f16
   bool capture = true;       // replay decode steps as graphs
-  // Decode steps of few rows in one launch (exec/stream.h): where program and device allow it, never, or else an error.
+  // Decode steps of few rows in one launch (exec/stream.h): where program and device allow it and it pays; never; or
+  // wherever they allow it, and an error where they do not.
   enum Stream : uint8_t { kWhereItFits, kNever, kAlways } stream = kWhereItFits;
 };
 

@@ -45,7 +45,7 @@ Result<std::unique_ptr<StreamStep>> StreamStep::Make(const Program& program, con
   if (shared.options.page_tokens != kStreamPageTokens) {
     return UsageError("the stream kernel takes pages of {} tokens", kStreamPageTokens);
   }
-  std::unique_ptr<StreamStep> step(new StreamStep(shared));
+  auto step = std::make_unique<StreamStep>(shared);
   const Result<Kernel> found = shared.device.FindKernel(kernel->name);
   if (!found.ok()) return UsageError("{} has no stream kernel", limits.target);
   step->kernel_ = found.value();

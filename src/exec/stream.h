@@ -38,7 +38,11 @@ class StreamStep {
   // one for this kernel, with the reason; else those of the device.
   static Result<std::unique_ptr<StreamStep>> Make(const Program& program, const StreamShared& shared);
 
+  explicit StreamStep(const StreamShared& shared) : shared_(shared) {}  // see Make
+
   int max_rows() const { return max_rows_; }
+  // Up to so many rows a step takes less time than op by op (docs/performance.md).
+  static constexpr int kPaysUpTo = 4;
   uint64_t workspace_bytes() const;
   // Launches a step of `rows` rows, 1 .. max_rows(), each the newest token of its own sequence.
   Status Run(int rows, const StreamInputs& inputs);
@@ -46,7 +50,6 @@ class StreamStep {
   Result<std::span<const int>> Ids();
 
  private:
-  explicit StreamStep(const StreamShared& shared) : shared_(shared) {}
   Status Allocate(const Program& program);
   Status Upload(const Program& program);
   Status ResetEpochs();

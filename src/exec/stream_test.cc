@@ -165,6 +165,33 @@ TEST(Stream, EqualsTheGraph) {
   }
 }
 
+// No buffer is written again before everybody who read or wrote what it held is done, in a deep model.
+TEST(StreamPlan, ProvesEveryReuse) {
+  constexpr Shape k7B = {"7B", 4096, 32, 32, 128, 11008, 32000};
+  const Program program = Fuse(Decoder(k7B, 32), {.residual = true, .act_mul = true, .act = true});
+  const auto plan = PlanStream(program, {.blocks = 132, .rows = 8, .splits = 4});
+  ASSERT_TRUE(plan.ok()) << plan.status().text();
+  EXPECT_EQ(plan->stages.size(), 32u * 6 + 3);
+  EXPECT_LE(plan->buffers.size(), 12u);
+  int reuses = 0;
+  for (int b = 0; b < static_cast<int>(plan->buffers.size()); ++b) {
+    std::vector<int> users;
+    for (int i = 0; i < static_cast<int>(plan->stages.size()); ++i) {
+      const PlannedStage& s = plan->stages[static_cast<size_t>(i)];
+      const bool merge = s.stage.kind == StreamKind::kMerge;  // writes what its kAttention began
+      const bool writes = s.y == b || s.y_wide == b || s.y_sums == b || s.partial == b;
+      const bool reads = s.x == b || s.x_sums == b || s.residual == b;
+      if (writes && !merge) {
+        for (int user : users) EXPECT_TRUE(StreamOrdered(plan->stages, user, i)) << "buffer " << b << ", stage " << i;
+        reuses += !users.empty();
+        users.clear();
+      }
+      if (writes || reads) users.push_back(i);
+    }
+  }
+  EXPECT_GT(reuses, 200);
+}
+
 // Words and copies that arrive late and in any order, and blocks and groups in any order, change no bit; nor does it
 // matter which rows stand beside a row.
 TEST(Stream, GivesTheSameBitsInAnyOrderAndBatch) {

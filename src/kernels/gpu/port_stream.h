@@ -15,10 +15,10 @@
 //   StoreWord(p, payload, epoch); StoreWords(p, payload0, payload1, epoch)
 //   Pause()                                 between two looks at a word
 // Some of a block, and bits
-//   UM_DEVICE_CALL                          marks a function that is called, not inlined: for what is rare or long, since
+//   UM_DEVICE_CALL                          marks a function that is called, not inlined: for what is rare or long, as
 //                                           the kernel's code must stay in the caches of instructions
-//   const S& SharedObject<S>(offset)        plain data in shared memory; who reads it after which barrier is the caller's
-//                                           affair: the emulator's race check does not see it
+//   const S& SharedObject<S>(offset)        plain data in shared memory; the emulator's race check does not see it, so
+//                                           the caller says which barrier orders it
 //   To BitCopy<To>(from)                    the same bits as another type of the same size
 //   SomeBarrier(threads)                    as Barrier(), for the first `threads` threads of the block
 // Shared memory as operands

@@ -48,35 +48,6 @@ struct StreamLinear {
   UM_DEVICE int Outputs() const { return s.flags & kStreamGated ? s.n / 2 : s.n; }
 
   // ---- x ----
-  // Copies x to shared memory: a piece of 8 elements is 4 words, in the same order there. A thread looks
-  // at all of its pieces until they hold.
-  UM_DEVICE void StageX() {
-    constexpr int kAhead = 4;
-    const int pieces = s.k / 8 * a.m;
-    const unsigned epoch = t.EpochOf(a, s.x_from);
-    for (int first = Thread(); first < pieces; first += kAhead * kStreamThreads) {
-      EightWords e[kAhead];
-      unsigned odd;
-      StreamWait wait;
-      do {
-        odd = epoch;
-#pragma unroll
-        for (int i = 0; i < kAhead; ++i) {
-          const int piece = first + i * kStreamThreads;
-          if (piece < pieces) e[i] = LoadEight(WordPointer(s.x, piece * 4));
-        }
-#pragma unroll
-        for (int i = 0; i < kAhead; ++i) {
-          if (first + i * kStreamThreads < pieces && e[i].Odd(epoch) != epoch) odd = e[i].Odd(epoch);
-        }
-      } while (odd != epoch && wait.Again(a, t.stage, odd, epoch));
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        const int piece = first + i * kStreamThreads;
-        if (piece < pieces) x.Set16(piece * 8, e[i].Elements());
-      }
-    }
-  }
   // 1 / rms of a row of x, by the group of its number, from the sums of its units in an order that M does not change.
   // The first of them are asked for before x is awaited.
   static constexpr int kSumsAhead = 4;
@@ -265,7 +236,7 @@ struct StreamLinear {
       const bool scales_row = s.sum_units > 0 && Group() < a.m;
       Word sums[kSumsAhead];
       if (scales_row) FetchSums(sums, Lane());
-      if (staged) StageX();
+      if (staged) StageWords<T>(a, t, s.x, s.k / 8 * a.m, t.EpochOf(a, s.x_from), x);
       if (scales_row) Scale(sums);
       SomeBarrier(kStreamThreads);  // orders x and its scales before they are read
       int buffer = 0;

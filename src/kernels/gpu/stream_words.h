@@ -93,4 +93,34 @@ struct EightWords {
 };
 UM_DEVICE EightWords LoadEight(const char* p) { return {LoadWords(p), LoadWords(p + 16)}; }
 
+// Copies narrow words to shared memory: a piece of 8 elements is 4 words, in the same order there. A thread looks at
+// all of its pieces until they hold.
+template <class T>
+UM_DEVICE void StageWords(const StreamArgs& a, const StreamThread& t, const void* words, int pieces, unsigned epoch,
+                          Shared<T>& to) {
+  constexpr int kAhead = 4;
+  for (int first = Thread(); first < pieces; first += kAhead * kStreamThreads) {
+    EightWords e[kAhead];
+    unsigned odd;
+    StreamWait wait;
+    do {
+      odd = epoch;
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const int piece = first + i * kStreamThreads;
+        if (piece < pieces) e[i] = LoadEight(WordPointer(words, piece * 4));
+      }
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (first + i * kStreamThreads < pieces && e[i].Odd(epoch) != epoch) odd = e[i].Odd(epoch);
+      }
+    } while (odd != epoch && wait.Again(a, t.stage, odd, epoch));
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int piece = first + i * kStreamThreads;
+      if (piece < pieces) to.Set16(piece * 8, e[i].Elements());
+    }
+  }
+}
+
 }  // namespace unimax::UM_PORT_NAMESPACE
