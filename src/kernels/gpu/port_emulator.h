@@ -27,10 +27,10 @@
 
 #define UM_DEVICE inline
 // Entries of one translation unit are numbered; emulator_entries.cc collects them.
-#define UM_ENTRY(name, Args, body, max_threads, min_blocks)                           \
-  template <>                                                                         \
-  inline constexpr EmulatorEntry kEntryAt<__COUNTER__>{#name, sizeof(Args), max_threads, \
-                                                    [](const void* args) { body(*static_cast<const Args*>(args)); }};
+#define UM_ENTRY(name, Args, body, max_threads, min_blocks) \
+  template <>                                               \
+  inline constexpr EmulatorEntry kEntryAt<__COUNTER__>{     \
+      #name, sizeof(Args), max_threads, [](const void* args) { body(*static_cast<const Args*>(args)); }};
 
 namespace unimax::UM_PORT_NAMESPACE {
 
