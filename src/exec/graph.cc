@@ -229,7 +229,7 @@ Status GraphExecutor::MakeStream() {
 // A decode step whose rows all want their logits, in their order.
 bool GraphExecutor::Streams(const StepShape& shape, const Step& step) const {
   if (stream_ == nullptr || !shape.decode || shape.tokens > stream_->max_rows()) return false;
-  if (graph_.stream == GraphOptions::kWhereItFits && shape.tokens > StreamStep::kPaysUpTo) return false;
+  if (graph_.stream == GraphOptions::kWhereItFits && shape.tokens > stream_->pays_up_to()) return false;
   if (shape.outputs != shape.tokens) return false;
   for (int o = 0; o < shape.outputs; ++o) {
     if (step.outputs[static_cast<size_t>(o)] != o) return false;

@@ -47,7 +47,11 @@ void AssignBuffers(StreamPlan& plan, const std::vector<uint64_t>& words) {
 class Planner {
  public:
   Planner(const Program& program, const StreamPlanOptions& options)
-      : program_(program), options_(options), writer_(program.values.size(), -1), normed_(program.values.size(), -1) {}
+      : program_(program),
+        options_(options),
+        writer_(program.values.size(), -1),
+        normed_(program.values.size(), -1),
+        layer_norm_(program.values.size(), nullptr) {}
 
   Result<StreamPlan> Plan() {
     for (const Op& op : program_.ops) UM_RETURN_IF_ERROR(Take(op));
@@ -116,6 +120,7 @@ class Planner {
         return {};
       }
       case OpKind::kAddPosition:
+        return TakePosition(op);
       case OpKind::kActMul:
       case OpKind::kAdd:
         break;
@@ -134,6 +139,15 @@ class Planner {
     WriteWide(s, op.out, cols);
     return {};
   }
+  Status TakePosition(const Op& op) {
+    const int s = writer_[static_cast<size_t>(op.in)];
+    if (op.out != op.in || s < 0 || stage(s).stage.kind != StreamKind::kEmbed || stage(s).places >= 0) {
+      return Unknown(op, "only positions of the embedding");
+    }
+    stage(s).places = op.weight;
+    stage(s).stage.first_place = op.first;
+    return {};
+  }
   void WriteWide(int s, int out, int cols) {
     stage(s).y_wide = NewWords(WideBytes(cols));
     writer_[static_cast<size_t>(out)] = s;
@@ -142,13 +156,18 @@ class Planner {
   // The norm belongs to the stage that wrote its input: that one multiplies by the weight and sums up the squares.
   Status TakeNorm(const Op& op) {
     const int s = value(op.in).storage == Storage::kWide ? writer_[static_cast<size_t>(op.in)] : -1;
-    if (s < 0 || op.norm != NormKind::kRms || op.bias >= 0 || value(op.out).storage == Storage::kWide) {
-      return Unknown(op, "only root-mean-square norms of the residual stream");
-    }
+    if (s < 0 || value(op.out).storage == Storage::kWide) return Unknown(op, "only norms of the residual stream");
     PlannedStage& writer = stage(s);
-    if (writer.norm >= 0) return Unknown(op, "a second norm of the same values");
     const int cols = value(op.in).cols;
     if (program_.weights[static_cast<size_t>(op.weight)].cols != cols) return Unknown(op, "heads normed by themselves");
+    if (op.norm == NormKind::kLayer) {  // its reader norms the residual stream itself
+      if (cols > kStreamNormWidth || op.offset != 0) return Unknown(op, "a layer norm that is too wide");
+      writer_[static_cast<size_t>(op.out)] = s;
+      layer_norm_[static_cast<size_t>(op.out)] = &op;
+      return {};
+    }
+    if (op.bias >= 0) return Unknown(op, "a root-mean-square norm with a bias");
+    if (writer.norm >= 0) return Unknown(op, "a second norm of the same values");
     writer.norm = op.weight;
     writer.stage.norm_offset = op.offset;
     writer.y = NewWords(NarrowBytes(cols));
@@ -181,6 +200,14 @@ class Planner {
     planned.weight = op.weight;
     planned.bias = op.bias;
     ReadFrom(s, from);
+    if (const Op* norm = layer_norm_[static_cast<size_t>(op.in)]; norm != nullptr) {
+      planned.x = stage(from).y_wide;
+      planned.x_norm = norm->weight;
+      planned.x_norm_bias = norm->bias;
+      to.flags |= kStreamNormX;
+      to.eps = norm->eps;
+      plan_.widest_normed = std::max(plan_.widest_normed, w.cols);
+    }
     if (normed_[static_cast<size_t>(op.in)] == from) {
       planned.x_sums = stage(from).y_sums;
       to.sum_units = stage(from).stage.units;
@@ -238,9 +265,10 @@ class Planner {
   const Program& program_;
   const StreamPlanOptions options_;
   StreamPlan plan_;
-  std::vector<uint64_t> words_;  // bytes of each
-  std::vector<int> writer_;      // value -> stage that wrote it last
-  std::vector<int> normed_;      // value -> stage whose squares its reader must divide by
+  std::vector<uint64_t> words_;        // bytes of each
+  std::vector<int> writer_;            // value -> stage that wrote it last
+  std::vector<int> normed_;            // value -> stage whose squares its reader must divide by
+  std::vector<const Op*> layer_norm_;  // value -> the layer norm that its reader must apply
   const Op* rope_ = nullptr;
   float eps_ = 0;
   int dealt_ = 0;

@@ -32,6 +32,7 @@ struct Shape {
   bool bias = false;
   int window = 0;
   float cap = 0;
+  bool layer_norm = false;  // OPT: mean and variance, learned positions, no gate
 };
 
 Program Decoder(const Shape& s, int layers) {
@@ -45,6 +46,12 @@ Program Decoder(const Shape& s, int layers) {
   p.program().ropes = {rope};
   const int table = p.Matrix("embedding", s.hidden, {{"embedding", s.vocab}});
   const int x = p.Embed(table, 1.5f);
+  if (s.layer_norm) p.AddPosition(x, p.Matrix("positions", s.hidden, {{"positions", 400}}), 2);
+  const auto norm = [&](int of, const std::string& name) {
+    const int weight = p.Vector(name, name, s.hidden);
+    if (!s.layer_norm) return p.Norm(of, weight, 1e-5f);
+    return p.Norm(of, weight, 1e-5f, {.bias = p.Vector(name + "b", name + "b", s.hidden), .kind = NormKind::kLayer});
+  };
   const int q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
   for (int l = 0; l < layers; ++l) {
     const std::string name = fmt::format("{}.", l);
@@ -52,17 +59,22 @@ Program Decoder(const Shape& s, int layers) {
     const int bias =
         s.bias ? p.StackedVector(name + "b", {{name + "qb", q}, {name + "kb", kv}, {name + "vb", kv}}, q + 2 * kv) : -1;
     const int gate_up = p.Matrix(name + "gate_up", s.hidden, {{name + "gate", s.mlp}, {name + "up", s.mlp}});
-    int h = p.Norm(x, p.Vector(name + "norm1", name + "norm1", s.hidden), 1e-5f);
+    int h = norm(x, name + "norm1");
     const std::vector<int> split = p.LinearSplit(h, qkv, bias);
     p.RopeAndStore(split[0], split[1], split[2], l);
     const int mixed = p.Attention(split[0], l, s.window, s.cap);
     p.AddTo(x, p.Linear(mixed, p.Matrix(name + "out", q, {{name + "out", s.hidden}})));
-    h = p.Norm(x, p.Vector(name + "norm2", name + "norm2", s.hidden), 1e-5f);
+    h = norm(x, name + "norm2");
+    if (s.layer_norm) {
+      const int up = p.Linear(h, p.Matrix(name + "up", s.hidden, {{name + "up", s.mlp}}));
+      p.AddTo(x, p.Linear(p.Act(Activation::kRelu, up), p.Matrix(name + "down", s.mlp, {{name + "down", s.hidden}})));
+      continue;
+    }
     const std::vector<int> mlp = p.LinearSplit(h, gate_up);
     p.AddTo(x, p.Linear(p.ActMul(Activation::kSilu, mlp[0], mlp[1]),
                         p.Matrix(name + "down", s.mlp, {{name + "down", s.hidden}})));
   }
-  p.Sample(p.Logits(p.Norm(p.Select(x), p.Vector("norm", "norm", s.hidden), 1e-5f), table));
+  p.Sample(p.Logits(norm(p.Select(x), "norm"), table));
   return p.Take();
 }
 
@@ -143,7 +155,8 @@ double Error(const std::vector<float>& a, const std::vector<float>& b) {
 
 constexpr Shape kShapes[] = {{"grouped", 256, 8, 2, 64, 352, 203},
                              {"alone, biased", 256, 2, 2, 128, 320, 101, true},
-                             {"windowed and capped", 128, 4, 1, 128, 96, 97, false, 70, 20.0f}};
+                             {"windowed and capped", 128, 4, 1, 128, 96, 97, false, 70, 20.0f},
+                             {"layer norm", 256, 4, 4, 64, 320, 131, true, 0, 0, true}};
 // Sequences of all kinds: none cached, one page exactly, a page begun, several, many.
 const std::vector<int> kPrompts = {0, 32, 45, 131, 300};
 
@@ -222,7 +235,8 @@ TEST(Stream, OnAGpu) {
   constexpr Shape kLarge[] = {{"7B heads", 4096, 32, 32, 128, 11008, 32000},
                               {"8B heads", 4096, 32, 8, 128, 14336, 8000},
                               {"1B heads", 2048, 32, 8, 64, 8192, 8000},
-                              {"demo", 576, 9, 3, 64, 1536, 4000}};
+                              {"demo", 576, 9, 3, 64, 1536, 4000},
+                              {"OPT", 4096, 32, 32, 128, 16384, 8000, true, 0, 0, true}};
   if (const auto device = OpenCuda(0); !device.ok()) GTEST_SKIP() << device.status().text();
   for (const Shape& shape : kLarge) {
     const Program program = Decoder(shape, 3);

@@ -18,6 +18,7 @@ inline constexpr int kStreamSlotBytes = 16 * 1024;  // of the ring: 16 weight ti
 inline constexpr int kStreamPageTokens = 32;        // the only size of pages it takes
 inline constexpr int kStreamMostRows = 8;           // of a step
 inline constexpr int kStreamWordBytes = 8;
+inline constexpr int kStreamNormWidth = 8192;  // longest row of a layer norm
 
 enum class StreamKind : int {
   kEmbed,      // y = table[ids] * scale
@@ -28,6 +29,7 @@ enum class StreamKind : int {
 };
 
 inline constexpr int kStreamGated = 1;   // strips of w alternate gate, up: y = act(gate) * up
+inline constexpr int kStreamNormX = 4;   // x is wide words, to be normed by mean and variance
 inline constexpr int kStreamLogits = 2;  // y is plain f32 [M, n], and each block remembers its largest
 
 // One operation. A unit is what a block does without asking another: 16 or 32 outputs, a run of pages, a row.
@@ -47,7 +49,7 @@ struct alignas(16) StreamStage {
   float norm_offset;
   const void* w;         // packed tiles
   const float* bias;     // [n] or null
-  const void* x;         // narrow words
+  const void* x;         // narrow words; wide ones with kStreamNormX
   const void* x_sums;    // sums, or null
   const void* residual;  // wide words, or null
   void* y;               // narrow words, plain f32 for logits, or null
@@ -60,8 +62,12 @@ struct alignas(16) StreamStage {
   void* v_cache;
   const float* cos_sin;  // [rope rows, rotary / 2, 2]
   int rotary, interleaved;
-  int window;      // positions that a query sees; 0: all
-  int k_at, v_at;  // columns of x where keys and values begin
+  int window;                // positions that a query sees; 0: all
+  int k_at, v_at;            // columns of x where keys and values begin
+  const float* x_norm;       // [k] weight and bias of the norm of x, with kStreamNormX
+  const float* x_norm_bias;  // or null
+  const float* places;       // Embed: [positions, n], added by position; or null
+  int first_place;           // row of position 0
 };
 static_assert(sizeof(StreamStage) % 16 == 0);
 

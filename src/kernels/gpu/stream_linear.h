@@ -13,7 +13,7 @@
 
 #include "kernels/gpu/activation.h"
 #include "kernels/gpu/rowwise.h"
-#include "kernels/gpu/stream_words.h"
+#include "kernels/gpu/stream_norm.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
 
@@ -236,7 +236,11 @@ struct StreamLinear {
       const bool scales_row = s.sum_units > 0 && Group() < a.m;
       Word sums[kSumsAhead];
       if (scales_row) FetchSums(sums, Lane());
-      if (staged) StageWords<T>(a, t, s.x, s.k / 8 * a.m, t.EpochOf(a, s.x_from), x);
+      if (s.flags & kStreamNormX) {
+        StreamLayerNorm<T>(a, s, t).Stage(x);
+      } else if (staged) {
+        StageWords<T>(a, t, s.x, s.k / 8 * a.m, t.EpochOf(a, s.x_from), x);
+      }
       if (scales_row) Scale(sums);
       SomeBarrier(kStreamThreads);  // orders x and its scales before they are read
       int buffer = 0;
@@ -258,6 +262,9 @@ struct StreamLinear {
         const T* tile = static_cast<const T*>(s.w) +
                         (static_cast<int64_t>(id / kTileRows) * tiles + e.n / kTileK) * (kTileRows * kTileK);
         value = ToFloat(tile[PackedIndex(id % kTileRows, e.n % kTileK)]) * s.scale;
+        if (s.places != nullptr) {
+          value += s.places[static_cast<int64_t>(a.positions[e.row] + s.first_place) * s.n + e.n];
+        }
       }
       Emit(e, unit, value);
     }
