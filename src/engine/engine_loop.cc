@@ -2,6 +2,7 @@
 #include "engine/engine_loop.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace unimax {
@@ -67,12 +68,17 @@ EngineLoop::EngineLoop(Executor& executor, const ExecutorOptions& limits, const 
   results_.reserve(static_cast<size_t>(options.max_outputs));
 }
 
-Result<Ticket> EngineLoop::Submit(Request request, Time now) {
+Status EngineLoop::Check(const Request& request) const {
   UM_RETURN_IF_ERROR(CheckSampling(request.sampling, sampler_.vocabulary()));
   for (const int id : request.prompt) {
     if (id >= 0 && id < sampler_.vocabulary()) continue;
     return UsageError("the prompt holds id {}, the vocabulary has {}", id, sampler_.vocabulary());
   }
+  return scheduler_.CheckSize(std::ssize(request.prompt), request.max_new, request.prompt_logprobs);
+}
+
+Result<Ticket> EngineLoop::Submit(Request request, Time now) {
+  UM_RETURN_IF_ERROR(Check(request));
   Submission s;
   s.prompt = std::move(request.prompt);
   s.max_new = request.max_new;
@@ -89,6 +95,8 @@ Result<Ticket> EngineLoop::Submit(Request request, Time now) {
   UM_ASSIGN_OR_RETURN(const Ticket ticket, scheduler_.Submit(std::move(s), now));
   Live& made = live(ticket);
   made = Live{};
+  made.lives = true;
+  made.ticket = ticket;
   made.steps = StepsOf(request.sampling);
   made.greedy = TakesTheLargest(request, made.steps);
   made.request = std::move(request);
@@ -103,6 +111,21 @@ bool EngineLoop::Cancel(Ticket ticket, Time now) {
   return lived;
 }
 
+bool EngineLoop::Cancel(uint64_t request, Time now) {
+  for (const Live& of : live_) {
+    if (of.lives && of.request.id == request) return Cancel(of.ticket, now);
+  }
+  return false;
+}
+
+void EngineLoop::EndAll(const std::string& error, Time now) {
+  for (Live& of : live_) {
+    of.failed = of.lives && !error.empty();
+    if (of.lives) scheduler_.Cancel(of.ticket);
+  }
+  TellEnds(now, error);
+}
+
 Status EngineLoop::Step(Time now) {
   const StepPlan& plan = scheduler_.Plan(now);
   Status status;
@@ -113,6 +136,7 @@ Status EngineLoop::Step(Time now) {
 }
 
 Status EngineLoop::RunPlan(const StepPlan& plan, Time now) {
+  const Time begin = now;
   rope_rows_.assign(plan.positions.begin(), plan.positions.end());
   for (const PlannedSequence& part : plan.sequences) {
     for (int i = part.at; i < part.at + part.count; ++i) {
@@ -125,10 +149,11 @@ Status EngineLoop::RunPlan(const StepPlan& plan, Time now) {
   if (!plan.outputs.empty()) {
     UM_ASSIGN_OR_RETURN(greedy, executor_.Ids());  // -1 where a logit is not finite
   }
+  now = Stamp(now);
   results_.assign(plan.outputs.size(), {});
   for (const PlannedSequence& part : plan.sequences) {
     Live& of = live(part.ticket);
-    if (of.started == 0) of.started = now;
+    if (of.started == 0) of.started = begin;
     if (part.outputs == 0) continue;
     const size_t first = static_cast<size_t>(part.output), last = first + static_cast<size_t>(part.outputs) - 1;
     const bool poisoned = std::ranges::any_of(greedy.subspan(first, last - first + 1), [](int id) { return id < 0; });
@@ -189,12 +214,13 @@ Result<RowResult> EngineLoop::Choose(const PlannedSequence& part, Live& of, int 
 }
 
 void EngineLoop::TellEnds(Time now, const std::string& error) {
+  now = Stamp(now);
   for (End end; scheduler_.TakeEnd(&end);) {
     Live& of = live(end.ticket);
     EndEvent event;
     event.request = of.request.id;
-    event.reason = end.reason;
-    if (end.reason == EndReason::kFailed) event.error = error;
+    event.reason = of.failed ? EndReason::kFailed : end.reason;
+    if (event.reason == EndReason::kFailed) event.error = error;
     if (end.reason == EndReason::kPoisoned)
       event.error = "the model gave a logit that is not finite, or no id was allowed";
     event.prompt_tokens = end.prompt;

@@ -122,20 +122,35 @@ Result<std::unique_ptr<Model>> Model::Load(const ModelOptions& options) {
 }
 
 Result<std::vector<int>> Model::EncodePrompt(const std::string& prompt, bool raw) const {
+  if (!raw) return EncodeMessages({{"user", prompt, ""}});
   if (text_.tokenizer == nullptr) return BadModel("{} has no tokenizer", options_.model);
-  if (!raw) UM_RETURN_IF_ERROR(text_.chat_error.At(options_.model));
+  std::vector<int> ids = text_.EncodeText(prompt);
+  UM_RETURN_IF_ERROR(CheckIds(ids));
+  return ids;
+}
+
+Result<std::vector<int>> Model::EncodeMessages(const std::vector<Message>& messages) const {
+  if (text_.tokenizer == nullptr) return BadModel("{} has no tokenizer", options_.model);
+  UM_RETURN_IF_ERROR(text_.chat_error.At(options_.model));
   std::vector<int> ids;
-  if (raw || !text_.chat_template) {
-    ids = text_.EncodeText(prompt);
-  } else {
+  if (text_.chat_template) {
     UM_ASSIGN_OR_RETURN(const Rendered rendered,
-                        text_.chat_template->Render({{"user", prompt, ""}}, true, text_.bos_token, text_.eos_token));
+                        text_.chat_template->Render(messages, true, text_.bos_token, text_.eos_token));
     ids = text_.EncodeChat(rendered, true);
+  } else {
+    std::string all;
+    for (const Message& message : messages) all += (all.empty() ? "" : "\n") + message.content;
+    ids = text_.EncodeText(all);
   }
-  for (int id : ids) {
+  UM_RETURN_IF_ERROR(CheckIds(ids));
+  return ids;
+}
+
+Status Model::CheckIds(const std::vector<int>& ids) const {
+  for (const int id : ids) {
     if (id >= config_.vocab) return BadModel("the tokenizer gives id {} but the model has {} ids", id, config_.vocab);
   }
-  return ids;
+  return {};
 }
 
 DType Model::main_type() const {

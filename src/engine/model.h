@@ -52,10 +52,13 @@ class Model {
 
   // The prompt's ids: as a user message through the model's chat template, or raw text. Errors: kBadModel.
   Result<std::vector<int>> EncodePrompt(const std::string& prompt, bool raw) const;
+  // The ids of a conversation, open for an answer. Without a template its texts stand one after the other, a line each.
+  Result<std::vector<int>> EncodeMessages(const std::vector<Message>& messages) const;
   bool EndsAt(int id) const;
 
  private:
   Status LoadText();
+  Status CheckIds(const std::vector<int>& ids) const;
   // The type of the checkpoint's largest tensor; of random weights bf16 or what --dtype said.
   DType main_type() const;
   DType DeviceType() const;
