@@ -118,6 +118,7 @@ Status BenchLoad(const ModelOptions& given, BenchLoadOptions options) {
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(model_options));
   EngineOptions engine_options;
   engine_options.scheduler = SchedulerOptionsFor(model->limits());
+  engine_options.scope = model->prefix_scope();
   if (options.step_tokens > 0) engine_options.scheduler.max_step_prefill = model->limits().max_tokens;
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                       Engine::Start(model->executor(), model->limits(), model->program(), engine_options));

@@ -22,6 +22,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(Executor& executor, const Executor
 Result<std::unique_ptr<Engine>> Engine::Start(Model& model) {
   EngineOptions options;
   options.scheduler = SchedulerOptionsFor(model.limits());
+  options.scope = model.prefix_scope();
   return Start(model.executor(), model.limits(), model.program(), options);
 }
 

@@ -79,12 +79,15 @@ DType Model::DeviceType() const {
   return IsInteger(main_type()) ? DType::kBF16 : main_type();
 }
 
-Result<std::unique_ptr<Executor>> Model::MakeExecutor(const Program& program, const std::string& executor) {
+Result<std::unique_ptr<Executor>> Model::MakeExecutor(const Program& program, const std::string& executor,
+                                                      int threads) {
   if (executor == "reference") return MakeReferenceExecutor(program, *source_, limits_);
   if (executor != "auto") return UsageError("--executor {}: give auto or reference", executor);
   if (device_ != nullptr) return MakeGraphExecutor(program, *source_, *device_, limits_, {.act = DeviceType()});
   TeamOptions team;
   if (options_.threads > 0) team.threads = options_.threads;
+  if (threads > 0) team.threads = threads;
+  team.deterministic = options_.deterministic;
   if (options_.isa != "auto") {
     UM_ASSIGN_OR_RETURN(team.isa, ParseIsa(options_.isa));
   }
@@ -116,7 +119,7 @@ Result<std::unique_ptr<Model>> Model::Load(const ModelOptions& options) {
   limits.max_pages = (model->context_ + kPageTokens - 1) / kPageTokens;
   limits.pages = limits.max_pages * options.sequences;
   limits.max_tokens = std::max(std::min(options.max_tokens, model->context_ * options.sequences), options.sequences);
-  limits.max_outputs = options.sequences;
+  limits.max_outputs = std::max(options.sequences, options.outputs);
   UM_ASSIGN_OR_RETURN(model->executor_, model->MakeExecutor(model->program_, options.executor));
   return model;
 }
@@ -151,6 +154,15 @@ Status Model::CheckIds(const std::vector<int>& ids) const {
     if (id >= config_.vocab) return BadModel("the tokenizer gives id {} but the model has {} ids", id, config_.vocab);
   }
   return {};
+}
+
+PrefixScope Model::prefix_scope() const {
+  PrefixScope scope;
+  scope.model_digest = options_.model.empty() ? options_.config : options_.model;
+  scope.kv_type = executor_->Describe();  // names the types of weights and cache
+  scope.page_tokens = limits_.page_tokens;
+  if (options_.deterministic) scope.sum_order = "one";
+  return scope;
 }
 
 DType Model::main_type() const {

@@ -21,6 +21,7 @@ class TeamExecutor : public Executor {
       : program_(Fuse(program, {.residual = true})),
         options_(options),
         plain_(team.plain),
+        deterministic_(team.deterministic),
         team_(team.threads),
         kernels_(KernelsFor(team.isa)) {}
 
@@ -35,8 +36,9 @@ class TeamExecutor : public Executor {
     return {weights_.bytes(), kv_.bytes(), workspace_.bytes() + angles};
   }
   std::string Describe() const override {
-    return fmt::format("team, {}, {} threads, {} weights, {} KV", IsaName(kernels_.isa), team_.threads(),
-                       weights_.form_name(), kv_form_ == KvForm::kF32 ? "f32" : "f16");
+    return fmt::format("team, {}, {} threads, {} weights, {} KV{}", IsaName(kernels_.isa), team_.threads(),
+                       weights_.form_name(), kv_form_ == KvForm::kF32 ? "f32" : "f16",
+                       deterministic_ ? ", deterministic" : "");
   }
 
  private:
@@ -74,7 +76,7 @@ class TeamExecutor : public Executor {
 
   Program program_;
   ExecutorOptions options_;
-  bool plain_;
+  bool plain_, deterministic_;
   Team team_;
   const CpuKernels& kernels_;
   TeamWeights weights_;
@@ -210,6 +212,7 @@ Status TeamExecutor::Check(const Step& step) const {
 // A function of the step alone, so that all threads see the same.
 void TeamExecutor::ChooseSplits(const Step& step) {
   splits_ = 1;
+  if (deterministic_) return;  // the one sum that depends on what else is in the step
   const int units = tokens_ * program_.attention.kv_heads, threads = team_.threads();
   constexpr int kWorthwhile = 128;  // below, the parts cost more to combine than they save
   const int longest = *std::max_element(step.positions.begin(), step.positions.end()) + 1;
