@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
+#include "engine/watchdog.h"
 
 namespace unimax {
 namespace {
@@ -122,6 +123,7 @@ Status BenchLoad(const ModelOptions& given, BenchLoadOptions options) {
   if (options.step_tokens > 0) engine_options.scheduler.max_step_prefill = model->limits().max_tokens;
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                       Engine::Start(model->executor(), model->limits(), model->program(), engine_options));
+  const std::unique_ptr<Watchdog> watchdog = WatchGpu(*model, *engine);
   const bool terminal = isatty(STDERR_FILENO) != 0;
   const auto progress = [&](int done, int of) {
     if (terminal) std::fprintf(stderr, "\r%d of %d requests", done, of);

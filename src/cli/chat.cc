@@ -15,6 +15,7 @@
 #include "cli/sampling_flags.h"
 #include "engine/answer.h"
 #include "engine/engine.h"
+#include "engine/watchdog.h"
 
 namespace unimax {
 namespace {
@@ -251,6 +252,7 @@ Status RunChat(const ChatOptions& options) {
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
   UM_RETURN_IF_ERROR(SamplingOf(options.sampling, *model).status());
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Start(*model));
+  const std::unique_ptr<Watchdog> watchdog = WatchGpu(*model, *engine);
   return Chat(options, *model, *engine).Talk();
 }
 

@@ -12,6 +12,7 @@
 #include "cli/sampling_flags.h"
 #include "engine/answer.h"
 #include "engine/engine.h"
+#include "engine/watchdog.h"
 
 namespace unimax {
 namespace {
@@ -138,6 +139,7 @@ Status Run(const RunOptions& given) {
   };
   std::vector<std::unique_ptr<Answer>> answers;
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Start(*model));
+  const std::unique_ptr<Watchdog> watchdog = WatchGpu(*model, *engine);
   for (int choice = 0; choice < options.choices; ++choice) {
     answers.push_back(std::make_unique<Answer>(model->tokenizer(), options.sampling.stops, show));
     Request request;

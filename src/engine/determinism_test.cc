@@ -20,6 +20,8 @@ struct Way {
   std::vector<int> threads;
 };
 
+bool OnEmulator(const Way& way) { return std::string(way.device) != "cpu"; }
+
 Result<DeterminismReport> Check(const Way& way, bool deterministic) {
   SetLogLevel(LogLevel::kWarning);
   ModelOptions options;
@@ -35,6 +37,8 @@ Result<DeterminismReport> Check(const Way& way, bool deterministic) {
   check.prompts = way.prompts;
   check.orders = way.orders;
   check.threads = way.threads;
+  if (OnEmulator(way)) check.batches = {1, 3, 16};  // it is slow
+  if (OnEmulator(way)) check.chunks = {7, 0};
   return CheckDeterminism(
       model->program(), model->limits(), check,
       [&](int threads) { return model->MakeExecutor(model->program(), "auto", threads); }, nullptr);
@@ -64,7 +68,7 @@ TEST_P(Determinism, OneHashAHistory) {
   print("D03", report->histories,
         fmt::format("cached_tokens={} preemptions={}", report->cached_tokens, report->preemptions));
   EXPECT_GT(report->cached_tokens, way.prompts);
-  EXPECT_GT(report->preemptions, 0u);
+  EXPECT_TRUE(OnEmulator(way) || report->preemptions > 0);  // it takes many prompts
 }
 
 // More threads than processors make a step slow, so not every model gets them.
@@ -79,6 +83,19 @@ INSTANTIATE_TEST_SUITE_P(Cpu, Determinism,
                                          Way{"models/phi3_longrope", "cpu", "auto", 30, 1, kTwo},
                                          Way{"models/falcon", "cpu", "auto", 30, 1, kTwo}),
                          NameOf);
+
+INSTANTIATE_TEST_SUITE_P(Emulators, Determinism,
+                         testing::Values(Way{"models/llama3_bf16", "emulator", "auto", 5, 1, {0}},
+                                         Way{"models/llama3", "emulator64", "f16", 3, 1, {0}},
+                                         Way{"models/gemma2", "emulator", "bf16", 3, 1, {0}},
+                                         Way{"models/falcon", "emulator", "f32", 2, 1, {0}}),
+                         NameOf);
+
+TEST(Determinism, SeesTheRowsOfTheTableThatSumOtherwise) {
+  const auto report = Check({"models/llama3_bf16", "emulator", "auto", 4, 1, {0}}, false);
+  ASSERT_TRUE(report.ok()) << report.status().text();
+  EXPECT_GT(report->batches.differing + report->histories.differing, 0);
+}
 
 // Without the flag long contexts are cut by what else is in the step: the check must see that.
 TEST(Determinism, SeesARowThatDependsOnItsBatch) {

@@ -83,7 +83,9 @@ Result<std::unique_ptr<Executor>> Model::MakeExecutor(const Program& program, co
                                                       int threads) {
   if (executor == "reference") return MakeReferenceExecutor(program, *source_, limits_);
   if (executor != "auto") return UsageError("--executor {}: give auto or reference", executor);
-  if (device_ != nullptr) return MakeGraphExecutor(program, *source_, *device_, limits_, {.act = DeviceType()});
+  if (device_ != nullptr)
+    return MakeGraphExecutor(program, *source_, *device_, limits_,
+                             {.act = DeviceType(), .deterministic = options_.deterministic});
   TeamOptions team;
   if (options_.threads > 0) team.threads = options_.threads;
   if (threads > 0) team.threads = threads;

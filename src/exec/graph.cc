@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <tuple>
 
@@ -17,6 +18,9 @@
 namespace unimax {
 namespace {
 
+constexpr int kMostSplits = 64;      // of one row's tokens, as in kernels/table.cc
+constexpr int kFlatColumnTiles = 8;  // of the widest flat row
+
 // What makes two steps run the same launches.
 struct StepShape {
   int tokens = 0, outputs = 0;
@@ -24,6 +28,11 @@ struct StepShape {
   int bucket = 0;       // bound on the cached tokens, a power of two for decode steps
   auto Key() const { return std::tie(tokens, outputs, decode, bucket); }
   bool operator<(const StepShape& o) const { return Key() < o.Key(); }
+};
+
+// Rows [first, first + count) of a step, which one launch takes.
+struct RowPart {
+  int first = 0, count = 0;
 };
 
 struct RecordedStep {
@@ -43,7 +52,8 @@ class GraphExecutor : public Executor {
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override { return memory_; }
   std::string Describe() const override {
-    return fmt::format("graph, {} ({}), {}", device_.limits().name, device_.limits().target, Info(graph_.act).name);
+    return fmt::format("graph, {} ({}), {}{}", device_.limits().name, device_.limits().target, Info(graph_.act).name,
+                       graph_.deterministic ? ", deterministic" : "");
   }
 
  private:
@@ -51,6 +61,11 @@ class GraphExecutor : public Executor {
   uint64_t ValueBytes(int value) const;
   int Stride(int value) const;
   std::byte* At(int value) const;  // null for -1
+  // The same of a row; null for -1.
+  std::byte* AtRow(int value, int row) const {
+    if (value < 0) return nullptr;
+    return At(value) + int64_t{row} * Stride(value) * ElementBytes(program_.values[static_cast<size_t>(value)].storage);
+  }
   template <class T>
   T* As(int value) const {
     return reinterpret_cast<T*>(At(value));
@@ -59,13 +74,15 @@ class GraphExecutor : public Executor {
 
   uint64_t KvBytes() const;
   uint64_t SplitBytes() const;
+  int SplitTokens() const;
   Status CheckRows() const;
   Status CheckFits(uint64_t weight_bytes);
   Status Allocate();
   Result<StepShape> ShapeOf(const Step& step) const;
   Status UploadStep(const Step& step);
   Result<RecordedStep*> Recorded(const StepShape& shape);
-  Result<Launch> Plan(const Op& op, const StepShape& shape);
+  Result<Launch> Plan(const Op& op, const StepShape& shape, RowPart part);
+  int RowsAtOnce(const Op& op) const;
   template <class Args>
   Result<Launch> MakeLaunch(const Case& c, const Args& args);
 
@@ -121,10 +138,17 @@ uint64_t GraphExecutor::KvBytes() const {
 
 // Unfinished sums of split decode rows.
 uint64_t GraphExecutor::SplitBytes() const {
-  constexpr int kMostSplits = 64;
   const AttentionShape& a = program_.attention;
   return 4ull * static_cast<uint64_t>(options_.max_sequences) * static_cast<uint64_t>(a.heads) * kMostSplits *
          static_cast<uint64_t>(a.head_dim + 2);
+}
+
+// Tokens of a split under --deterministic: a function of the longest sequence alone.
+int GraphExecutor::SplitTokens() const {
+  constexpr int kLeast = 64, kTile = 32;
+  const int longest = options_.max_pages * options_.page_tokens + kTile;
+  const int each = (longest + kMostSplits - 1) / kMostSplits;
+  return std::max(kLeast, (each + kTile - 1) / kTile * kTile);
 }
 
 // That every op has a kernel row, in a decode step and in a long one, before anything is loaded.
@@ -232,8 +256,9 @@ Case GraphExecutor::CaseOf(const Op& op, const StepShape& shape) const {
   c.op = op.kind;
   c.act = graph_.act;
   c.attention = program_.attention;
-  c.decode = shape.decode;
+  c.decode = shape.decode || graph_.deterministic;
   c.tokens = shape.bucket;
+  if (graph_.deterministic) c.split_tokens = SplitTokens();
   const Value& out = program_.values[static_cast<size_t>(op.out)];
   c.m = out.rows == Rows::kTokens ? shape.tokens : shape.outputs;
   c.n = out.cols;
@@ -278,8 +303,19 @@ Result<Launch> GraphExecutor::MakeLaunch(const Case& c, const Args& args) {
   return launch;
 }
 
-Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
-  const Case c = CaseOf(op, shape);
+// Rows that one launch of the op takes. Only --deterministic cuts: products to what the flat rows take, attention to
+// what there is room for unfinished sums.
+int GraphExecutor::RowsAtOnce(const Op& op) const {
+  const bool narrow = graph_.act != DType::kF32;
+  if (graph_.deterministic && op.kind == OpKind::kLinear && narrow)
+    return kFlatColumnTiles * device_.limits().tile_cols;
+  if (graph_.deterministic && op.kind == OpKind::kAttention) return options_.max_sequences;
+  return std::numeric_limits<int>::max();
+}
+
+Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart part) {
+  Case c = CaseOf(op, shape);
+  c.m = part.count;
   const AttentionShape& a = program_.attention;
   const int* ids = Input(0, shape);
   const int* positions = Input(1, shape);
@@ -302,8 +338,9 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
       return MakeLaunch(c, NormArgs{At(op.in), weight, At(op.out), c.m, c.n, op.eps, bias, c.groups, Stride(op.in),
                                     Stride(op.out), op.offset, c.flags});
     case OpKind::kLinear:
-      return MakeLaunch(c, LinearArgs{At(op.in), WeightAt(op.weight), bias, As<float>(op.in2), At(op.out), c.m, c.n,
-                                      c.k, Stride(op.in), Stride(op.out), c.flags, op.act, op.scale, op.cap});
+      return MakeLaunch(c, LinearArgs{AtRow(op.in, part.first), WeightAt(op.weight), bias,
+                                      reinterpret_cast<float*>(AtRow(op.in2, part.first)), AtRow(op.out, part.first),
+                                      c.m, c.n, c.k, Stride(op.in), Stride(op.out), c.flags, op.act, op.scale, op.cap});
     case OpKind::kRopeAndStore: {
       const auto rope = static_cast<size_t>(std::max(op.rope, 0));
       const auto* cos_sin = op.rope < 0 ? nullptr : reinterpret_cast<const float*>(cos_sin_[rope].data());
@@ -314,12 +351,12 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
                            options_.max_pages, interleaved, c.rotary});
     }
     case OpKind::kAttention:
-      return MakeLaunch(c, AttentionArgs{At(op.in),
+      return MakeLaunch(c, AttentionArgs{AtRow(op.in, part.first),
                                          k_cache,
                                          v_cache,
-                                         At(op.out),
-                                         positions,
-                                         sequences,
+                                         AtRow(op.out, part.first),
+                                         positions + part.first,
+                                         sequences + part.first,
                                          pages,
                                          reinterpret_cast<float*>(partial_.data()),
                                          reinterpret_cast<int*>(counters_.data()),
@@ -333,7 +370,8 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
                                          AttentionSplits(c, device_.limits()),
                                          a.scale,
                                          op.cap,
-                                         op.window});
+                                         op.window,
+                                         c.split_tokens});
     case OpKind::kActMul:
       return MakeLaunch(c, ActMulArgs{At(op.in), At(op.in2), At(op.out), c.m, c.n, Stride(op.in), op.act, c.flags});
     case OpKind::kAdd:
@@ -355,8 +393,14 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
   for (const Op& op : program_.ops) {
     const Value& out = program_.values[static_cast<size_t>(op.out)];
     if (out.rows == Rows::kOutputs && shape.outputs == 0) continue;
-    UM_ASSIGN_OR_RETURN(const Launch launch, Plan(op, shape));
-    step.launches.push_back(launch);
+    const int rows = out.rows == Rows::kTokens ? shape.tokens : shape.outputs;
+    const int most = std::min(RowsAtOnce(op), rows);
+    for (int first = 0; first < rows; first += most) {
+      UM_ASSIGN_OR_RETURN(Launch launch, Plan(op, shape, {first, std::min(most, rows - first)}));
+      // A decode row fetches older keys before the launch before it has ended, which may have written them here.
+      if (op.kind == OpKind::kAttention && graph_.deterministic && !shape.decode) launch.overlap = false;
+      step.launches.push_back(launch);
+    }
   }
   if (!step.launches.empty()) step.launches.front().overlap = false;  // it follows a copy, not a kernel
   if (graph_.capture && shape.decode) {

@@ -15,6 +15,9 @@ namespace unimax {
 struct GraphOptions {
   DType act = DType::kBF16;  // activations, packed weights and KV: f32 (exact rows, plain weights), bf16 or f16
   bool capture = true;       // replay decode steps as graphs
+  // Every sum in one order whatever the step holds: products by the flat rows alone, 64 columns at a time; attention by
+  // the decode rows alone, each row for itself, its tokens cut at fixed places.
+  bool deterministic = false;
 };
 
 // `device` must outlive the executor. Errors: of the source; kNoDevice when weights, KV and workspace do not fit, with

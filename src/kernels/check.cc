@@ -404,16 +404,27 @@ Result<CheckResult> Checker::Attention() {
   UM_ASSIGN_OR_RETURN(Buffer partial, Poisoned(DType::kF32, int64_t{case_.m} * a.heads * splits * (a.head_dim + 2)));
   UM_ASSIGN_OR_RETURN(Buffer counters,
                       UploadInts(std::vector<int>(static_cast<size_t>(case_.m) * static_cast<size_t>(a.heads), 0)));
-  UM_RETURN_IF_ERROR(Launch(AttentionArgs{q.device.data(),  k.device.data(),
-                                          v.device.data(),  y.data(),
-                                          Ints(positions),  Ints(sequences),
-                                          Ints(page_table), Floats(partial),
-                                          Ints(counters),   case_.m,
-                                          a.heads,          a.kv_heads,
-                                          a.head_dim,       static_cast<int>(q_cols),
-                                          kPageTokens,      pages.max_pages,
-                                          splits,           a.scale,
-                                          case_.cap,        case_.window}));
+  UM_RETURN_IF_ERROR(Launch(AttentionArgs{q.device.data(),
+                                          k.device.data(),
+                                          v.device.data(),
+                                          y.data(),
+                                          Ints(positions),
+                                          Ints(sequences),
+                                          Ints(page_table),
+                                          Floats(partial),
+                                          Ints(counters),
+                                          case_.m,
+                                          a.heads,
+                                          a.kv_heads,
+                                          a.head_dim,
+                                          static_cast<int>(q_cols),
+                                          kPageTokens,
+                                          pages.max_pages,
+                                          splits,
+                                          a.scale,
+                                          case_.cap,
+                                          case_.window,
+                                          case_.split_tokens}));
   std::vector<double> reference(static_cast<size_t>(case_.m * q_cols));
   for (int t = 0; t < case_.m; ++t) {
     const int tokens = pages.positions[static_cast<size_t>(t)] + 1;
@@ -556,6 +567,7 @@ std::string CaseName(const Row& row, const Case& c) {
     name = fmt::format("m={} heads={}/{} dim={} tokens={}{}", c.m, c.attention.heads, c.attention.kv_heads,
                        c.attention.head_dim, c.tokens, c.decode ? " decode" : "");
     if (c.window > 0) name += fmt::format(" window={}", c.window);
+    if (c.split_tokens > 0) name += fmt::format(" split={}", c.split_tokens);
     if (c.rotary >= 0) name += fmt::format(" rotary={}", c.rotary);
   } else {
     name = fmt::format("m={} n={}", c.m, c.n);
