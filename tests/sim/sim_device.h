@@ -45,6 +45,14 @@ class SimDevice : public Device {
     UM_RETURN_IF_ERROR(Call());
     return inner_.Download(to, from, bytes);
   }
+  Status Fetch(int slot, const void* from, size_t bytes) override {
+    UM_RETURN_IF_ERROR(Call());
+    return inner_.Fetch(slot, from, bytes);
+  }
+  Result<const std::byte*> Fetched(int slot) override {
+    UM_RETURN_IF_ERROR(Call());
+    return inner_.Fetched(slot);
+  }
   Status Fill(void* to, int byte, size_t bytes) override { return inner_.Fill(to, byte, bytes); }
   Status Copy(void* to, const void* from, size_t bytes) override { return inner_.Copy(to, from, bytes); }
   Result<Kernel> FindKernel(std::string_view name) override { return inner_.FindKernel(name); }
