@@ -138,13 +138,18 @@ Status LedgerExecutor::Run(const Step& step) {
     const uint64_t before = position > 0 ? slot(t, position - 1) : kStart;
     // A sequence that is turned by the second set of frequencies has another history.
     const int set = step.rope_rows.empty() ? 0 : step.rope_rows[t] - position;
-    slot(t, position) = Mix(Mix(before, static_cast<uint64_t>(step.ids[t])), static_cast<uint64_t>(set));
+    slot(t, position) =
+        Mix(Mix(before, static_cast<uint64_t>(StepId(step.ids[t], chosen_))), static_cast<uint64_t>(set));
   }
   for (size_t o = 0; o < step.outputs.size(); ++o) {
     const auto row = static_cast<size_t>(step.outputs[o]);
     UM_ASSIGN_OR_RETURN(const std::span<const float> logits, inner_.Logits(static_cast<int>(o)));
     ledger_.Note(slot(row, step.positions[row]), HashOf(logits));
   }
+  chosen_.clear();
+  if (step.outputs.empty()) return {};
+  UM_ASSIGN_OR_RETURN(const std::span<const int> ids, inner_.Ids());
+  chosen_.assign(ids.begin(), ids.end());
   return {};
 }
 

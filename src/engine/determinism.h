@@ -37,6 +37,8 @@ class LedgerExecutor : public Executor {
   LedgerExecutor(Executor& inner, const ExecutorOptions& limits, LogitsLedger& ledger);
   Status Run(const Step& step) override;
   Result<std::span<const int>> Ids() override { return inner_.Ids(); }
+  Result<std::span<const int>> PreviousIds() override { return inner_.PreviousIds(); }
+  bool runs_ahead() const override { return inner_.runs_ahead(); }
   Result<std::span<const float>> Logits(int row) override { return inner_.Logits(row); }
   Result<std::vector<float>> Read(int value) override { return inner_.Read(value); }
   MemoryUse memory() const override { return inner_.memory(); }
@@ -46,6 +48,7 @@ class LedgerExecutor : public Executor {
   Executor& inner_;
   const ExecutorOptions limits_;
   LogitsLedger& ledger_;
+  std::vector<int> chosen_;        // by the last step
   std::vector<uint64_t> history_;  // [pages, page_tokens]: of all ids up to that position
 };
 

@@ -6,11 +6,13 @@
 #include <atomic>
 #include <cstdlib>
 #include <deque>
+#include <map>
 #include <new>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "device/emulator.h"
+#include "engine/answer.h"
 #include "engine/engine.h"
 #include "engine/test_alone.h"
 #include "engine/watchdog.h"
@@ -212,6 +214,33 @@ TEST(Reliability, E07TooLittleMemoryIsSaidAtTheStart) {
               out_of_memory_later, 100 * (refused - without_bytes) / std::max(refused, 1), by_size, refused, allocated,
               pass ? "PASS" : "FAIL");
   EXPECT_TRUE(pass);
+}
+
+// Steps that are launched before the ones before them are read give the same ids as steps that wait.
+TEST(Ahead, GivesTheSameIds) {
+  OnDevice model("llama3_bf16");
+  std::map<bool, std::vector<std::vector<int>>> answers;
+  for (const bool ahead : {false, true}) {
+    auto executor = MakeGraphExecutor(model.program, *model.source, *model.emulator, model.limits,
+                                      {.act = DType::kBF16, .ahead = ahead, .deterministic = true});
+    ASSERT_TRUE(executor.ok());
+    EXPECT_EQ((*executor)->runs_ahead(), ahead);
+    EngineOptions options;
+    options.scheduler = SchedulerOptionsFor(model.limits);
+    auto engine = Engine::Start(**executor, model.limits, model.program, options);
+    ASSERT_TRUE(engine.ok());
+    std::deque<Answer> sinks;
+    for (int i = 0; i < 6; ++i) {
+      sinks.emplace_back(nullptr, std::vector<std::string>{}, nullptr);
+      Request r = RequestOf(i, 20 + i, 12 + i, model.program.vocab, sinks.back());
+      if (i == 4) r.sampling.temperature = 1;  // drawn on the host, with the last two of the others
+      ASSERT_TRUE((*engine)->Submit(std::move(r)).ok());
+    }
+    (*engine)->Drain();
+    for (const Answer& sink : sinks) answers[ahead].push_back(sink.ids());
+  }
+  EXPECT_EQ(answers[true], answers[false]);
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(std::ssize(answers[true][static_cast<size_t>(i)]), 12 + i);
 }
 
 // The n-th transfer or launch of the device fails; with the graph executor between it and the engine.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Many requests on one executor: plan a step, run it, choose the tokens, tell the sinks. One thread; a call of Step is
-// one step. Ids are chosen on the host, so a step is planned when the one before it has come back. Sinks are called
-// from within Step and Cancel, and must not call the loop.
+// Many requests on one executor: plan a step, run it, choose the tokens, tell the sinks. One thread; a call of Step
+// launches one step. Where the executor runs ahead of the host (a GPU), that is before the results of the one before it
+// are read: the ids it starts from are still on the device. So a call then tells of the step before, and of a sequence
+// that ended there a row is computed in vain. Sinks are called from within Step and Cancel, and must not call the
+// loop.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +64,10 @@ class EngineLoop {
     Time arrived = 0, started = 0, first_token = 0;
   };
 
-  Status RunPlan(const StepPlan& plan, Time now);
+  Status Advance(Time now);
+  bool HostChooses(const StepPlan& plan);
+  Status Launch(const StepPlan& plan, Time now);
+  Status Collect(Time now, const Result<std::span<const int>>& chosen);
   Status ScorePrompt(const PlannedSequence& part, Live& live);
   Result<RowResult> Choose(const PlannedSequence& part, Live& live, int greedy_id, Time now);
   void TellEnds(Time now, const std::string& error);
@@ -70,14 +75,15 @@ class EngineLoop {
   Live& live(Ticket ticket) { return live_[static_cast<size_t>(ticket.slot)]; }
 
   Executor& executor_;
+  const bool ahead_;  // launch a step before the one before it has come back
   const ExecutorOptions limits_;
   PageHasher& hasher_;
   const Program& program_;
   Scheduler scheduler_;
   Sampler sampler_;
   std::vector<Live> live_;
-  std::vector<uint64_t> mask_;  // a bit for each id
-  std::vector<int> rope_rows_;  // of the step
+  std::vector<uint64_t> mask_;        // a bit for each id
+  std::vector<int> ids_, rope_rows_;  // of the step that is launched
   std::vector<RowResult> results_;
   Time (*clock_)() = nullptr;
 };

@@ -43,6 +43,7 @@ class FaultyExecutor : public Executor {
     if (runs_ == poison_at) ids_.at(static_cast<size_t>(poison_row)) = -1;
     return std::span<const int>(ids_);
   }
+  Result<std::span<const int>> PreviousIds() override { return inner_.PreviousIds(); }
   Result<std::span<const float>> Logits(int row) override { return inner_.Logits(row); }
   Result<std::vector<float>> Read(int value) override { return inner_.Read(value); }
   MemoryUse memory() const override { return inner_.memory(); }

@@ -78,8 +78,10 @@ Request RequestOf(int request, int length, int max_new, EventSink& sink, bool dr
 }
 
 struct Bench {
-  explicit Bench(const ExecutorOptions& l, bool start = true) : limits(l), program(sim::SimProgram(kVocab)) {
+  explicit Bench(const ExecutorOptions& l, bool start = true, bool ahead = false)
+      : limits(l), program(sim::SimProgram(kVocab)) {
     executor = std::make_unique<SimExecutor>(limits, kVocab);
+    executor->script.runs_ahead = ahead;
     if (start) Start();
   }
   void Start() {
@@ -95,9 +97,13 @@ struct Bench {
   std::unique_ptr<Engine> engine;
 };
 
-TEST(EngineThread, AnswersManyThreads) {
+// Whether the executor runs ahead of the host.
+class EngineThread : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(, EngineThread, testing::Bool());
+
+TEST_P(EngineThread, AnswersManyThreads) {
   constexpr int kThreads = 4, kEach = 100;
-  Bench bench(Limits(16, 128, 60));  // too few pages for all, so that some are preempted
+  Bench bench(Limits(16, 128, 60), true, GetParam());  // too few pages for all, so that some are preempted
   std::vector<std::thread> threads;
   std::atomic<int> wrong{0}, busy{0};
   for (int t = 0; t < kThreads; ++t) {
@@ -139,10 +145,10 @@ TEST(EngineThread, AnswersManyThreads) {
   EXPECT_EQ(late.ends, 0);
 }
 
-TEST(EngineThread, StoppingTellsEveryRequestOnce) {
+TEST_P(EngineThread, StoppingTellsEveryRequestOnce) {
   for (int round = 0; round < 20; ++round) {
     std::vector<Listener> listeners(40);
-    Bench bench(Limits(4, 128));
+    Bench bench(Limits(4, 128), true, GetParam());
     for (int i = 0; i < 40; ++i) {
       ASSERT_TRUE(bench.engine->Submit(RequestOf(i, 20, 100, listeners[static_cast<size_t>(i)])).ok());
     }
@@ -155,8 +161,8 @@ TEST(EngineThread, StoppingTellsEveryRequestOnce) {
   }
 }
 
-TEST(EngineThread, ASinkMaySubmit) {
-  Bench bench(Limits(2, 64));
+TEST_P(EngineThread, ASinkMaySubmit) {
+  Bench bench(Limits(2, 64), true, GetParam());
   std::vector<Listener> chain(50);
   for (int i = 0; i + 1 < 50; ++i) {
     chain[static_cast<size_t>(i)].on_end = [&, i] {
@@ -168,8 +174,8 @@ TEST(EngineThread, ASinkMaySubmit) {
   EXPECT_EQ(chain[49].ids, Expected(PromptOf(49, 10), 3));
 }
 
-TEST(EngineThread, NameSpacesDoNotSharePages) {
-  Bench bench(Limits(2, 128));
+TEST_P(EngineThread, NameSpacesDoNotSharePages) {
+  Bench bench(Limits(2, 128), true, GetParam());
   const auto cached = [&](const std::string& name_space) {
     Listener listener;
     Request request = RequestOf(1, 100, 2, listener);
@@ -185,8 +191,8 @@ TEST(EngineThread, NameSpacesDoNotSharePages) {
   EXPECT_EQ(cached("b"), 96);
 }
 
-TEST(EngineThread, RefusesWhereItIsSubmitted) {
-  Bench bench(Limits(2, 64));
+TEST_P(EngineThread, RefusesWhereItIsSubmitted) {
+  Bench bench(Limits(2, 64), true, GetParam());
   Listener listener;
   EXPECT_EQ(bench.engine->Submit(RequestOf(0, 60, 10, listener)).status().kind(), ErrorKind::kUsage);
   Request bad = RequestOf(0, 6, 1, listener);
@@ -196,20 +202,26 @@ TEST(EngineThread, RefusesWhereItIsSubmitted) {
 }
 
 // Five requests of which three take logits to the host; the n-th call of the device fails, for every n.
-TEST(Reliability, E01AFaultAtAnyCallEndsAllAtOnce) {
-  constexpr int kRequests = 5, kNew = 420;
+class Faults : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(, Faults, testing::Bool());
+
+TEST_P(Faults, E01AtAnyCallEndsAllAtOnce) {
+  const bool ahead = GetParam();
+  constexpr int kRequests = 5;
+  const int kNew = ahead ? 1010 : 420;  // where the host chooses nothing, a step is two calls
   int points = 0, bad_tokens = 0, hangs = 0, accepted_after = 0;
   double slowest_ms = 0;
   std::vector<std::vector<int>> wanted;
   for (int i = 0; i < kRequests; ++i) wanted.push_back(Expected(PromptOf(i, 40 + i), kNew));
   for (int call = 0;; ++call) {
-    Bench bench(Limits(kRequests, 512), false);
+    Bench bench(Limits(kRequests, 1072), false, ahead);
     bench.executor->script.fail_call = call;
     bench.Start();
     std::vector<Listener> listeners(kRequests);
     for (int i = 0; i < kRequests; ++i) {
       // The device may already be lost: then the refusal must say so.
-      const auto id = bench.engine->Submit(RequestOf(i, 40 + i, kNew, listeners[static_cast<size_t>(i)], i % 2 == 0));
+      const auto id =
+          bench.engine->Submit(RequestOf(i, 40 + i, kNew, listeners[static_cast<size_t>(i)], i % 2 == 0 && !ahead));
       if (id.ok()) continue;
       EXPECT_EQ(id.status().kind(), ErrorKind::kNoDevice);
       ++listeners[static_cast<size_t>(i)].ends;
@@ -233,8 +245,8 @@ TEST(Reliability, E01AFaultAtAnyCallEndsAllAtOnce) {
     accepted_after += bench.engine->Submit(RequestOf(0, 10, 1, late)).ok();
   }
   const bool pass = hangs == 0 && bad_tokens == 0 && points >= 2000 && slowest_ms <= 2000 && accepted_after == 0;
-  std::printf("E01 hangs=%d bad_tokens=%d points=%d stops_within_ms=%.1f accepted_after=%d %s\n", hangs, bad_tokens,
-              points, slowest_ms, accepted_after, pass ? "PASS" : "FAIL");
+  std::printf("E01 hangs=%d bad_tokens=%d points=%d stops_within_ms=%.1f ahead=%d accepted_after=%d %s\n", hangs,
+              bad_tokens, points, slowest_ms, ahead, accepted_after, pass ? "PASS" : "FAIL");
   EXPECT_TRUE(pass);
 }
 
@@ -251,20 +263,23 @@ struct Loop {
 };
 
 // Every row of every step of 8 requests that run side by side, half of them drawn from logits on the host.
-TEST(Reliability, D01APoisonedRowEndsOneRequestAlone) {
+TEST_P(Faults, D01APoisonedRowEndsOneRequestAlone) {
   constexpr int kRows = 8, kSteps = 16;
   const ExecutorOptions limits = Limits(kRows, 64);
   int from_nan = 0, neighbour_diffs = 0, counted = 0;
   for (int step = 0; step < kSteps; ++step) {
     for (int row = 0; row < kRows; ++row) {
       SimExecutor executor(limits, kVocab);
+      executor.script.runs_ahead = GetParam();
       executor.script.poison_run = step;
       executor.script.poison_row = row;
       Loop loop(executor, limits);
       std::vector<Listener> listeners(kRows);
       for (int i = 0; i < kRows; ++i) {
         ASSERT_TRUE(
-            loop.loop->Submit(RequestOf(i, 8, kSteps, listeners[static_cast<size_t>(i)], i % 2 == 0), i + 1).ok());
+            loop.loop
+                ->Submit(RequestOf(i, 8, kSteps, listeners[static_cast<size_t>(i)], i % 2 == 0 && !GetParam()), i + 1)
+                .ok());
       }
       for (Time now = 100; !loop.loop->idle(); ++now) ASSERT_TRUE(loop.loop->Step(now).ok());
       for (int i = 0; i < kRows; ++i) {
@@ -281,12 +296,38 @@ TEST(Reliability, D01APoisonedRowEndsOneRequestAlone) {
     }
   }
   const bool pass = from_nan == 0 && neighbour_diffs == 0 && counted == kRows * kSteps;
-  std::printf("D01 sampled_from_nan=%d neighbour_diffs=%d counted=%d %s\n", from_nan, neighbour_diffs, counted,
-              pass ? "PASS" : "FAIL");
+  std::printf("D01 sampled_from_nan=%d neighbour_diffs=%d counted=%d ahead=%d %s\n", from_nan, neighbour_diffs, counted,
+              GetParam(), pass ? "PASS" : "FAIL");
   EXPECT_TRUE(pass);
 }
 
 // The host's part of a decode step of 64 sequences: everything but the device. Medians, for the machine may be busy.
+TEST(EngineLoop, RunsAheadOnlyWhereTheHostHasNothingToDo) {
+  const ExecutorOptions limits = Limits(4, 128);
+  for (const bool draws : {false, true}) {
+    SimExecutor executor(limits, kVocab);
+    executor.script.runs_ahead = true;
+    Loop loop(executor, limits);
+    std::vector<Listener> listeners(3);
+    for (int i = 0; i < 3; ++i) {
+      Request r = RequestOf(i, 10, 20 + i, listeners[static_cast<size_t>(i)], draws && i == 1);
+      r.sink_stops = i == 2;
+      listeners[2].stop_after = 7;
+      ASSERT_TRUE(loop.loop->Submit(std::move(r), i + 1).ok());
+    }
+    int ahead = 0, steps = 0;
+    for (Time now = 100; !loop.loop->idle(); ++now, ++steps) {
+      ASSERT_TRUE(loop.loop->Step(now).ok());
+      ahead += loop.loop->scheduler().open_plans();
+    }
+    EXPECT_EQ(listeners[0].ids, Expected(PromptOf(0, 10), 20));
+    EXPECT_EQ(listeners[1].ids, Expected(PromptOf(1, 10), 21));
+    EXPECT_EQ(listeners[2].ids, Expected(PromptOf(2, 10), 7));
+    EXPECT_GT(ahead, 15);
+    EXPECT_GT(steps, 20);
+  }
+}
+
 TEST(Speed, TheHostsPartOfAStep) {
   const ExecutorOptions limits = Limits(64, 1024);
   SimExecutor executor(limits, kVocab);
@@ -323,10 +364,11 @@ TEST(Speed, TheHostsPartOfAStep) {
 }
 
 // A pool that is always full: requests come as fast as places get free, some are cancelled.
-TEST(Reliability, K09AFullPoolLosesNothing) {
+TEST_P(Faults, K09AFullPoolLosesNothing) {
   constexpr int kAlive = 24;
   const ExecutorOptions limits = Limits(16, 256, 64);
   SimExecutor executor(limits, kVocab);
+  executor.script.runs_ahead = GetParam();
   Loop loop(executor, limits);
   std::map<int, std::unique_ptr<Listener>> alive;
   int next = 0, lost = 0, done = 0, cancelled = 0, leaked = 0;
@@ -363,10 +405,11 @@ TEST(Reliability, K09AFullPoolLosesNothing) {
   leaked = loop.loop->scheduler().pages().counts().held;
   const double use = used / static_cast<double>(steps);
   const bool pass = lost == 0 && leaked == 0 && use >= 0.99 && done > 1000;
-  std::printf("K09 lost=%d leaked_blocks=%d pool_use=%.4f requests=%d cancelled=%d preemptions=%llu steps=%llu %s\n",
-              lost, leaked, use, done, cancelled,
-              static_cast<unsigned long long>(loop.loop->scheduler().counts().preemptions),
-              static_cast<unsigned long long>(steps), pass ? "PASS" : "FAIL");
+  std::printf(
+      "K09 ahead=%d lost=%d leaked_blocks=%d pool_use=%.4f requests=%d cancelled=%d preemptions=%llu steps=%llu %s\n",
+      GetParam(), lost, leaked, use, done, cancelled,
+      static_cast<unsigned long long>(loop.loop->scheduler().counts().preemptions),
+      static_cast<unsigned long long>(steps), pass ? "PASS" : "FAIL");
   EXPECT_TRUE(pass);
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <map>
 #include <tuple>
@@ -47,7 +48,9 @@ class GraphExecutor : public Executor {
 
   Status Load(const WeightSource& source);
   Status Run(const Step& step) override;
-  Result<std::span<const int>> Ids() override;
+  Result<std::span<const int>> Ids() override { return IdsOf(run_ % 2); }
+  Result<std::span<const int>> PreviousIds() override { return IdsOf((run_ + 1) % 2); }
+  bool runs_ahead() const override { return graph_.ahead; }
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override { return memory_; }
@@ -79,7 +82,9 @@ class GraphExecutor : public Executor {
   Status CheckFits(uint64_t weight_bytes);
   Status Allocate();
   Result<StepShape> ShapeOf(const Step& step) const;
+  Status CheckIds(const Step& step) const;
   Status UploadStep(const Step& step);
+  Result<std::span<const int>> IdsOf(int slot);
   Result<RecordedStep*> Recorded(const StepShape& shape);
   Result<Launch> Plan(const Op& op, const StepShape& shape, RowPart part);
   int RowsAtOnce(const Op& op) const;
@@ -103,10 +108,13 @@ class GraphExecutor : public Executor {
   std::vector<Buffer> weights_, values_, cos_sin_;  // cos_sin_: one a rope
   BufferPlan plan_;
   Buffer kv_, inputs_, page_table_, partial_, counters_;
+  Buffer chosen_;                       // ids of the last step's outputs: the next step may take them from here
+  int chosen_value_ = -1;               // the value that stands for them
+  int run_ = 0;                         // steps so far; results of the last two lie in the device's fetch slots
+  std::array<size_t, 2> fetched_ = {};  // ids in each
   std::vector<int> host_inputs_, host_pages_;
   std::map<StepShape, RecordedStep> recorded_;
   StepShape last_;
-  std::vector<int> ids_;
   std::vector<float> logits_;
 };
 
@@ -123,6 +131,7 @@ int GraphExecutor::Stride(int value) const {
 
 std::byte* GraphExecutor::At(int value) const {
   if (value < 0) return nullptr;
+  if (value == chosen_value_) return chosen_.data();
   const Value& v = program_.values[static_cast<size_t>(value)];
   return values_[static_cast<size_t>(plan_.buffer_of[static_cast<size_t>(value)])].data() +
          static_cast<int64_t>(v.offset) * ElementBytes(v.storage);
@@ -208,6 +217,9 @@ Status GraphExecutor::Allocate() {
   UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(counters * sizeof(int), "attention counters"));
   UM_RETURN_IF_ERROR(device_.Fill(counters_.data(), 0, counters * sizeof(int)));
   host_inputs_.reserve(inputs);
+  // Apart from the values, whose buffers the next step writes before and while it reads these.
+  UM_ASSIGN_OR_RETURN(chosen_, device_.Allocate(static_cast<size_t>(options_.max_outputs) * sizeof(int), "chosen ids"));
+  if (program_.ops.back().kind == OpKind::kSample) chosen_value_ = program_.ops.back().out;
   return {};
 }
 
@@ -330,7 +342,8 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart
   std::byte* v_cache = k_cache + KvBytes() / 2;
   switch (op.kind) {
     case OpKind::kEmbed:
-      return MakeLaunch(c, EmbedArgs{ids, WeightAt(op.weight), As<float>(op.out), c.m, c.n, program_.vocab, op.scale});
+      return MakeLaunch(c, EmbedArgs{ids, WeightAt(op.weight), As<float>(op.out), c.m, c.n, program_.vocab, op.scale,
+                                     reinterpret_cast<const int*>(chosen_.data())});
     case OpKind::kAddPosition:
       return MakeLaunch(c, AddPositionArgs{As<float>(op.in), weight, positions, As<float>(op.out), c.m, c.n,
                                            program_.weights[static_cast<size_t>(op.weight)].rows, op.first});
@@ -415,19 +428,34 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
 Status GraphExecutor::Run(const Step& step) {
   UM_ASSIGN_OR_RETURN(const StepShape shape, ShapeOf(step));
   UM_ASSIGN_OR_RETURN(RecordedStep * recorded, Recorded(shape));
+  UM_RETURN_IF_ERROR(CheckIds(step));
   UM_RETURN_IF_ERROR(UploadStep(step));
   last_ = shape;
-  if (recorded->graph != nullptr) return device_.Run(*recorded->graph);
-  for (const Launch& launch : recorded->launches) UM_RETURN_IF_ERROR(device_.Run(launch));
+  if (recorded->graph != nullptr) {
+    UM_RETURN_IF_ERROR(device_.Run(*recorded->graph));
+  } else {
+    for (const Launch& launch : recorded->launches) UM_RETURN_IF_ERROR(device_.Run(launch));
+  }
+  const auto slot = static_cast<size_t>(++run_ % 2);
+  fetched_[slot] = chosen_value_ < 0 ? 0 : static_cast<size_t>(shape.outputs);
+  return device_.Fetch(static_cast<int>(slot), chosen_.data(), fetched_[slot] * sizeof(int));
+}
+
+// Ids name rows of the embedding table, or outputs of the step before.
+Status GraphExecutor::CheckIds(const Step& step) const {
+  const int before = static_cast<int>(fetched_[static_cast<size_t>(run_ % 2)]);
+  for (size_t t = 0; t < step.ids.size(); ++t) {
+    if (step.ids[t] < -before || (program_.vocab > 0 && step.ids[t] >= program_.vocab)) {
+      return Internal("token {} of a step has id {}", t, step.ids[t]);
+    }
+  }
   return {};
 }
 
-Result<std::span<const int>> GraphExecutor::Ids() {
-  const Op& op = program_.ops.back();
-  if (op.kind != OpKind::kSample) return Internal("the program does not sample");
-  ids_.resize(static_cast<size_t>(last_.outputs));
-  UM_RETURN_IF_ERROR(device_.Download(ids_.data(), At(op.out), ids_.size() * sizeof(int)));
-  return std::span<const int>(ids_);
+Result<std::span<const int>> GraphExecutor::IdsOf(int slot) {
+  if (chosen_value_ < 0) return Internal("the program does not sample");
+  UM_ASSIGN_OR_RETURN(const std::byte* bytes, device_.Fetched(slot));
+  return std::span<const int>(reinterpret_cast<const int*>(bytes), fetched_[static_cast<size_t>(slot)]);
 }
 
 Result<std::span<const float>> GraphExecutor::Logits(int row) {

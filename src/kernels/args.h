@@ -14,6 +14,7 @@ struct EmbedArgs {
   float* y;           // [M, cols]
   int m, cols, vocab;
   float scale = 1;
+  const int* previous = nullptr;  // what the step before chose, for ids of -1 - k (exec/executor.h, Step)
 };
 
 // y = x + table[positions + first].

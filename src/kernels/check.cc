@@ -194,10 +194,19 @@ Result<CheckResult> Checker::Embed() {
   }
   std::vector<int> ids;
   for (int i = 0; i < case_.m; ++i) ids.push_back(static_cast<int>(random_() % kVocab));
-  UM_ASSIGN_OR_RETURN(Buffer device_ids, UploadInts(ids));
+  // Every other one as a step names it that was launched before the step before it gave its ids.
+  std::vector<int> named = ids, chosen;
+  for (size_t i = 1; i < ids.size(); i += 2) {
+    chosen.push_back(ids[i]);
+    named[i] = -static_cast<int>(chosen.size());
+  }
+  chosen.push_back(-1);
+  UM_ASSIGN_OR_RETURN(Buffer device_ids, UploadInts(named));
+  UM_ASSIGN_OR_RETURN(Buffer device_chosen, UploadInts(chosen));
   UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(DType::kF32, int64_t{case_.m} * cols));
   UM_RETURN_IF_ERROR(Launch(EmbedArgs{reinterpret_cast<int*>(device_ids.data()), table.device.data(),
-                                      reinterpret_cast<float*>(y.data()), case_.m, cols, kVocab, case_.scale}));
+                                      reinterpret_cast<float*>(y.data()), case_.m, cols, kVocab, case_.scale,
+                                      reinterpret_cast<int*>(device_chosen.data())}));
   std::vector<double> reference(static_cast<size_t>(case_.m) * cols);
   RefEmbed(ids.data(), table.exact.data(), reference.data(), case_.m, cols, case_.scale);
   return Compare(DType::kF32, y, reference);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <thread>
+#include <utility>
 
 #include "base/clock.h"
 
@@ -36,6 +37,7 @@ SimExecutor::SimExecutor(const ExecutorOptions& options, int vocab)
       logits_(static_cast<size_t>(vocab)) {
   outputs_.reserve(static_cast<size_t>(options.max_outputs));
   ids_.reserve(outputs_.capacity());
+  previous_ids_.reserve(outputs_.capacity());
 }
 
 int SimExecutor::NextOf(std::span<const int> ids, int vocab) {
@@ -77,8 +79,10 @@ Status SimExecutor::Run(const Step& step) {
     return &pool_[static_cast<size_t>(page * options_.page_tokens + position % options_.page_tokens)];
   };
   const auto vocab = static_cast<int>(logits_.size());
+  std::swap(ids_, previous_ids_);
   for (size_t t = 0; t < step.ids.size(); ++t) {
-    const int position = step.positions[t], id = step.ids[t];
+    if (step.ids[t] < -std::ssize(previous_ids_)) return Internal("token {} names output {}", t, -1 - step.ids[t]);
+    const int position = step.positions[t], id = StepId(step.ids[t], previous_ids_);
     if (id < 0 || id >= vocab || position < 0) return Internal("token {} has id {}, position {}", t, id, position);
     uint64_t* here = slot(t, position);
     const uint64_t* before = position > 0 ? slot(t, position - 1) : &kStart;
@@ -98,6 +102,11 @@ Status SimExecutor::Run(const Step& step) {
 Result<std::span<const int>> SimExecutor::Ids() {
   UM_RETURN_IF_ERROR(Call());
   return std::span<const int>(ids_);
+}
+
+Result<std::span<const int>> SimExecutor::PreviousIds() {
+  UM_RETURN_IF_ERROR(Call());
+  return std::span<const int>(previous_ids_);
 }
 
 Result<std::span<const float>> SimExecutor::Logits(int row) {

@@ -17,10 +17,11 @@
 namespace unimax::sim {
 
 struct SimScript {
-  int fail_call = -1;                 // the n-th call of Run, Ids or Logits fails, from 0, and all after it
-  int poison_run = -1;                // in the n-th Run ...
-  int poison_row = -1;                // ... this output row's logits are NaN
-  int hang_run = -1;                  // the n-th Run does not return before Release
+  int fail_call = -1;   // the n-th call of Run, Ids or Logits fails, from 0, and all after it
+  int poison_run = -1;  // in the n-th Run ...
+  int poison_row = -1;  // ... this output row's logits are NaN
+  int hang_run = -1;    // the n-th Run does not return before Release
+  bool runs_ahead = false;
   std::chrono::microseconds cost{0};  // of a Run: slept
 };
 
@@ -30,6 +31,8 @@ class SimExecutor : public Executor {
 
   Status Run(const Step& step) override;
   Result<std::span<const int>> Ids() override;
+  Result<std::span<const int>> PreviousIds() override;
+  bool runs_ahead() const override { return script.runs_ahead; }
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int) override { return std::vector<float>(); }
   MemoryUse memory() const override { return {0, pool_.size() * sizeof(uint64_t), logits_.size() * sizeof(float)}; }
@@ -49,7 +52,7 @@ class SimExecutor : public Executor {
   const ExecutorOptions options_;
   std::vector<uint64_t> pool_;     // [pages, page_tokens]
   std::vector<uint64_t> outputs_;  // of the last step: the hash at each output row
-  std::vector<int> ids_;
+  std::vector<int> ids_, previous_ids_;
   std::vector<float> logits_;
   std::mutex mutex_;
   std::condition_variable released_;
