@@ -275,8 +275,9 @@ Status GpuDevice::Run(const Launch& launch) {
   UM_RETURN_IF_ERROR(BindThread());
   if (launch.kernel.handle == nullptr) return Internal("a launch without a kernel");
   Remember(launch.kernel.name);
-  const int code =
-      launch.overlap ? driver_->LaunchOverlapping(launch, stream_) : driver_->LaunchInOrder(launch, stream_);
+  const int code = launch.together  ? driver_->LaunchTogether(launch, stream_)
+                   : launch.overlap ? driver_->LaunchOverlapping(launch, stream_)
+                                    : driver_->LaunchInOrder(launch, stream_);
   return Check(code, "cannot launch {} (grid {} x {} x {}, {} threads, {} bytes of shared memory)", launch.kernel.name,
                launch.grid_x, launch.grid_y, launch.grid_z, launch.threads, launch.shared_bytes);
 }

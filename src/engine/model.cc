@@ -82,10 +82,21 @@ DType Model::DeviceType() const {
 Result<std::unique_ptr<Executor>> Model::MakeExecutor(const Program& program, const std::string& executor,
                                                       int threads) {
   if (executor == "reference") return MakeReferenceExecutor(program, *source_, limits_);
-  if (executor != "auto") return UsageError("--executor {}: give auto or reference", executor);
-  if (device_ != nullptr)
+  const bool graph = executor == "graph", stream = executor == "stream";
+  if (executor != "auto" && !graph && !stream) {
+    return UsageError("--executor {}: give auto, graph, stream or reference", executor);
+  }
+  if (device_ != nullptr) {
+    if (stream && options_.deterministic) {
+      return UsageError("--executor stream sums in orders of its own: leave out --deterministic or take graph");
+    }
+    const GraphOptions::Stream how = graph || options_.deterministic ? GraphOptions::kNever
+                                     : stream                        ? GraphOptions::kAlways
+                                                                     : GraphOptions::kWhereItFits;
     return MakeGraphExecutor(program, *source_, *device_, limits_,
-                             {.act = DeviceType(), .deterministic = options_.deterministic});
+                             {.act = DeviceType(), .deterministic = options_.deterministic, .stream = how});
+  }
+  if (graph || stream) return UsageError("--executor {} runs on a GPU or the emulator: give --device", executor);
   TeamOptions team;
   if (options_.threads > 0) team.threads = options_.threads;
   if (threads > 0) team.threads = threads;

@@ -11,6 +11,7 @@
 
 #include "exec/fit.h"
 #include "exec/graph_weights.h"
+#include "exec/stream.h"
 #include "kernels/args.h"
 #include "kernels/reference.h"
 #include "kernels/table.h"
@@ -55,8 +56,8 @@ class GraphExecutor : public Executor {
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override { return memory_; }
   std::string Describe() const override {
-    return fmt::format("graph, {} ({}), {}{}", device_.limits().name, device_.limits().target, Info(graph_.act).name,
-                       graph_.deterministic ? ", deterministic" : "");
+    return fmt::format("{}, {} ({}), {}{}", stream_ != nullptr ? "graph and stream" : "graph", device_.limits().name,
+                       device_.limits().target, Info(graph_.act).name, graph_.deterministic ? ", deterministic" : "");
   }
 
  private:
@@ -81,9 +82,12 @@ class GraphExecutor : public Executor {
   Status CheckRows() const;
   Status CheckFits(uint64_t weight_bytes);
   Status Allocate();
+  Status MakeStream();
+  bool Streams(const StepShape& shape, const Step& step) const;
   Result<StepShape> ShapeOf(const Step& step) const;
   Status CheckIds(const Step& step) const;
   Status UploadStep(const Step& step);
+  Status FetchIds(bool streamed);
   Result<std::span<const int>> IdsOf(int slot);
   Result<RecordedStep*> Recorded(const StepShape& shape);
   Result<Launch> Plan(const Op& op, const StepShape& shape, RowPart part);
@@ -111,10 +115,12 @@ class GraphExecutor : public Executor {
   Buffer chosen_;                       // ids of the last step's outputs: the next step may take them from here
   int chosen_value_ = -1;               // the value that stands for them
   int run_ = 0;                         // steps so far; results of the last two lie in the device's fetch slots
+  std::array<bool, 2> streamed_ = {};   // whether each of them was one launch
   std::array<size_t, 2> fetched_ = {};  // ids in each
   std::vector<int> host_inputs_, host_pages_;
   std::map<StepShape, RecordedStep> recorded_;
   StepShape last_;
+  std::unique_ptr<StreamStep> stream_;  // null: every step goes op by op
   std::vector<float> logits_;
 };
 
@@ -228,7 +234,42 @@ Status GraphExecutor::Load(const WeightSource& source) {
   UM_RETURN_IF_ERROR(CheckRows());
   UM_RETURN_IF_ERROR(CheckFits(DeviceWeightBytes(program_, graph_.act)));
   UM_ASSIGN_OR_RETURN(weights_, UploadWeights(program_, source, device_, graph_.act));
-  return Allocate();
+  UM_RETURN_IF_ERROR(Allocate());
+  return graph_.stream == GraphOptions::kNever ? Status() : MakeStream();
+}
+
+Status GraphExecutor::MakeStream() {
+  if (graph_.act != DType::kBF16) {
+    return graph_.stream == GraphOptions::kAlways ? UsageError("the stream kernel works in bf16: add --dtype bf16")
+                                                  : Status();
+  }
+  const uint64_t layer_bytes = program_.layers > 0 ? KvBytes() / 2 / static_cast<uint64_t>(program_.layers) : 0;
+  const StreamShared shared = {device_,
+                               options_,
+                               [this](int w) { return WeightAt(w); },
+                               [this](int rope) { return cos_sin_[static_cast<size_t>(rope)].data(); },
+                               kv_.data(),
+                               kv_.data() + KvBytes() / 2,
+                               layer_bytes,
+                               program_.logits < 0 ? nullptr : As<float>(program_.logits)};
+  Result<std::unique_ptr<StreamStep>> made = StreamStep::Make(program_, shared);
+  if (made.ok()) {
+    stream_ = std::move(made).value();
+    memory_.workspace += stream_->workspace_bytes();
+    return {};
+  }
+  const bool unfit = made.status().kind() == ErrorKind::kUsage;
+  return unfit && graph_.stream == GraphOptions::kWhereItFits ? Status() : made.status();
+}
+
+// A decode step whose rows all want their logits, in their order.
+bool GraphExecutor::Streams(const StepShape& shape, const Step& step) const {
+  if (stream_ == nullptr || !shape.decode || shape.tokens > stream_->max_rows()) return false;
+  if (shape.outputs != shape.tokens) return false;
+  for (int o = 0; o < shape.outputs; ++o) {
+    if (step.outputs[static_cast<size_t>(o)] != o) return false;
+  }
+  return true;
 }
 
 Result<StepShape> GraphExecutor::ShapeOf(const Step& step) const {
@@ -427,18 +468,33 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
 
 Status GraphExecutor::Run(const Step& step) {
   UM_ASSIGN_OR_RETURN(const StepShape shape, ShapeOf(step));
-  UM_ASSIGN_OR_RETURN(RecordedStep * recorded, Recorded(shape));
   UM_RETURN_IF_ERROR(CheckIds(step));
-  UM_RETURN_IF_ERROR(UploadStep(step));
   last_ = shape;
+  if (Streams(shape, step)) {
+    UM_RETURN_IF_ERROR(UploadStep(step));
+    UM_RETURN_IF_ERROR(stream_->Run(shape.tokens, {Input(0, shape), Input(1, shape), Input(2, shape), Input(3, shape),
+                                                   reinterpret_cast<const int*>(page_table_.data()),
+                                                   reinterpret_cast<const int*>(chosen_.data())}));
+    return FetchIds(true);
+  }
+  UM_ASSIGN_OR_RETURN(RecordedStep * recorded, Recorded(shape));
+  UM_RETURN_IF_ERROR(UploadStep(step));
   if (recorded->graph != nullptr) {
     UM_RETURN_IF_ERROR(device_.Run(*recorded->graph));
   } else {
     for (const Launch& launch : recorded->launches) UM_RETURN_IF_ERROR(device_.Run(launch));
   }
+  return FetchIds(false);
+}
+
+// Begins to bring the ids that the step has chosen to the host, behind the step and before the next one.
+Status GraphExecutor::FetchIds(bool streamed) {
   const auto slot = static_cast<size_t>(++run_ % 2);
-  fetched_[slot] = chosen_value_ < 0 ? 0 : static_cast<size_t>(shape.outputs);
-  return device_.Fetch(static_cast<int>(slot), chosen_.data(), fetched_[slot] * sizeof(int));
+  fetched_[slot] = chosen_value_ < 0 ? 0 : static_cast<size_t>(last_.outputs);
+  streamed_[slot] = streamed;
+  if (!streamed) return device_.Fetch(static_cast<int>(slot), chosen_.data(), fetched_[slot] * sizeof(int));
+  UM_RETURN_IF_ERROR(device_.Copy(chosen_.data(), stream_->results().data(), fetched_[slot] * sizeof(int)));
+  return device_.Fetch(static_cast<int>(slot), stream_->results().data(), stream_->results().bytes());
 }
 
 // Ids name rows of the embedding table, or outputs of the step before.
@@ -455,7 +511,9 @@ Status GraphExecutor::CheckIds(const Step& step) const {
 Result<std::span<const int>> GraphExecutor::IdsOf(int slot) {
   if (chosen_value_ < 0) return Internal("the program does not sample");
   UM_ASSIGN_OR_RETURN(const std::byte* bytes, device_.Fetched(slot));
-  return std::span<const int>(reinterpret_cast<const int*>(bytes), fetched_[static_cast<size_t>(slot)]);
+  const int* ids = reinterpret_cast<const int*>(bytes);
+  if (streamed_[static_cast<size_t>(slot)]) UM_RETURN_IF_ERROR(stream_->FaultIn(ids));
+  return std::span<const int>(ids, fetched_[static_cast<size_t>(slot)]);
 }
 
 Result<std::span<const float>> GraphExecutor::Logits(int row) {
