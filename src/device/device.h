@@ -102,6 +102,12 @@ class Device {
   // Transfers of 0 bytes do nothing: their host address may be null.
   virtual Status Upload(void* to, const void* from, size_t bytes) = 0;    // returns when `from` may be changed
   virtual Status Download(void* to, const void* from, size_t bytes) = 0;  // waits for all launches before it
+  // Begins a download into memory of the device's own and returns at once. Fetched waits for that download alone, not
+  // for what was launched behind it; its bytes hold until the next Fetch into the slot.
+  static constexpr int kFetches = 2;
+  static constexpr size_t kFetchBytes = 64 << 10;  // at most
+  virtual Status Fetch(int slot, const void* from, size_t bytes) = 0;
+  virtual Result<const std::byte*> Fetched(int slot) = 0;
   virtual Status Fill(void* to, int byte, size_t bytes) = 0;
   virtual Status Copy(void* to, const void* from, size_t bytes) = 0;  // device to device
 

@@ -154,7 +154,8 @@ Status StreamStep::Run(int rows, const StreamInputs& inputs) {
   args_.sequences = inputs.sequences;
   args_.rope_rows = inputs.rope_rows;
   args_.page_table = inputs.page_table;
-  args_.m = rows_ = rows;
+  args_.previous = inputs.previous;
+  args_.m = rows;
   args_.x_bytes = RoundUp(std::max(state_bytes_, std::min(plan_.widest * rows * 2, kXBudget)));
   const StreamLayout layout{limits.tile_cols};
   const int ring = layout.ring(args_.x_bytes);
@@ -175,13 +176,9 @@ Status StreamStep::FaultText(const int* fault) const {
                   fault[1], args_.count, fault[2], fault[3]);
 }
 
-Result<std::span<const int>> StreamStep::Ids() {
-  host_results_.resize(static_cast<size_t>(max_rows_) + 4);
-  UM_RETURN_IF_ERROR(
-      shared_.device.Download(host_results_.data(), results_.data(), host_results_.size() * sizeof(int)));
-  const int* fault = host_results_.data() + max_rows_;
-  if (fault[0] != 0) return FaultText(fault);
-  return std::span<const int>(host_results_.data(), static_cast<size_t>(rows_));
+Status StreamStep::FaultIn(const int* results) const {
+  const int* fault = results + max_rows_;
+  return fault[0] != 0 ? FaultText(fault) : Status();
 }
 
 }  // namespace unimax

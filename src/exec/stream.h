@@ -30,6 +30,7 @@ struct StreamShared {
 // A step's inputs on the device.
 struct StreamInputs {
   const int *ids, *positions, *sequences, *rope_rows, *page_table;
+  const int* previous;  // what the step before chose, for ids of -1 - k
 };
 
 class StreamStep {
@@ -46,8 +47,10 @@ class StreamStep {
   uint64_t workspace_bytes() const;
   // Launches a step of `rows` rows, 1 .. max_rows(), each the newest token of its own sequence.
   Status Run(int rows, const StreamInputs& inputs);
-  // The ids that the last step chose. Errors: kNoDevice where a block waited in vain.
-  Result<std::span<const int>> Ids();
+  // The ids that the last step chose, then what FaultIn looks at.
+  const Buffer& results() const { return results_; }
+  // kNoDevice where, in a copy of results(), a block has waited in vain.
+  Status FaultIn(const int* results) const;
 
  private:
   Status Allocate(const Program& program);
@@ -62,8 +65,6 @@ class StreamStep {
   std::vector<Buffer> words_;
   Buffer stages_, best_, results_;  // results_: ids, then the fault's four numbers
   StreamArgs args_{};
-  int rows_ = 0;  // of the last step
-  std::vector<int> host_results_;
 };
 
 }  // namespace unimax

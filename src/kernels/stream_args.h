@@ -86,9 +86,10 @@ struct StreamArgs {
   unsigned epoch;
   int max_pages, heads, kv_heads, head_dim, vocab;
   float attention_scale;
-  int splits;   // runs of pages that a row and KV head is cut into, where it has as many
-  int slots;    // of the ring
-  int x_bytes;  // shared memory for x; an x that does not fit there is read as it is needed
+  int splits;           // runs of pages that a row and KV head is cut into, where it has as many
+  int slots;            // of the ring
+  const int* previous;  // what the step before chose, for ids of -1 - k (exec/executor.h, Step)
+  int x_bytes;          // shared memory for x; an x that does not fit there is read as it is needed
 };
 
 inline constexpr int kStreamTimeout = 1;  // a word never came
