@@ -69,6 +69,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, GgufKinds,
                                          KindCase{"bbpe_starcoder", "smollm"}, KindCase{"bbpe_starcoder", "starcoder"},
                                          KindCase{"bbpe_gpt2", "phi"}, KindCase{"bbpe_gpt2", "phi-2"},
                                          KindCase{"bbpe_deepseek_llm", "deepseek-llm"},
+                                         KindCase{"bbpe_deepseek_coder", "deepseek-coder"},
                                          KindCase{"bbpe_deepseek_v3", "deepseek-v3"}, KindCase{"bbpe_o200k", "gpt-4o"},
                                          KindCase{"bbpe_llama3", "llama-bpe"}, KindCase{"bbpe_qwen2", "qwen2"}));
 
