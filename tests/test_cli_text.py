@@ -50,6 +50,17 @@ class Texts(Case):
         ids = self.json(*call, "--ids", LLAMA3)["ids"]
         self.assertTrue(ids and all(isinstance(i, int) for i in ids))
 
+    def test_inspect_says_what_there_is_of_text(self):
+        found = self.json("inspect", LLAMA3)
+        self.keys(found["tokenizer"], kind=str, vocab=int, bos=str, eos=str, before=list, after=list, special=list)
+        self.assertEqual((found["tokenizer"]["kind"], found["tokenizer"]["vocab"]), ("tokenizer.json", 384))
+        self.assertIn({"id": 1, "text": "<|bos|>"}, found["tokenizer"]["special"])
+        self.assertEqual(found["chat_template"]["from"], "tokenizer_config.json")
+        self.assertEqual(found["sampling"], {"do_sample": False})
+        text = self.printed("inspect", LLAMA3)
+        self.assertIn("tokenizer tokenizer.json, 384 tokens, 8 special: <|pad|> 0, <|bos|> 1", text)
+        self.assertIn("\nchat template from tokenizer_config.json\nsampling defaults do_sample false\n", text)
+
     def test_verify(self):
         data = (GGUF / "tiny-llama-q4_0.gguf").read_bytes()
         path = pathlib.Path(write("sums/model.gguf", data))

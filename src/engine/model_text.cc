@@ -39,8 +39,9 @@ void LearnSurroundings(ModelText* text) {
   text->after.assign(at + static_cast<ptrdiff_t>(bare.size()), full.end());
 }
 
-void TakeTemplate(std::string source, ModelText* text) {
+void TakeTemplate(std::string source, std::string_view from, ModelText* text) {
   if (source.empty()) return;
+  text->chat_from = from;
   auto made = ChatTemplate::Parse(std::move(source));
   text->chat_error = made.status();
   if (made.ok()) text->chat_template = std::move(made).value();
@@ -54,7 +55,7 @@ Result<ModelText> FromGguf(const Checkpoint& checkpoint) {
   const auto piece = [&](int id) { return std::string(id < 0 ? "" : text.tokenizer->PieceOf(id)); };
   text.bos_token = piece(vocab.bos);
   text.eos_token = piece(vocab.eos);
-  TakeTemplate(vocab.chat_template, &text);
+  TakeTemplate(vocab.chat_template, "tokenizer.chat_template of the GGUF file", &text);
   LearnSurroundings(&text);
   return text;
 }
@@ -65,8 +66,9 @@ Result<ModelText> FromFiles(const TextFiles& files) {
   UM_ASSIGN_OR_RETURN(text.sampling, ReadSamplingDefaults(files.generation_config));
   text.bos_token = std::move(config.bos_token);
   text.eos_token = std::move(config.eos_token);
-  if (!files.chat_template.empty()) config.chat_template = files.chat_template;  // the newer place counts more
-  TakeTemplate(std::move(config.chat_template), &text);
+  const bool own_file = !files.chat_template.empty();  // the newer place counts more
+  if (own_file) config.chat_template = files.chat_template;
+  TakeTemplate(std::move(config.chat_template), own_file ? "chat_template.jinja" : "tokenizer_config.json", &text);
   if (files.tokenizer_name.empty()) return text;
   UM_ASSIGN_OR_RETURN(text.tokenizer, TokenizerFromFile(files.tokenizer, files.tokenizer_name, config));
   text.kind = fs::path(files.tokenizer_name).filename().string();

@@ -18,6 +18,7 @@ struct ModelText {
   std::unique_ptr<Tokenizer> tokenizer;  // null: the model has none
   std::string kind;  // where the tokenizer comes from: "GGUF gpt2", "tokenizer.json"; "" when there is none
   std::optional<ChatTemplate> chat_template;  // none: prompts go in as they are
+  std::string chat_from;                      // where the template stands: "chat_template.jinja"; "" when there is none
   Status chat_error;                          // why there is none although the model brings one: only chats are refused
   std::string bos_token, eos_token;           // what templates see; "" when the model does not say
   SamplingDefaults sampling;

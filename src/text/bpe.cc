@@ -123,6 +123,7 @@ void BpeModel::Encode(std::string_view word, SubwordScratch& scratch, std::vecto
     if (id >= 0) return Push(id, word.size(), scratch, out);
   }
   scratch.symbols.clear();
+  scratch.symbols.reserve(word.size());
   if (options_.reads_bytes) {
     SplitBytes(word, scratch.symbols);
   } else {

@@ -48,6 +48,7 @@ TEST(Jinja, RecordedFeatures) {
       report += c["id"].dump() + c["template"].dump() + "\n  " + why + "\n";
     }
   }
+  std::printf("fixtures jinja passed=%d of %d\n", passed, cases);
   EXPECT_EQ(cases, 433);
   EXPECT_GE(passed, 433) << report;
 }
@@ -76,6 +77,7 @@ TEST(Jinja, PublicTemplates) {
       }
     }
   }
+  std::printf("public/chat_templates passed=%d of %d\n", passed, cases);
   EXPECT_EQ(cases, 1015);
   EXPECT_GE(passed, 1015) << report;
 }

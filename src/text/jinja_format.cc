@@ -252,7 +252,9 @@ Result<Value> PercentFormat(Interpreter& in, const Text& format, const Value& ar
     UM_RETURN_IF_ERROR(in.Charge(part.size()));
     out.Append(part);
   }
-  const bool all_used = tuple ? used == args.list().items.size() : used > 0 || args.Is(Kind::kDict);
+  // What can be indexed, but for tuples and texts, passes for a mapping, of which nothing need be used.
+  const bool mapping = args.Is(Kind::kDict) || args.Is(Kind::kList) || args.IsUndefined();
+  const bool all_used = tuple ? used == args.list().items.size() : used > 0 || mapping;
   if (!all_used) return in.Error("not all arguments converted during string formatting");
   return in.Str(std::move(out));
 }

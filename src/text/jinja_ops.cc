@@ -77,6 +77,7 @@ Value IntOp(Op op, Int a, Int b) {
 }  // namespace
 
 Result<Value> Interpreter::Binary(Op op, const Value& a, const Value& b) {
+  if (op == Op::kMod && a.Is(Kind::kText)) return PercentFormat(*this, a.text(), b);
   if (a.IsUndefined() || b.IsUndefined()) return Error("an operand is undefined");
   if (a.IsNumber() && b.IsNumber()) {
     const bool exact = a.IsInteger() && b.IsInteger();
@@ -115,7 +116,6 @@ Result<Value> Interpreter::Binary(Op op, const Value& a, const Value& b) {
       return heap_.Sequence(thing.kind, std::move(out));
     }
   }
-  if (op == Op::kMod && a.Is(Kind::kText)) return PercentFormat(*this, a.text(), b);
   return Error(fmt::format("unsupported operand types: '{}' and '{}'", TypeName(a), TypeName(b)));
 }
 

@@ -35,7 +35,9 @@ bool Iterable(const Value& v) {
 }
 bool Escaped(const Value& v) { return v.markup(); }
 bool Callable(const Value& v) {
-  return v.Is(Kind::kMacro) || v.Is(Kind::kMethod) || v.Is(Kind::kFunction) || v.Is(Kind::kJoiner) || v.Is(Kind::kLoop);
+  // An undefined value can be called, which is then an error.
+  return v.IsUndefined() || v.Is(Kind::kMacro) || v.Is(Kind::kMethod) || v.Is(Kind::kFunction) || v.Is(Kind::kJoiner) ||
+         v.Is(Kind::kLoop);
 }
 bool Upper(const Value& v) {
   const Text t = ToText(v);

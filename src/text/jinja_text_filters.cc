@@ -164,25 +164,35 @@ Result<Value> WordWrap(In& in, const Value& self, const Args& args) {
     width = static_cast<size_t>(std::clamp(w, Int{1}, Int{1} << 30));
   }
   if (!self.Is(Kind::kText)) return in.Error(fmt::format("wordwrap needs a string, not {}", TypeName(self)));
+  const bool cut_words = a[1].IsMissing() || Truthy(a[1]);
   const Text& text = self.text();
   Text out;
-  size_t column = 0;
+  size_t column = 0;  // in characters, as `width`
+  const auto new_line = [&] {
+    out.Append("\n", false);
+    column = 0;
+  };
   for (size_t i = 0; i < text.size();) {
     const size_t end = std::min(text.bytes().find_first_of(" \n", i), text.size());
-    const size_t length = end - i;
-    if (column > 0 && column + 1 + length > width) {
-      out.Append("\n", false);
-      column = 0;
+    size_t length = utf8::Length(std::string_view(text.bytes()).substr(i, end - i));
+    const bool cut = cut_words && length > width;  // then every line takes what it has room for
+    if (column > 0 && (cut ? column + 1 >= width : column + 1 + length > width)) {
+      new_line();
     } else if (column > 0) {
       out.Append(" ", false);
       ++column;
     }
-    out.Append(text, i, end);
-    column += length;
-    if (end < text.size() && text.bytes()[end] == '\n') {
-      out.Append("\n", false);
-      column = 0;
+    size_t from = i;
+    while (cut && column + length > width) {
+      size_t to = from;
+      for (; column < width; ++column, --length) to += static_cast<size_t>(utf8::At(text.bytes(), to).length);
+      out.Append(text, from, to);
+      new_line();
+      from = to;
     }
+    out.Append(text, from, end);
+    column += length;
+    if (end < text.size() && text.bytes()[end] == '\n') new_line();
     i = end + 1;
   }
   return in.Str(std::move(out));
@@ -255,7 +265,29 @@ Result<Value> Format(In& in, const Value& self, const Args& args) {
   return PercentFormat(in, ToText(self), dict);
 }
 
-Result<Value> PrettyPrint(In& in, const Value& self, const Args&) { return in.Str(ToText(self, true)); }
+// `v` with the keys of its mappings in order, as Python's pprint shows them; from `depth` 0 on as it is.
+Value InOrder(In& in, const Value& v, int depth) {
+  if (depth == 0 || in.heap().Full() || !(v.IsSequence() || v.Is(Kind::kDict))) return v;
+  if (v.IsSequence()) {
+    std::vector<Value> items;
+    for (const Value& item : v.list().items) items.push_back(InOrder(in, item, depth - 1));
+    return in.heap().Sequence(v.kind, std::move(items));
+  }
+  auto items = v.dict().items;
+  const bool texts = std::all_of(items.begin(), items.end(), [](const auto& i) { return i.first.Is(Kind::kText); });
+  if (texts) {
+    std::stable_sort(items.begin(), items.end(),
+                     [](const auto& l, const auto& r) { return l.first.bytes() < r.first.bytes(); });
+  }
+  const Value sorted = in.heap().Dict();
+  for (const auto& [key, value] : items) sorted.dict().Set(key, InOrder(in, value, depth - 1));
+  return sorted;
+}
+
+Result<Value> PrettyPrint(In& in, const Value& self, const Args&) {
+  constexpr int kDepth = 16;
+  return in.Str(ToText(InOrder(in, self, kDepth), true));
+}
 
 Result<Value> XmlAttr(In& in, const Value& self, const Args&) {
   if (!self.Is(Kind::kDict)) return in.Error("xmlattr needs a mapping");

@@ -293,6 +293,9 @@ Result<Value> CaseFold(In& in, const Value& self, const Args& args) {
 
 Result<Value> Format(In& in, const Value& self, const Args& args) { return BraceFormat(in, self.text(), args); }
 
+// Templates ask whether it is there; its result would be bytes, which templates cannot use.
+Result<Value> Encode(In& in, const Value&, const Args&) { return in.Error("encode() makes bytes: not supported"); }
+
 constexpr FilterRow kRows[] = {
     {"upper", Upper},
     {"lower", Lower},
@@ -333,6 +336,7 @@ constexpr FilterRow kRows[] = {
     {"expandtabs", ExpandTabs},
     {"casefold", CaseFold},
     {"format", Format},
+    {"encode", Encode},
 };
 
 }  // namespace

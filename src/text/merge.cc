@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 #include <functional>
+#include <numeric>
 
 namespace unimax {
 
@@ -157,14 +158,14 @@ void Merger::RunLong(const MergeTable& table, std::vector<Symbol>& symbols) {
     pairs_[static_cast<size_t>(i)] = {-1, -1, i - 1, i + 1 < n ? i + 1 : -1};
     Look(table, symbols, i);
   }
-  std::vector<int> seen;  // ranks that have a bucket
+  seen_.clear();
   while (!ranks_.empty()) {
     const size_t rank = ranks_.Min();
     const int bucket = bucket_of_[rank];
     const int place = Pop(buckets_[static_cast<size_t>(bucket)]);
     if (place < 0) {
       ranks_.Erase(rank);
-      seen.push_back(static_cast<int>(rank));
+      seen_.push_back(static_cast<int>(rank));
       continue;
     }
     Pair& left = pairs_[static_cast<size_t>(place)];
@@ -180,16 +181,62 @@ void Merger::RunLong(const MergeTable& table, std::vector<Symbol>& symbols) {
     if (previous >= 0) Look(table, symbols, previous);
     Look(table, symbols, place);
   }
-  for (int rank : seen) bucket_of_[static_cast<size_t>(rank)] = -1;
+  for (int rank : seen_) bucket_of_[static_cast<size_t>(rank)] = -1;
   size_t kept = 0;
   for (int i = 0; i >= 0; i = pairs_[static_cast<size_t>(i)].next) symbols[kept++] = symbols[static_cast<size_t>(i)];
   symbols.resize(kept);
 }
 
-void Merger::Run(const MergeTable& table, std::vector<Symbol>& symbols) {
-  if (symbols.size() < 2 || table.ranks() == 0) return;
+void Merger::RunWhole(const MergeTable& table, std::vector<Symbol>& symbols) {
+  if (symbols.size() < 2) return;
   if (symbols.size() <= kShort) return RunShort(table, symbols);
   RunLong(table, symbols);
+}
+
+// Whether the symbols of two results, merged by themselves, are these two again.
+bool Merger::Stands(const MergeTable& table, std::span<const Symbol> both, const Symbol& left, const Symbol& right) {
+  couple_.assign(both.begin(), both.end());
+  RunWhole(table, couple_);
+  return couple_.size() == 2 && couple_[0].id == left.id && couple_[0].width == left.width && couple_[1].id == right.id;
+}
+
+// Fills whole_. False: the windows do not fit together.
+bool Merger::RunWindows(const MergeTable& table, const std::vector<Symbol>& symbols) {
+  whole_.clear();
+  size_t begin = 0, size = kWindow, last = 0;  // `last`: symbols of the last result kept
+  while (begin < symbols.size()) {
+    const size_t end = std::min(begin + size, symbols.size());
+    const auto from = symbols.begin() + static_cast<ptrdiff_t>(begin);
+    window_.assign(from, symbols.begin() + static_cast<ptrdiff_t>(end));
+    RunWhole(table, window_);
+    // Every symbol has a width, so widths tell how many symbols a result is made of.
+    counts_.clear();
+    for (size_t at = begin; const Symbol& result : window_) {
+      const size_t first = at;
+      for (int left = result.width; left > 0 && at < end; ++at) left -= symbols[at].width;
+      counts_.push_back(at - first);
+    }
+    if (begin > 0 && !Stands(table, {symbols.data() + begin - last, last + counts_[0]}, whole_.back(), window_[0])) {
+      return false;
+    }
+    const size_t margin = end < symbols.size() ? kMargin : 0;
+    const size_t kept = window_.size() - std::min(window_.size(), margin);
+    const size_t next = std::accumulate(counts_.begin(), counts_.begin() + static_cast<ptrdiff_t>(kept), begin);
+    if (next - begin < size / 2 && margin > 0) {  // long results: a wider window
+      size *= 2;
+      continue;
+    }
+    begin = next;
+    last = counts_[kept - 1];
+    whole_.insert(whole_.end(), window_.begin(), window_.begin() + static_cast<ptrdiff_t>(kept));
+  }
+  return true;
+}
+
+void Merger::Run(const MergeTable& table, std::vector<Symbol>& symbols) {
+  if (table.ranks() == 0) return;
+  if (symbols.size() > 2 * kWindow && RunWindows(table, symbols)) return symbols.swap(whole_);
+  RunWhole(table, symbols);
 }
 
 }  // namespace unimax

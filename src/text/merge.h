@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace unimax {
@@ -64,6 +65,11 @@ class RankSet {
 };
 
 // Time is O(n log n) in the number of symbols, and close to linear. Reusable; one thread at a time.
+//
+// Long runs are cut into windows, so that what is worked on stays in the processor's nearest cache. That is exact: a
+// sequence of results is the result of the whole if, and only if, each two neighbours are the result of their own
+// symbols alone. (Until a merge reaches across the border of a stretch, the stretch goes through the same merges as it
+// would by itself; so the first one that reaches across a border would do so between the two neighbours, too.)
 class Merger {
  public:
   void Run(const MergeTable& table, std::vector<Symbol>& symbols);
@@ -80,14 +86,23 @@ class Merger {
   };
   static constexpr size_t kShort = 48;  // up to here looking at every pair is faster than keeping them in order
 
+  static constexpr size_t kWindow = 1024;  // symbols
+  static constexpr size_t kMargin = 8;     // how many results at the end of a window are not kept
+
   static void RunShort(const MergeTable& table, std::vector<Symbol>& symbols);
   void RunLong(const MergeTable& table, std::vector<Symbol>& symbols);
+  void RunWhole(const MergeTable& table, std::vector<Symbol>& symbols);
+  bool RunWindows(const MergeTable& table, const std::vector<Symbol>& symbols);
+  bool Stands(const MergeTable& table, std::span<const Symbol> both, const Symbol& left, const Symbol& right);
   void Push(int rank, int place);
   int Pop(Bucket& bucket);  // the leftmost place; -1: none
   void Look(const MergeTable& table, const std::vector<Symbol>& symbols, int place);
 
   std::vector<Pair> pairs_;
-  std::vector<int> bucket_of_;  // by rank; -1: none
+  std::vector<int> seen_;                        // ranks that have a bucket
+  std::vector<Symbol> window_, couple_, whole_;  // what one window becomes, two of its symbols, all windows
+  std::vector<size_t> counts_;                   // how many symbols each of window_ is made of
+  std::vector<int> bucket_of_;                   // by rank; -1: none
   std::vector<Bucket> buckets_;
   size_t used_ = 0;
   RankSet ranks_;

@@ -172,6 +172,7 @@ std::vector<int> Tokenizer::EncodeParts(std::span<const TextPiece> parts, bool a
   }
   if (!any_untrusted) trust.clear();
   Impl::Encoding to(text.size(), false);
+  to.ids.reserve(text.size() / 4 + impl_->frame.size());
   for (const int id : add_special ? impl_->frame : std::vector<int>{-1}) {
     if (id >= 0) {
       to.ids.push_back(id);

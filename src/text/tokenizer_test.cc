@@ -67,7 +67,9 @@ TEST_P(GgufKinds, EqualThePublishedTokenizer) {
 INSTANTIATE_TEST_SUITE_P(Kinds, GgufKinds,
                          testing::Values(KindCase{"bbpe_gpt2", "default"}, KindCase{"bbpe_gpt2", "gpt-2"},
                                          KindCase{"bbpe_starcoder", "smollm"}, KindCase{"bbpe_starcoder", "starcoder"},
-                                         KindCase{"bbpe_gpt2", "phi-2"}, KindCase{"bbpe_deepseek_llm", "deepseek-llm"},
+                                         KindCase{"bbpe_gpt2", "phi"}, KindCase{"bbpe_gpt2", "phi-2"},
+                                         KindCase{"bbpe_deepseek_llm", "deepseek-llm"},
+                                         KindCase{"bbpe_deepseek_coder", "deepseek-coder"},
                                          KindCase{"bbpe_deepseek_v3", "deepseek-v3"}, KindCase{"bbpe_o200k", "gpt-4o"},
                                          KindCase{"bbpe_llama3", "llama-bpe"}, KindCase{"bbpe_qwen2", "qwen2"}));
 
@@ -186,7 +188,7 @@ TEST(B05, RenamedKindsAreErrorsThatNameThem) {
     EXPECT_FALSE(made.ok()) << kind;
   };
   for (const char* pre : {"default2", "gpt-3", "GPT-2", "smol", "llama-bpe ", "llama4x", "qwen2 ", "qwen", "deepseek",
-                          "deepseek-llms", "starcoders", "phi", "refac", "command-x", "gpt-4oo"}) {
+                          "deepseek-llms", "starcoders", "phi-", "refac", "command-x", "gpt-4oo"}) {
     check(Tokenizer::FromVocab(AsVocab("bbpe_gpt2", pre)), pre);
   }
   for (const char* model : {"gpt3", "GPT2", "llamas", "bertish", "t5x", "rwkv0", "plamo0", "none"}) {

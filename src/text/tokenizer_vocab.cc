@@ -54,6 +54,7 @@ constexpr KindRow kKinds[] = {
     {"gpt-2", false, false, {kGpt2Pattern, ""}},
     {"smollm", false, false, {kDigit, kGpt2Pattern}},
     {"starcoder", false, false, {kDigit, kGpt2Pattern}},
+    {"phi", false, false, {kGpt2Pattern, ""}},
     {"phi-2", false, false, {kGpt2Pattern, ""}},
     {"deepseek-llm", false, false, {kNewline, kDeepSeekLetters, kDeepSeekSigns, R"(\s+$)", kDeepSeekEastAsian, kDigit}},
     {"deepseek-coder", false, false, {kNewline, R"(\s?\p{L}+)", R"(\s?\p{P}+)", kDeepSeekEastAsian, kDigit}},

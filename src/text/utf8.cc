@@ -229,44 +229,58 @@ size_t AsciiEnd(std::string_view text, size_t at) {
   return at;
 }
 
-std::string NormalizeRun(std::string_view text, Form form) {
+utf8proc_propval_t ClassOf(utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; }
+
+// Characters are decomposed one by one and the marks sorted here: the library's own sort is quadratic in their number.
+void SortMarks(std::vector<utf8proc_int32_t>& codes) {
+  constexpr size_t kFew = 16;  // up to here moving one mark after the other is faster
+  const auto lower = [](auto a, auto b) { return ClassOf(a) < ClassOf(b); };
+  for (size_t i = 0; i < codes.size();) {
+    size_t end = i;
+    while (end < codes.size() && ClassOf(codes[end]) != 0) ++end;
+    const auto first = codes.begin() + static_cast<ptrdiff_t>(i), last = codes.begin() + static_cast<ptrdiff_t>(end);
+    if (end - i > kFew) {
+      std::stable_sort(first, last, lower);
+    } else if (end - i > 1) {
+      for (auto at = first + 1; at != last; ++at) {
+        const auto code = *at;
+        auto to = at;
+        for (; to != first && lower(code, to[-1]); --to) *to = to[-1];
+        *to = code;
+      }
+    }
+    i = end + 1;
+  }
+}
+
+void NormalizeRun(std::string_view text, Form form, std::vector<utf8proc_int32_t>& codes, std::string& out) {
   const bool compose = form == Form::kNfc || form == Form::kNfkc;
   const bool compat = form == Form::kNfkc || form == Form::kNfkd;
   const auto options =
       static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0));
-  // Characters are decomposed one by one and the marks sorted here: the library's own sort is quadratic in their
-  // number.
-  std::vector<utf8proc_int32_t> codes;
-  codes.reserve(text.size());
+  codes.clear();
   for (size_t i = 0; i < text.size();) {
     const Char c = At(text, i);
+    i += static_cast<size_t>(c.length);
     utf8proc_int32_t parts[32];
     int boundary = 0;
-    const auto n = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts, 32, options, &boundary);
+    const auto code = static_cast<utf8proc_int32_t>(c.code);
+    const bool hangul = c.code >= 0xac00 && c.code < 0xd7a4;  // made of parts by a rule, not by the table
+    const bool whole = !hangul && utf8proc_get_property(code)->decomp_seqindex == UINT16_MAX;
+    const auto n = whole ? 0 : utf8proc_decompose_char(code, parts, 32, options, &boundary);
     if (n > 0 && n <= 32) {
       codes.insert(codes.end(), parts, parts + n);
     } else {
-      codes.push_back(static_cast<utf8proc_int32_t>(c.code));
+      codes.push_back(code);
     }
-    i += static_cast<size_t>(c.length);
   }
-  const auto mark_class = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
-  for (size_t i = 0; i < codes.size();) {
-    size_t end = i;
-    while (end < codes.size() && mark_class(codes[end]) != 0) ++end;
-    std::stable_sort(codes.begin() + static_cast<ptrdiff_t>(i), codes.begin() + static_cast<ptrdiff_t>(end),
-                     [&](auto a, auto b) { return mark_class(a) < mark_class(b); });
-    i = end + 1;
-  }
+  SortMarks(codes);
   if (compose) {
     const auto n = utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()),
                                             static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
     if (n >= 0) codes.resize(static_cast<size_t>(n));
   }
-  std::string out;
-  out.reserve(text.size());
   for (auto c : codes) Append(out, static_cast<char32_t>(c));
-  return out;
 }
 
 }  // namespace
@@ -275,14 +289,24 @@ std::string NormalizeRun(std::string_view text, Form form) {
 std::string Normalize(std::string_view text, Form form) {
   std::string out;
   out.reserve(text.size());
+  constexpr size_t kLongRun = 1024;  // a run may go on through a little ASCII, but not past the nearest cache
+  std::vector<utf8proc_int32_t> codes;
   for (size_t at = 0; at < text.size();) {
     size_t end = AsciiEnd(text, at);
     if (end < text.size() && end > at) --end;
     out += text.substr(at, end - at);
     if (end == text.size()) break;
     at = end++;
-    while (end < text.size() && Byte(text, end) >= 0x80) ++end;
-    out += NormalizeRun(text.substr(at, end - at), form);
+    while (end < text.size()) {
+      if (Byte(text, end) >= 0x80) {
+        ++end;
+        continue;
+      }
+      const size_t ascii = AsciiEnd(text, end);
+      if (ascii - end >= 8 || ascii == text.size() || end - at > kLongRun) break;
+      end = ascii;
+    }
+    NormalizeRun(text.substr(at, end - at), form, codes, out);
     at = end;
   }
   return out;

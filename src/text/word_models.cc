@@ -158,6 +158,7 @@ void ScoredBpeModel::AddPairs(const Vocabulary& vocabulary, int id, int rank) {
 void ScoredBpeModel::Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const {
   auto& symbols = scratch.symbols;
   symbols.clear();
+  symbols.reserve(word.size());
   for (size_t at = 0, length = 0; at < word.size(); at += length) {
     length = CharLength(word, at);
     const std::string_view one = word.substr(at, length);

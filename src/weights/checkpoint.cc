@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "weights/json_walk.h"
+#include "weights/name_order.h"
 
 namespace unimax {
 namespace {
@@ -219,10 +220,7 @@ Status Checkpoint::AddTexts(const std::string& folder) {
 }
 
 Status Checkpoint::Finish() {
-  by_name_.resize(tensors_.size());
-  for (size_t i = 0; i < tensors_.size(); ++i) by_name_[i] = static_cast<uint32_t>(i);
-  std::sort(by_name_.begin(), by_name_.end(),
-            [&](uint32_t a, uint32_t b) { return tensors_[a].name < tensors_[b].name; });
+  by_name_ = OrderByName(tensors_.size(), [&](size_t i) { return std::string_view(tensors_[i].name); });
   for (size_t i = 1; i < by_name_.size(); ++i)
     if (tensors_[by_name_[i]].name == tensors_[by_name_[i - 1]].name)
       return BadModel("{}: duplicate tensor '{}' in two shards", path_, Printable(tensors_[by_name_[i]].name));

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "weights/json_walk.h"
+#include "weights/name_order.h"
 
 namespace unimax {
 namespace {
@@ -135,12 +136,7 @@ class Reader {
 // Sorts `order` over n items by name; the second of two equal names, or n.
 template <class NameOf>
 size_t SortByName(size_t n, std::vector<uint32_t>* order, NameOf&& name_of) {
-  order->resize(n);
-  for (size_t i = 0; i < n; ++i) (*order)[i] = static_cast<uint32_t>(i);
-  std::sort(order->begin(), order->end(), [&](uint32_t a, uint32_t b) {
-    const int compared = name_of(a).compare(name_of(b));
-    return compared != 0 ? compared < 0 : a < b;
-  });
+  *order = OrderByName(n, name_of);
   for (size_t i = 1; i < n; ++i)
     if (name_of((*order)[i]) == name_of((*order)[i - 1])) return (*order)[i];
   return n;
