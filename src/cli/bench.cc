@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "base/log.h"
+#include "cli/bench_load.h"
 #include "cli/command.h"
 #include "engine/measure.h"
 #include "exec/read_rate.h"
@@ -20,6 +21,8 @@ struct BenchOptions {
   int steps = 64;
   std::string name, commit;
   bool json = false;
+  BenchLoadOptions load;
+  CLI::Option* requests = nullptr;  // given: load on the engine
 };
 
 std::string Today() {
@@ -64,6 +67,14 @@ Status Bench(const BenchOptions& given) {
   }
   if (options.name.empty()) options.name = options.model.model.empty() ? options.model.config : options.model.model;
   if (options.json) SetLogLevel(LogLevel::kWarning);
+  if (options.requests->count() > 0) {
+    options.load.json = options.json;
+    options.load.name = options.name;
+    options.load.commit = options.commit;
+    options.load.date = Today();
+    options.load.command = CommandLine();
+    return BenchLoad(options.model, options.load);
+  }
   const int longest = *std::max_element(options.contexts.begin(), options.contexts.end());
   options.model.sequences = *std::max_element(options.batches.begin(), options.batches.end());
   options.model.context = longest + options.steps;
@@ -102,9 +113,13 @@ std::unique_ptr<Command> AddBench(CLI::App& app) {
   bench->footer(
       "Examples:\n  unimax bench demo --device cpu --context 128,512\n"
       "  unimax bench --config llama-2-7b.json --device cuda --batch 1,8 --context 1024 --json\n"
+      "  unimax bench demo --requests 64 --concurrency 8 --prompt-tokens 128 --new-tokens 64\n"
+      "  unimax bench demo --requests 200 --rate 4 --shared-prefix 100 --json\n"
       "Decode times are wall-clock medians of whole steps, the host's part included; --config makes random weights on "
       "the\n"
-      "device. GB/s counts the weights and the cached K and V that a step must read.");
+      "device. GB/s counts the weights and the cached K and V that a step must read. With --requests the engine is "
+      "under\n"
+      "load and the figures are those of its clients, in JSON under the names of vLLM's benchmark.");
   AddModelOptions(*bench, options.model, false);
   bench->remove_option(bench->get_option("--context"));
   bench->add_option("--config", options.model.config, "a config.json: its shape with random weights");
@@ -117,6 +132,8 @@ std::unique_ptr<Command> AddBench(CLI::App& app) {
   bench->add_option("--steps", options.steps, "decode steps that are timed")
       ->capture_default_str()
       ->check(CLI::Range(4, 100000));
+  AddLoadFlags(*bench, options.load);
+  options.requests = bench->get_option("--requests");
   bench->add_flag("--json", options.json, "one JSON line a result");
   bench->add_option("--name", options.name, "the model's name in the JSON lines");
   bench->add_option("--commit", options.commit, "the commit's name in the JSON lines");

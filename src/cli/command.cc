@@ -21,7 +21,10 @@ void AddModelOptions(CLI::App& app, ModelOptions& options, bool model_required) 
   app.add_option("--context", options.context, "tokens of prompt and answer; 0: the model's, at most 4096")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 24));
-  app.add_option("--executor", options.executor, "auto, or reference: every op in double, slowly")
+  app.add_flag("--deterministic", options.deterministic,
+               "the same bits alone, in any batch, chunked or cached, with any number of threads");
+  app.add_option("--executor", options.executor,
+                 "auto; graph or stream: how a GPU takes decode steps; reference: every op in double, slowly")
       ->capture_default_str();
 }
 

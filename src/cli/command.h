@@ -37,6 +37,7 @@ class CommandOf : public Command {
 };
 
 std::unique_ptr<Command> AddRun(CLI::App& app);
+std::unique_ptr<Command> AddChat(CLI::App& app);
 std::unique_ptr<Command> AddInspect(CLI::App& app);
 std::unique_ptr<Command> AddEval(CLI::App& app);
 std::unique_ptr<Command> AddBench(CLI::App& app);

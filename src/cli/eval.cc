@@ -7,16 +7,22 @@
 
 #include "base/log.h"
 #include "cli/command.h"
+#include "cli/input.h"
 #include "engine/compare.h"
+#include "engine/determinism.h"
+#include "engine/perplexity.h"
 
 namespace unimax {
 namespace {
 
 struct EvalOptions {
   ModelOptions model;
-  bool check = false, json = false;
+  bool check = false, determinism = false, json = false;
   int tokens = 9;
   double tolerance = 0;  // 0: by the precision
+  DeterminismOptions equal;
+  std::string text;  // a file: its perplexity
+  int window = 0;    // 0: 512, or the context where that is less
 };
 
 // f32 rows differ by their sum orders; 16-bit and 8-bit activations by their rounding, which grows over the layers.
@@ -26,10 +32,7 @@ double DefaultTolerance(const std::string& executor) {
   return says("graph") ? 5e-2 : 2e-1;
 }
 
-Status Eval(const EvalOptions& options) {
-  if (!options.check)
-    return UsageError("say what to evaluate: --check compares this device with the reference, op by op");
-  if (options.json) SetLogLevel(LogLevel::kWarning);
+Status Check(const EvalOptions& options) {
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
   if (options.tokens > model->limits().max_tokens) {
     return UsageError("--tokens {} is more than the context of {}", options.tokens, model->context());
@@ -69,20 +72,132 @@ Status Eval(const EvalOptions& options) {
   return {};
 }
 
+std::string Row(const char* id, const DeterminismReport::Part& part, const std::string& more) {
+  return fmt::format("{} differing_rows={} runs={} rows={} {} {}", id, part.differing, part.runs, part.rows, more,
+                     part.differing == 0 ? "PASS" : "FAIL");
+}
+
+Status Determinism(const EvalOptions& given) {
+  EvalOptions options = given;
+  constexpr int kContext = 128;
+  options.model.sequences = *std::ranges::max_element(options.equal.batches);
+  options.model.deterministic = true;
+  if (options.model.context == 0) options.model.context = kContext;
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
+  const std::string described = model->executor().Describe();
+  model->DropExecutor();
+  // The number of threads is the CPU's affair.
+  if (model->device() != nullptr || options.model.executor != "auto") options.equal.threads = {0};
+  const bool terminal = ::isatty(STDERR_FILENO) != 0;
+  const auto progress = [&](int done, int of) {
+    if (terminal) std::fprintf(stderr, "\r%d of %d runs", done, of);
+  };
+  UM_ASSIGN_OR_RETURN(
+      const DeterminismReport report,
+      CheckDeterminism(
+          model->program(), model->limits(), options.equal,
+          [&](int threads) { return model->MakeExecutor(model->program(), options.model.executor, threads); },
+          progress));
+  if (terminal) std::fputc('\n', stderr);
+  const int64_t differing = report.batches.differing + report.histories.differing;
+  if (options.json) {
+    PrintLine(
+        fmt::format("{{\"differing_rows\": {}, \"rows\": {}, \"histories\": {}, \"runs\": {}, \"prompts\": {}, "
+                    "\"cached_tokens\": {}, \"preemptions\": {}, \"executor\": {}}}",
+                    differing, report.batches.rows + report.histories.rows, report.histories_seen,
+                    report.batches.runs + report.histories.runs, options.equal.prompts, report.cached_tokens,
+                    report.preemptions, JsonString(described)));
+  } else {
+    PrintLine(Row("D02", report.batches,
+                  fmt::format("prompts={} batches={} orders={} threads={}", options.equal.prompts,
+                              options.equal.batches.size(), options.equal.orders, options.equal.threads.size())));
+    PrintLine(Row("D03", report.histories,
+                  fmt::format("chunks={} cached_tokens={} preemptions={}", options.equal.chunks.size(),
+                              report.cached_tokens, report.preemptions)));
+  }
+  if (differing == 0) return {};
+  return Internal("{} of {} rows of logits depend on more than their history; {}", differing,
+                  report.batches.rows + report.histories.rows, described);
+}
+
+Status TextPerplexity(const EvalOptions& given) {
+  constexpr int kWindow = 512, kOutputs = 32;
+  constexpr size_t kMostBytes = 64u << 20;
+  EvalOptions options = given;
+  UM_ASSIGN_OR_RETURN(const std::string text, ReadInput(options.text, kMostBytes));
+  options.model.outputs = kOutputs;
+  if (options.window > 0) options.model.context = options.window;
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
+  if (model->tokenizer() == nullptr) return BadModel("{} has no tokenizer", options.model.model);
+  const int window = options.window > 0 ? options.window : std::min(kWindow, model->context());
+  const std::vector<int> ids = model->text().EncodeText(text, false);
+  for (const int id : ids) {
+    if (id >= model->config().vocab) return BadModel("the tokenizer gives id {} of {}", id, model->config().vocab);
+  }
+  const bool terminal = ::isatty(STDERR_FILENO) != 0;
+  const auto progress = [&](int done, int of, const Perplexity& so_far) {
+    if (terminal) std::fprintf(stderr, "\r%d of %d windows, perplexity %.4f ", done, of, so_far.value);
+  };
+  UM_ASSIGN_OR_RETURN(const Perplexity p, MeasurePerplexity(*model, ids, model->text().before, window, progress));
+  if (terminal) std::fputc('\n', stderr);
+  const double rate = static_cast<double>(p.windows) * window / p.seconds;
+  PrintLine(
+      options.json
+          ? fmt::format("{{\"perplexity\": {:.6f}, \"log_loss\": {:.8f}, \"standard_error\": {:.8f}, "
+                        "\"tokens\": {}, \"windows\": {}, \"window\": {}, \"seconds\": {:.2f}, \"tok_s\": {:.1f}, "
+                        "\"executor\": {}}}",
+                        p.value, p.log_loss, p.standard_error, p.tokens, p.windows, window, p.seconds, rate,
+                        JsonString(model->executor().Describe()))
+          : fmt::format("perplexity {:.4f} (log loss {:.5f} +- {:.5f}) of {} tokens in {} windows of {}, at {:.0f} "
+                        "tok/s; {}",
+                        p.value, p.log_loss, p.standard_error, p.tokens, p.windows, window, rate,
+                        model->executor().Describe()));
+  return {};
+}
+
+Status Eval(const EvalOptions& options) {
+  const int wanted = options.check + options.determinism + !options.text.empty();
+  if (wanted != 1) {
+    return UsageError(
+        "say what to evaluate, one of: --check compares this device with the reference, op by op; --perplexity FILE "
+        "scores a text; --determinism looks for bits that depend on the batch");
+  }
+  if (options.json) SetLogLevel(LogLevel::kWarning);
+  if (options.check) return Check(options);
+  return options.determinism ? Determinism(options) : TextPerplexity(options);
+}
+
 }  // namespace
 
 std::unique_ptr<Command> AddEval(CLI::App& app) {
-  auto command = std::make_unique<CommandOf<EvalOptions>>(app.add_subcommand("eval", "check a model's results"), &Eval);
+  auto command = std::make_unique<CommandOf<EvalOptions>>(
+      app.add_subcommand("eval", "check a model's results, score a text"), &Eval);
   CLI::App* eval = &command->app();
   EvalOptions& options = command->options();
   eval->footer(
       "Examples:\n  unimax eval tiny.gguf --check\n  unimax eval tiny.gguf --check --device emulator64 --dtype f32\n"
-      "Exit status: 0 every op agrees, 70 an op differs (it is named).");
+      "  unimax eval demo --perplexity /usr/share/common-licenses/GPL-3\n"
+      "  unimax eval demo --determinism --prompts 20 --orders 2\n"
+      "Exit status of the checks: 0 all agrees, 70 something differs (it is named).");
   AddModelOptions(*eval, options.model, true);
   eval->add_flag("--check", options.check, "compare every op with the reference, prefix by prefix");
   eval->add_option("--tokens", options.tokens, "tokens of the step")->capture_default_str()->check(CLI::Range(1, 512));
   eval->add_option("--tolerance", options.tolerance, "largest ||a - b|| / ||b||; 0: by the precision")
       ->capture_default_str();
+  eval->add_option("--perplexity", options.text, "how well the model foretells the text of a file; -: standard input");
+  eval->add_option("--window", options.window, "tokens of a window, of which the second half is scored (default 512)")
+      ->check(CLI::Range(4, 1 << 20));
+  eval->add_flag("--determinism", options.determinism,
+                 "whether equal histories give equal bits, in batches, orders, chunks and threads of all kinds");
+  eval->add_option("--prompts", options.equal.prompts, "of --determinism")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100000));
+  eval->add_option("--orders", options.equal.orders, "of --determinism: shuffles for each batch and number of threads")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
+  eval->add_option("--batches", options.equal.batches, "of --determinism: sequences at once, a list")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024));
   eval->add_flag("--json", options.json, "one JSON object instead of text");
   return command;
 }

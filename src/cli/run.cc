@@ -1,25 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
-#include <optional>
+#include <memory>
 
 #include "base/log.h"
 #include "cli/command.h"
-#include "engine/generate.h"
+#include "cli/sampling_flags.h"
+#include "engine/answer.h"
+#include "engine/engine.h"
+#include "engine/watchdog.h"
 
 namespace unimax {
 namespace {
 
+constexpr int kDefaultNewTokens = 128;
+
 struct RunOptions {
   ModelOptions model;
-  GenerateOptions generate;
+  SamplingFlags sampling;
   std::string prompt;
   std::vector<int> ids;  // instead of a prompt
-  bool raw = false, json = false, quiet = false;
-  std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();  // of the process
+  int choices = 1;
+  std::optional<int> logprobs;  // best ids beside each token
+  bool raw = false, json = false, quiet = false, ignore_end = false;
+  Time begin = Engine::Now();  // of the process
 };
 
 // Peak resident memory of this process in bytes, from /proc; 0 where there is none.
@@ -32,9 +40,83 @@ uint64_t PeakResident() {
   return 0;
 }
 
-Status Run(const RunOptions& options) {
+double Milliseconds(Time from, Time to) { return static_cast<double>(to - from) * 1e-3; }
+
+struct Rates {
+  double prefill = 0, decode = 0;  // tokens a second
+};
+
+// Of the first answer.
+Rates RatesOf(const Answer& answer, size_t prompt) {
+  Rates rates;
+  const EndEvent& end = answer.end();
+  const double prefill_ms = Milliseconds(end.started, answer.first_token());
+  const double decode_ms = Milliseconds(answer.first_token(), answer.last_token());
+  const double computed = static_cast<double>(prompt) - end.cached_tokens;
+  if (prefill_ms > 0) rates.prefill = computed / prefill_ms * 1e3;
+  if (decode_ms > 0) rates.decode = static_cast<double>(answer.ids().size() - 1) / decode_ms * 1e3;
+  return rates;
+}
+
+std::string JsonLogprobs(const Model& model, const Answer& answer) {
+  const auto piece = [&](int id) {
+    return JsonString(model.tokenizer() != nullptr ? model.tokenizer()->Decode(std::vector<int>{id}, false) : "");
+  };
+  std::string line = "[";
+  for (const Answer::Token& token : answer.tokens()) {
+    line += fmt::format("{}{{\"id\": {}, \"text\": {}, \"logprob\": {:.6f}, \"rank\": {}, \"top\": [",
+                        line.size() > 1 ? ", " : "", token.id, piece(token.id), token.raw_logprob, token.rank);
+    for (size_t i = 0; i < token.top.size(); ++i) {
+      line += fmt::format("{}{{\"id\": {}, \"text\": {}, \"logprob\": {:.6f}}}", i > 0 ? ", " : "", token.top[i].id,
+                          piece(token.top[i].id), token.top[i].logprob);
+    }
+    line += "]}";
+  }
+  return line + "]";
+}
+
+std::string JsonAnswer(const RunOptions& options, const Model& model, const Answer& answer) {
+  std::string line = fmt::format("\"text\": {}, \"ids\": [{}], \"finish\": \"{}\"", JsonString(answer.text()),
+                                 fmt::join(answer.ids(), ", "), answer.finish());
+  if (options.logprobs) line += ", \"logprobs\": " + JsonLogprobs(model, answer);
+  return line;
+}
+
+void PrintJson(const RunOptions& options, Model& model, const SamplingParams& sampling, size_t prompt,
+               const std::vector<std::unique_ptr<Answer>>& answers) {
+  const Answer& first = *answers[0];
+  const Rates rates = RatesOf(first, prompt);
+  std::string line = fmt::format(
+      "{{{}, \"prompt_tokens\": {}, \"new_tokens\": {}, \"prefill_tok_s\": {:.1f}, \"decode_tok_s\": {:.1f}, "
+      "\"first_token_ms\": {:.1f}, \"peak_resident_bytes\": {}, \"kv_bytes\": {}, \"executor\": {}",
+      JsonAnswer(options, model, first), prompt, first.ids().size(), rates.prefill, rates.decode,
+      Milliseconds(options.begin, first.first_token()), PeakResident(), model.executor().memory().kv,
+      JsonString(model.executor().Describe()));
+  if (sampling.temperature > 0) line += fmt::format(", \"seed\": {}", sampling.seed);
+  for (size_t i = 0; answers.size() > 1 && i < answers.size(); ++i) {
+    line += fmt::format("{}{{{}}}", i == 0 ? ", \"choices\": [" : ", ", JsonAnswer(options, model, *answers[i]));
+  }
+  PrintLine(line + (answers.size() > 1 ? "]}" : "}"));
+}
+
+void PrintText(const RunOptions& options, Model& model, size_t prompt,
+               const std::vector<std::unique_ptr<Answer>>& answers) {
+  for (size_t i = 0; answers.size() > 1 && i < answers.size(); ++i) {
+    PrintLine(fmt::format("{}[{}]\n{}", i > 0 ? "\n" : "", i + 1, answers[i]->text()));
+  }
+  if (answers.size() == 1) PrintLine("");  // its text was shown as it came
+  if (options.quiet) return;
+  const Rates rates = RatesOf(*answers[0], prompt);
+  LogInfo("{} prompt tokens at {:.0f} tok/s, {} new tokens at {:.1f} tok/s, first after {:.0f} ms; {}", prompt,
+          rates.prefill, answers[0]->ids().size(), rates.decode, Milliseconds(options.begin, answers[0]->first_token()),
+          model.executor().Describe());
+}
+
+Status Run(const RunOptions& given) {
+  RunOptions options = given;
   if (options.ids.empty() && options.prompt.empty()) return UsageError("give the prompt: -p \"...\"");
   if (options.quiet || options.json) SetLogLevel(LogLevel::kWarning);
+  options.model.sequences = options.choices;
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
   std::vector<int> prompt = options.ids;
   if (prompt.empty()) {
@@ -44,41 +126,38 @@ Status Run(const RunOptions& options) {
     if (id < 0 || id >= model->config().vocab)
       return UsageError("id {} is outside the vocabulary of {}", id, model->config().vocab);
   }
-  std::optional<StreamDecoder> decoder;  // without a tokenizer the answer is ids alone
-  if (model->tokenizer() != nullptr) decoder.emplace(*model->tokenizer(), true);
-  std::string text;
-  double first_ms = 0;
-  const auto show = [&](const std::string& delta) {
-    text += delta;
-    if (options.json) return;
-    std::fwrite(delta.data(), 1, delta.size(), stdout);
+  UM_ASSIGN_OR_RETURN(SamplingParams sampling, SamplingOf(options.sampling, *model));
+  sampling.raw_logprobs = options.logprobs.has_value();
+  sampling.top_logprobs = options.logprobs.value_or(0);
+  UM_ASSIGN_OR_RETURN(const int max_new,
+                      MaxNewOf(options.sampling, *model, static_cast<int>(prompt.size()), kDefaultNewTokens));
+
+  const auto show = [&](std::string_view piece) {
+    if (options.json || options.choices > 1) return;
+    std::fwrite(piece.data(), 1, piece.size(), stdout);
     std::fflush(stdout);
   };
-  const auto on_token = [&](int id) {
-    if (first_ms == 0)
-      first_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - options.begin).count();
-    if (decoder) show(decoder->Add(id));
-  };
-  UM_ASSIGN_OR_RETURN(const GenerateResult result, Generate(*model, prompt, options.generate, on_token));
-  if (decoder) show(decoder->Flush());
-
-  const int later = static_cast<int>(result.ids.size()) - 1;
-  const double prefill_rate = static_cast<double>(prompt.size()) / result.prefill_ms * 1e3;
-  const double decode_rate = later > 0 ? later / result.decode_ms * 1e3 : 0.0;
-  if (options.json) {
-    PrintLine(
-        fmt::format("{{\"text\": {}, \"ids\": [{}], \"finish\": \"{}\", \"prompt_tokens\": {}, \"new_tokens\": {}, "
-                    "\"prefill_tok_s\": {:.1f}, \"decode_tok_s\": {:.1f}, \"first_token_ms\": {:.1f}, "
-                    "\"peak_resident_bytes\": {}, \"kv_bytes\": {}, \"executor\": {}}}",
-                    JsonString(text), fmt::join(result.ids, ", "), result.finish, prompt.size(), result.ids.size(),
-                    prefill_rate, decode_rate, first_ms, PeakResident(), model->executor().memory().kv,
-                    JsonString(model->executor().Describe())));
-    return {};
+  std::vector<std::unique_ptr<Answer>> answers;
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Start(*model));
+  const std::unique_ptr<Watchdog> watchdog = WatchGpu(*model, *engine);
+  for (int choice = 0; choice < options.choices; ++choice) {
+    answers.push_back(std::make_unique<Answer>(model->tokenizer(), options.sampling.stops, show));
+    Request request;
+    request.prompt = prompt;
+    request.max_new = max_new;
+    request.sampling = sampling;
+    request.sampling.choice = static_cast<uint32_t>(choice);
+    request.ignore_end = options.ignore_end;
+    request.sink_stops = !options.sampling.stops.empty();
+    request.sink = answers.back().get();
+    UM_RETURN_IF_ERROR(engine->Submit(std::move(request)).status());
   }
-  PrintLine("");
-  if (!options.quiet) {
-    LogInfo("{} prompt tokens at {:.0f} tok/s, {} new tokens at {:.1f} tok/s, first after {:.0f} ms; {}", prompt.size(),
-            prefill_rate, result.ids.size(), decode_rate, first_ms, model->executor().Describe());
+  engine->Drain();
+  for (const auto& answer : answers) UM_RETURN_IF_ERROR(answer->status());
+  if (options.json) {
+    PrintJson(options, *model, sampling, prompt.size(), answers);
+  } else {
+    PrintText(options, *model, prompt.size(), answers);
   }
   return {};
 }
@@ -91,19 +170,19 @@ std::unique_ptr<Command> AddRun(CLI::App& app) {
   RunOptions& options = command->options();
   run->footer(
       "Examples:\n  unimax run demo -p \"Name the capital of France.\"\n"
-      "  unimax run model.gguf -p \"Once upon a time\" --raw -n 64 --temperature 0.8 --seed 7\n"
-      "  unimax run demo -p hello --device cuda --json");
+      "  unimax run model.gguf -p \"Once upon a time\" --raw -n 64 --temperature 0.8 --top-p 0.9 --seed 7\n"
+      "  unimax run demo -p \"Count to ten.\" --stop five\n"
+      "  unimax run demo -p hello --device cuda --json --logprobs 3");
   AddModelOptions(*run, options.model, true);
   auto* prompt = run->add_option("-p,--prompt", options.prompt, "the user's message");
   run->add_option("--ids", options.ids, "the prompt as token ids, a list")->delimiter(',')->excludes(prompt);
-  run->add_option("-n,--max-new-tokens", options.generate.max_new, "tokens of the answer")
+  AddSamplingFlags(*run, options.sampling);
+  run->add_option("--choices", options.choices, "so many answers, by independent draws")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 24));
-  run->add_option("--temperature", options.generate.temperature, "0: always the likeliest token")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 100.0));
-  run->add_option("--seed", options.generate.seed, "of the draws at a temperature above 0")->capture_default_str();
-  run->add_flag("--ignore-end", options.generate.ignore_end, "go on after an end token");
+      ->check(CLI::Range(1, 128));
+  run->add_option("--logprobs", options.logprobs, "with --json: log-probabilities of each token and of the K best ids")
+      ->check(CLI::Range(0, kMaxTopLogprobs));
+  run->add_flag("--ignore-end", options.ignore_end, "go on after an end token");
   run->add_flag("--raw", options.raw, "the prompt as it is, without the chat template");
   run->add_flag("--json", options.json, "one JSON object instead of text");
   run->add_flag("-q,--quiet", options.quiet, "no log and no statistics");

@@ -65,9 +65,16 @@ class CudaDriver : public GpuDriver {
   std::string ErrorName(int code) const override;
   std::string_view Remedy(int code) const override;
   int PrepareFunction(DriverFunction* function, int64_t shared_bytes) override;
-  int LaunchOverlapping(const Launch& launch, DriverStream* stream) override;
+  int LaunchOverlapping(const Launch& launch, DriverStream* stream) override {
+    return can_overlap_ ? LaunchWith(kCudaProgrammaticStreamSerialization, launch, stream)
+                        : LaunchInOrder(launch, stream);
+  }
+  int LaunchTogether(const Launch& launch, DriverStream* stream) override {
+    return own_.launch_ex != nullptr ? LaunchWith(kCudaCooperative, launch, stream) : kDriverNotSupported;
+  }
 
  private:
+  int LaunchWith(int attribute, const Launch& launch, DriverStream* stream);
   Result<int> Attribute(int attribute) const;
 
   DriverLibrary library_;
@@ -233,12 +240,11 @@ int CudaDriver::PrepareFunction(DriverFunction* function, int64_t shared_bytes) 
   return own_.function_set(function, kCudaFunctionMaxDynamicSharedBytes, static_cast<int>(shared_bytes) - used);
 }
 
-int CudaDriver::LaunchOverlapping(const Launch& launch, DriverStream* stream) {
-  if (!can_overlap_) return LaunchInOrder(launch, stream);
+int CudaDriver::LaunchWith(int number, const Launch& launch, DriverStream* stream) {
   CudaLaunchAttribute attribute;
-  attribute.id = kCudaProgrammaticStreamSerialization;
-  const int allowed = 1;
-  std::memcpy(attribute.value, &allowed, sizeof(allowed));
+  attribute.id = number;
+  const int on = 1;
+  std::memcpy(attribute.value, &on, sizeof(on));
   const auto u = [](int value) { return static_cast<unsigned>(value); };
   const CudaLaunchConfig config = {u(launch.grid_x),
                                    u(launch.grid_y),

@@ -40,6 +40,7 @@ inline constexpr int kCudaFunctionMaxDynamicSharedBytes = 8;
 
 // A launch attribute: a number, padding, and 64 bytes whose meaning depends on the number.
 inline constexpr int kCudaProgrammaticStreamSerialization = 6;  // value: int, 1 lets the launch start early
+inline constexpr int kCudaCooperative = 2;                      // value: int, 1 wants all blocks at the same time
 struct CudaLaunchAttribute {
   int id = 0;
   char padding[4] = {};

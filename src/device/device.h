@@ -66,9 +66,10 @@ struct Kernel {
 struct Launch {
   Kernel kernel;
   int grid_x = 1, grid_y = 1, grid_z = 1;
-  int threads = 128;     // a multiple of the device's lanes
-  int shared_bytes = 0;  // dynamic shared memory
-  bool overlap = false;  // programmatic dependent launch: may start before the launch before it ends; the kernel waits
+  int threads = 128;      // a multiple of the device's lanes
+  int shared_bytes = 0;   // dynamic shared memory
+  bool overlap = false;   // programmatic dependent launch: may start before the launch before it ends; the kernel waits
+  bool together = false;  // all blocks run at the same time, or the launch fails: they wait for each other
   int args_bytes = 0;
   alignas(16) std::array<std::byte, 192> args{};
 
@@ -101,6 +102,12 @@ class Device {
   // Transfers of 0 bytes do nothing: their host address may be null.
   virtual Status Upload(void* to, const void* from, size_t bytes) = 0;    // returns when `from` may be changed
   virtual Status Download(void* to, const void* from, size_t bytes) = 0;  // waits for all launches before it
+  // Begins a download into memory of the device's own and returns at once. Fetched waits for that download alone, not
+  // for what was launched behind it; its bytes hold until the next Fetch into the slot.
+  static constexpr int kFetches = 2;
+  static constexpr size_t kFetchBytes = 64 << 10;  // at most
+  virtual Status Fetch(int slot, const void* from, size_t bytes) = 0;
+  virtual Result<const std::byte*> Fetched(int slot) = 0;
   virtual Status Fill(void* to, int byte, size_t bytes) = 0;
   virtual Status Copy(void* to, const void* from, size_t bytes) = 0;  // device to device
 

@@ -343,6 +343,8 @@ TEST_F(DeviceTest, CaptureRefusesWhatCannotBeRecorded) {
       [&] { return device->Download(&byte, buffer->data(), 1); },
       [&] { return device->Synchronize(); },
       [&] { return device->Allocate(1, "y").status(); },
+      [&] { return device->Fetch(0, buffer->data(), 1); },
+      [&] { return device->Fetched(0).status(); },
       [&] { return device->Mark(0); },
       [&] { return device->Milliseconds(0, 1).status(); },
       [&] { return device->Capture([] { return Status(); }).status(); },
@@ -374,6 +376,38 @@ TEST_F(DeviceTest, FaultNamesTheLastLaunches) {
             "Mul, Mul, Mul, Mul, graph of 2 launches (Add ... Stream), Bad");
   EXPECT_FALSE(device->Synchronize().ok());  // the context is lost for good
   EXPECT_FALSE(device->Allocate(1, "more").ok());
+}
+
+TEST_F(DeviceTest, AFetchDoesNotWaitForWhatFollowsIt) {
+  const auto device = MustOpen();
+  auto buffer = device->Allocate(256, "x");
+  ASSERT_TRUE(buffer.ok());
+  const auto count = [&](const char* word) {
+    return std::ranges::count_if(control_->ran, [&](const std::string& ran) { return ran.find(word) != ran.npos; });
+  };
+  const auto launch = [&](const char* name) {
+    return device->Run(Launch::Of(*device->FindKernel(name), AddArgs{1, 2}));
+  };
+  EXPECT_EQ(device->Fetched(1).status().text(), "nothing was fetched into slot 1");
+  for (int round = 0; round < 3; ++round) {  // slots may be used again
+    const auto adds = count("Add"), muls = count("Mul");
+    ASSERT_TRUE(device->Fill(buffer->data(), 10 + round, 256).ok());
+    ASSERT_TRUE(launch("Add").ok());
+    ASSERT_TRUE(device->Fetch(0, buffer->data(), 256).ok());
+    ASSERT_TRUE(device->Fill(buffer->data(), 20 + round, 256).ok());
+    ASSERT_TRUE(launch("Mul").ok());
+    ASSERT_TRUE(device->Fetch(1, buffer->data() + 8, 4).ok());
+    EXPECT_EQ(count("Add"), adds) << "a fetch waited";
+    const auto first = device->Fetched(0);
+    ASSERT_TRUE(first.ok());
+    EXPECT_EQ(count("Add"), adds + 1);
+    EXPECT_EQ(count("Mul"), muls) << "it waited for what was launched behind it";
+    EXPECT_EQ(std::vector<std::byte>(*first, *first + 256), std::vector<std::byte>(256, std::byte(10 + round)));
+    const auto second = device->Fetched(1);
+    ASSERT_TRUE(second.ok());
+    EXPECT_EQ((*second)[3], std::byte(20 + round));
+    EXPECT_EQ((*first)[255], std::byte(10 + round));
+  }
 }
 
 TEST_F(DeviceTest, MarksTellTime) {
@@ -423,6 +457,8 @@ Status Everything(const Result<std::unique_ptr<Device>>& opened) {
   const auto time = device.Milliseconds(0, 1);
   if (!time.ok()) return time.status();
   UM_RETURN_IF_ERROR(device.Fill(buffer.data(), 0, 10));
+  UM_RETURN_IF_ERROR(device.Fetch(1, buffer.data(), 100));
+  UM_RETURN_IF_ERROR(device.Fetched(1).status());
   UM_RETURN_IF_ERROR(device.Download(data.data(), buffer.data(), 100));
   UM_RETURN_IF_ERROR(device.Download(data.data(), buffer.data(), data.size()));
   return device.Synchronize();

@@ -118,6 +118,17 @@ class EmulatorDevice : public Device {
     return {};
   }
 
+  Status Fetch(int slot, const void* from, size_t bytes) override {
+    if (slot < 0 || slot >= kFetches || bytes > kFetchBytes)
+      return Internal("a fetch of {} bytes into {}", bytes, slot);
+    fetched_[static_cast<size_t>(slot)].resize(bytes);
+    return Download(fetched_[static_cast<size_t>(slot)].data(), from, bytes);
+  }
+  Result<const std::byte*> Fetched(int slot) override {
+    if (slot < 0 || slot >= kFetches) return Internal("slot {} of {}", slot, kFetches);
+    return static_cast<const std::byte*>(fetched_[static_cast<size_t>(slot)].data());
+  }
+
   Status Synchronize() override { return {}; }  // every launch has ended, and Run has told its fault
 
   Status Mark(int slot) override {
@@ -173,6 +184,7 @@ class EmulatorDevice : public Device {
   int64_t used_bytes_ = 0;
   std::vector<Launch>* capture_ = nullptr;  // while Capture records
   std::array<Clock::time_point, kMarks> marks_{};
+  std::array<std::vector<std::byte>, kFetches> fetched_;
 };
 
 }  // namespace

@@ -18,6 +18,10 @@ constexpr size_t kStackShift = 192, kStackShifts = 16;
 
 const char* Name(Meeting meeting) {
   switch (meeting) {
+    case Meeting::kPause:
+      return "a word or a copy";
+    case Meeting::kSomeBarrier:
+      return "SomeBarrier";
     case Meeting::kBarrier:
       return "Barrier";
     case Meeting::kGroupSync:
@@ -60,14 +64,17 @@ Grid::Grid(const EmulatorOptions& options, GlobalMemory* memory)
       shuffled_(options.seed != 0),
       check_races_(options.check_races),
       memory_(memory),
-      random_(options.seed),
-      blocks_(shuffled_ ? kShuffledBlocks : 1),
-      ready_(blocks_.size() * kMaxThreads) {
-  for (BlockState& block : blocks_) {
+      random_(options.seed) {}
+
+void Grid::MakeBlocks(size_t count) {
+  while (blocks_.size() < count) {
+    BlockState& block = blocks_.emplace_back();
     block.grid = this;
     block.thread = std::make_unique<ThreadState[]>(kMaxThreads);
     block.group = std::make_unique<GroupState[]>(kMaxThreads / 32);
   }
+  running_ = count;
+  ready_.resize(std::max(ready_.size(), count * kMaxThreads));
 }
 
 Status Grid::Run(const EmulatorEntry& entry, const Launch& launch) {
@@ -75,11 +82,14 @@ Status Grid::Run(const EmulatorEntry& entry, const Launch& launch) {
   launch_ = &launch;
   fault_.clear();
   ready_count_ = 0;
+  paused_.clear();
+  mail_.Drop();
+  std::vector<int> order(static_cast<size_t>(launch.grid_x) * launch.grid_y * launch.grid_z);
+  MakeBlocks(launch.together ? order.size() : shuffled_ ? kShuffledBlocks : 1);
   for (BlockState& block : blocks_) {
     UM_RETURN_IF_ERROR(block.stacks.Grow(static_cast<size_t>(launch.threads)));
     block.running = false;
   }
-  std::vector<int> order(static_cast<size_t>(launch.grid_x) * launch.grid_y * launch.grid_z);
   std::iota(order.begin(), order.end(), 0);
   if (shuffled_) {
     for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[Random(i)]);
@@ -87,8 +97,8 @@ Status Grid::Run(const EmulatorEntry& entry, const Launch& launch) {
 
   size_t next = 0;
   while (true) {
-    for (BlockState& block : blocks_) {
-      if (!block.running && next < order.size()) StartBlock(block, order[next++]);
+    for (size_t b = 0; b < running_; ++b) {
+      if (!blocks_[b].running && next < order.size()) StartBlock(blocks_[b], order[next++]);
     }
     ThreadState* first = TakeReady();
     if (first == nullptr) break;
@@ -96,6 +106,7 @@ Status Grid::Run(const EmulatorEntry& entry, const Launch& launch) {
     if (!fault_.empty()) break;
   }
   running_thread = nullptr;
+  mail_.DeliverAll();
   if (fault_.empty()) fault_ = Stuck();
   if (fault_.empty()) return {};
   return Internal("kernel {}: {}", entry.name, fault_);
@@ -107,7 +118,8 @@ void Grid::StartBlock(BlockState& block, int index) {
   block.y = index / l.grid_x % l.grid_y;
   block.z = index / l.grid_x / l.grid_y;
   block.threads = l.threads;
-  block.arrived = block.done = 0;
+  block.arrived = block.some_arrived = block.done = 0;
+  block.bars.Reset();
   block.epoch = 0;
   block.running = true;
   block.shared.Reset(l.shared_bytes, check_races_);
@@ -171,6 +183,69 @@ void Grid::FinishBlock(ThreadState& self) {
   }
 }
 
+void Grid::MeetSome(ThreadState& self, int threads) {
+  BlockState& block = *self.block;
+  self.waiting = Meeting::kSomeBarrier;
+  if (++block.some_arrived == threads) {
+    block.some_arrived = 0;
+    ++block.epoch;
+    for (int i = block.threads - 1; i >= 0; --i) {
+      if (block.thread[i].waiting != Meeting::kSomeBarrier) continue;
+      block.thread[i].waiting = Meeting::kNone;
+      if (i != self.thread || shuffled_) MakeReady(&block.thread[i]);
+    }
+    progress_ = true;
+    if (!shuffled_) return;
+  }
+  Suspend(self);
+}
+
+void Grid::Pause(ThreadState& self) {
+  if (!launch_->together) Fault(self, "waits for other blocks, which need not run at the same time");
+  self.waiting = Meeting::kPause;
+  paused_.push_back(&self);
+  Suspend(self);
+  self.waiting = Meeting::kNone;
+}
+
+bool Grid::WakePaused() {
+  if (paused_.empty()) return false;
+  if (!mail_.empty()) {
+    DeliverSome();
+  } else if (!progress_) {
+    return false;
+  }
+  progress_ = false;
+  for (ThreadState* thread : paused_) MakeReady(thread);
+  paused_.clear();
+  return true;
+}
+
+void Grid::DeliverSome() {
+  do {
+    mail_.Deliver(Random(1 << 20));
+  } while (!mail_.empty() && Random(4) != 0);
+  progress_ = true;
+}
+
+void Grid::StoreLater(void* address, uint64_t word) {
+  mail_.Add(address, word);
+  shuffled_ ? (Random(2) == 0 ? DeliverSome() : void()) : mail_.DeliverAll();
+  progress_ = true;
+}
+
+void Grid::CopyLater(ThreadState& self, int bar, int to, const void* from, int bytes) {
+  if (!memory_->Contains(from, static_cast<size_t>(bytes), GlobalMemory::kReadOnce)) {
+    Fault(self, fmt::format("a copy of {} bytes from {}, outside every buffer", bytes, from));
+  }
+  if (to < 0 || to + bytes > launch_->shared_bytes || to % 16 != 0 || bytes % 16 != 0) {
+    Fault(self, fmt::format("a copy of {} bytes to shared offset {} of {}", bytes, to, launch_->shared_bytes));
+  }
+  mail_.Add({self.block, bar, to, bytes, from});
+  if (!shuffled_) mail_.DeliverAll();
+  progress_ = true;
+}
+
 void Grid::Meet(ThreadState& self, Meeting meeting) {
   GroupState& group = *self.group;
   if (group.arrived == 0) {
@@ -220,6 +295,8 @@ void Grid::Finish(ThreadState& self) {
       MultiplyGroup(MatrixType::kF16, group.matrix, lanes_);
       break;
     case Meeting::kNone:
+    case Meeting::kPause:
+    case Meeting::kSomeBarrier:
     case Meeting::kBarrier:
       break;
   }
@@ -245,10 +322,14 @@ std::string Grid::Stuck() const {
   for (const BlockState& block : blocks_) {
     if (!block.running) continue;
     const ThreadState* threads = block.thread.get();
+    for (int i = 0; i < block.threads; ++i) {
+      if (threads[i].waiting != Meeting::kPause) continue;
+      return fmt::format("{}: thread {} waits for a word or a copy that never comes", Where(block), i);
+    }
     // A meeting of a group that some lane never reached explains a barrier that was not reached, not the reverse.
     for (int i = 0; i < block.threads; ++i) {
       const ThreadState& t = threads[i];
-      if (t.waiting == Meeting::kNone || t.waiting == Meeting::kBarrier) continue;
+      if (t.waiting < Meeting::kGroupSync) continue;
       for (int other = i - t.lane; other < i - t.lane + lanes_; ++other) {
         if (threads[other].waiting == t.waiting) continue;
         return fmt::format("{}: {} not reached by all lanes of group {}: lane {} waits there, lane {} {}{}",

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "device/emulator_memory.h"
 #include "device/emulator_mma.h"
 #include "device/emulator_shared.h"
+#include "device/emulator_talk.h"
 #include "device/fiber.h"
 
 namespace unimax::emulator {
@@ -24,8 +26,21 @@ namespace unimax::emulator {
 class Grid;
 struct BlockState;
 
-// Where threads wait for each other. All but kBarrier are meetings of one group.
-enum class Meeting : uint8_t { kNone, kBarrier, kGroupSync, kShuffle, kSum, kSumInt, kMax, kMaxInt, kMmaBF16, kMmaF16 };
+// Where threads wait for each other. From kGroupSync on they are meetings of one group.
+enum class Meeting : uint8_t {
+  kNone,
+  kPause,
+  kSomeBarrier,
+  kBarrier,
+  kGroupSync,
+  kShuffle,
+  kSum,
+  kSumInt,
+  kMax,
+  kMaxInt,
+  kMmaBF16,
+  kMmaF16
+};
 
 constexpr int kMaxLanes = 64;
 constexpr int kMaxThreads = 1024;
@@ -52,10 +67,11 @@ struct ThreadState {
 struct BlockState {
   Grid* grid = nullptr;
   int x = 0, y = 0, z = 0;
-  int threads = 0, arrived = 0, done = 0;
+  int threads = 0, arrived = 0, some_arrived = 0, done = 0;
   bool running = false;
   uint32_t epoch = 0;  // barriers so far
   SharedMemory shared;
+  CopyBars bars;
   FiberStacks stacks;
   std::unique_ptr<ThreadState[]> thread;  // kMaxThreads
   std::unique_ptr<GroupState[]> group;    // kMaxThreads / 32
@@ -80,11 +96,20 @@ class Grid {
   // threads of the block have.
   void Meet(ThreadState& self, Meeting meeting);
   void MeetBlock(ThreadState& self);
+  // Returns when `threads` threads of the block have called it.
+  void MeetSome(ThreadState& self, int threads);
+  // Only in launches whose blocks run together (Launch::together). Pause lets everybody else go on; what a thread
+  // pauses for must come, or the launch fails once nothing happens any more.
+  void Pause(ThreadState& self);
+  void Progress() { progress_ = true; }
+  void StoreLater(void* address, uint64_t word);
+  void CopyLater(ThreadState& self, int bar, int to, const void* from, int bytes);
   // Ends the launch; `self` does not continue.
   [[noreturn]] void Fault(const ThreadState& self, std::string what);
 
  private:
   static void Enter(void* thread);
+  void MakeBlocks(size_t count);  // that run at the same time
   void StartBlock(BlockState& block, int index);
   // What waits for what will never come; "" when every thread has ended.
   std::string Stuck() const;
@@ -92,11 +117,14 @@ class Grid {
 
   void MakeReady(ThreadState* thread) { ready_[ready_count_++] = thread; }
   ThreadState* TakeReady() {
-    if (ready_count_ == 0) return nullptr;
+    if (ready_count_ == 0 && !WakePaused()) return nullptr;
     if (shuffled_) std::swap(ready_[Random(ready_count_)], ready_[ready_count_ - 1]);
     return ready_[--ready_count_];
   }
   size_t Random(size_t below);
+  // Makes those that pause ready again; false when there are none, or nothing has happened since the last time.
+  bool WakePaused();
+  void DeliverSome();
   // Continues another thread until somebody makes this one ready.
   void Suspend(ThreadState& self) {
     ThreadState* next = TakeReady();
@@ -116,7 +144,11 @@ class Grid {
   const Launch* launch_ = nullptr;
   const EmulatorEntry* entry_ = nullptr;
   Fiber main_;
-  std::vector<BlockState> blocks_;   // those that run at the same time
+  std::deque<BlockState> blocks_;  // those that run at the same time
+  size_t running_ = 0;             // of these in this launch
+  std::vector<ThreadState*> paused_;
+  Mail mail_;
+  bool progress_ = false;
   std::vector<ThreadState*> ready_;  // taken from the end, or anywhere when shuffled
   size_t ready_count_ = 0;
   std::string fault_;

@@ -36,10 +36,17 @@ std::string SharedMemory::Check(uint64_t offset, unsigned bytes, bool write, con
   return {};
 }
 
+void SharedMemory::MarkCopied(uint64_t offset, uint64_t bytes) {
+  if (!check_races_) return;
+  Word copied;
+  copied.writer = kCopied;
+  std::fill_n(words_.begin() + static_cast<std::ptrdiff_t>(offset / kWordBytes), bytes / kWordBytes, copied);
+}
+
 std::string SharedMemory::CheckWord(Word& word, bool write, const Toucher& who) {
   if (word.writer < 0 && !write) return fmt::format("thread {} reads what nobody wrote", who.thread);
   // Unordered with the last write: same block epoch, and not separated by a GroupSync of one common group.
-  if (word.writer >= 0 && word.writer != who.thread && word.write_epoch == who.block_epoch &&
+  if (word.writer >= 0 && word.writer != kCopied && word.writer != who.thread && word.write_epoch == who.block_epoch &&
       (word.writer_group != who.group || word.write_group_epoch == who.group_epoch)) {
     return fmt::format("race: thread {} wrote and thread {} {} without a barrier between", word.writer, who.thread,
                        write ? "writes" : "reads");

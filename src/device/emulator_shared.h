@@ -25,6 +25,8 @@ class SharedMemory {
   std::byte* data() const { return data_; }
   // Below this offset a view may touch without asking Check: all bytes, or none when races are looked for.
   uint64_t fast_bytes() const { return fast_bytes_; }
+  // A copy of the hardware has written here, in an order that its barrier keeps.
+  void MarkCopied(uint64_t offset, uint64_t bytes);
   // What is wrong with this access; "" when it may proceed. An access out of bounds is always wrong.
   std::string Check(uint64_t offset, unsigned bytes, bool write, const Toucher& who);
 
@@ -42,7 +44,8 @@ class SharedMemory {
     uint32_t read_epoch = 0;  // the block epoch of the readers
     Readers readers[2];
   };
-  static constexpr unsigned kWordBytes = 2;  // a bf16: neighbours may be written by different threads
+  static constexpr int16_t kCopied = INT16_MAX;  // no thread: the copy's barrier orders it
+  static constexpr unsigned kWordBytes = 2;      // a bf16: neighbours may be written by different threads
 
   static std::string CheckWord(Word& word, bool write, const Toucher& who);
 

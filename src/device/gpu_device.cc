@@ -58,6 +58,8 @@ class GpuDevice : public Device {
   void Free(void* address) override;
   Status Upload(void* to, const void* from, size_t bytes) override;
   Status Download(void* to, const void* from, size_t bytes) override;
+  Status Fetch(int slot, const void* from, size_t bytes) override;
+  Result<const std::byte*> Fetched(int slot) override;
   Status Fill(void* to, int byte, size_t bytes) override;
   Status Copy(void* to, const void* from, size_t bytes) override;
   Result<Kernel> FindKernel(std::string_view name) override;
@@ -94,6 +96,8 @@ class GpuDevice : public Device {
   int recorded_ = 0;  // launches in the running Capture, the first and the newest of them
   const char *first_recorded_ = "", *newest_recorded_ = "";
   std::array<DriverEvent*, kMarks> marks_{};
+  std::array<DriverEvent*, kFetches> fetched_{};
+  std::byte* fetches_ = nullptr;  // [kFetches, kFetchBytes], page-locked, from the first Fetch on
 };
 
 GpuDevice::~GpuDevice() {
@@ -105,6 +109,10 @@ GpuDevice::~GpuDevice() {
   for (DriverEvent* event : marks_) {
     if (event != nullptr) calls().event_destroy(event);
   }
+  for (DriverEvent* event : fetched_) {
+    if (event != nullptr) calls().event_destroy(event);
+  }
+  if (fetches_ != nullptr) calls().host_free(fetches_);
   for (DriverModule* module : modules_) calls().module_unload(module);
   if (stream_ != nullptr) calls().stream_destroy(stream_);
 }
@@ -203,6 +211,35 @@ Status GpuDevice::Download(void* to, const void* from, size_t bytes) {
   return Status();
 }
 
+Status GpuDevice::Fetch(int slot, const void* from, size_t bytes) {
+  UM_CHECK(slot >= 0 && slot < kFetches && bytes <= kFetchBytes);
+  UM_RETURN_IF_ERROR(OutsideCapture("Fetch"));
+  if (fetches_ == nullptr) {
+    void* memory = nullptr;
+    UM_RETURN_IF_ERROR(
+        Check(calls().host_allocate(&memory, kFetchBytes * kFetches, 0), "cannot get page-locked memory for results"));
+    fetches_ = static_cast<std::byte*>(memory);
+  }
+  DriverEvent*& event = fetched_[static_cast<size_t>(slot)];
+  if (event == nullptr) {
+    UM_RETURN_IF_ERROR(Check(calls().event_create(&event, kEventNoTiming), "cannot make an event for results"));
+  }
+  if (bytes != 0) {
+    std::byte* to = fetches_ + static_cast<size_t>(slot) * kFetchBytes;
+    UM_RETURN_IF_ERROR(Check(calls().copy_to_host(to, from, bytes, stream_), "cannot fetch {} bytes", bytes));
+  }
+  return Check(calls().event_record(event, stream_), "cannot follow the fetching of {} bytes", bytes);
+}
+
+Result<const std::byte*> GpuDevice::Fetched(int slot) {
+  UM_CHECK(slot >= 0 && slot < kFetches);
+  UM_RETURN_IF_ERROR(OutsideCapture("Fetched"));
+  DriverEvent* event = fetched_[static_cast<size_t>(slot)];
+  if (event == nullptr) return Internal("nothing was fetched into slot {}", slot);
+  UM_RETURN_IF_ERROR(Check(calls().event_wait(event), "a launch failed on {}", limits_.name));
+  return static_cast<const std::byte*>(fetches_ + static_cast<size_t>(slot) * kFetchBytes);
+}
+
 Status GpuDevice::Fill(void* to, int byte, size_t bytes) {
   UM_RETURN_IF_ERROR(BindThread());
   if (bytes == 0) return Status();
@@ -238,8 +275,9 @@ Status GpuDevice::Run(const Launch& launch) {
   UM_RETURN_IF_ERROR(BindThread());
   if (launch.kernel.handle == nullptr) return Internal("a launch without a kernel");
   Remember(launch.kernel.name);
-  const int code =
-      launch.overlap ? driver_->LaunchOverlapping(launch, stream_) : driver_->LaunchInOrder(launch, stream_);
+  const int code = launch.together  ? driver_->LaunchTogether(launch, stream_)
+                   : launch.overlap ? driver_->LaunchOverlapping(launch, stream_)
+                                    : driver_->LaunchInOrder(launch, stream_);
   return Check(code, "cannot launch {} (grid {} x {} x {}, {} threads, {} bytes of shared memory)", launch.kernel.name,
                launch.grid_x, launch.grid_y, launch.grid_z, launch.threads, launch.shared_bytes);
 }

@@ -70,6 +70,7 @@ struct GpuCalls {
 // Numbers that are the same in both drivers.
 inline constexpr int kDriverOutOfMemory = 2;
 inline constexpr int kDriverNotFound = 500;
+inline constexpr int kDriverNotSupported = 801;
 inline constexpr unsigned kStreamNonBlocking = 1;  // no implicit order with the default stream
 inline constexpr unsigned kEventNoTiming = 2;
 inline constexpr int kCaptureRelaxed = 2;  // one stream, one thread: nothing to protect other threads from
@@ -94,6 +95,8 @@ class GpuDriver {
   virtual int PrepareFunction(DriverFunction* function, int64_t shared_bytes) = 0;
   // Launches so that the kernel may start before the launch before it ends; plainly where the device cannot.
   virtual int LaunchOverlapping(const Launch& launch, DriverStream* stream) { return LaunchInOrder(launch, stream); }
+  // Launches all blocks at the same time, or fails.
+  virtual int LaunchTogether(const Launch& /*launch*/, DriverStream* /*stream*/) { return kDriverNotSupported; }
   int LaunchInOrder(const Launch& launch, DriverStream* stream) const;
 
   // "cannot load the code object: CUDA_ERROR_NO_BINARY_FOR_GPU (...); remedy", of kind kNoDevice.

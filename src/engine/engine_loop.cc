@@ -2,6 +2,7 @@
 #include "engine/engine_loop.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace unimax {
@@ -56,6 +57,7 @@ Result<std::unique_ptr<EngineLoop>> EngineLoop::Make(Executor& executor, const E
 EngineLoop::EngineLoop(Executor& executor, const ExecutorOptions& limits, const SchedulerOptions& options,
                        const Program& program, PageHasher& hasher)
     : executor_(executor),
+      ahead_(executor.runs_ahead()),
       limits_(limits),
       hasher_(hasher),
       program_(program),
@@ -63,16 +65,22 @@ EngineLoop::EngineLoop(Executor& executor, const ExecutorOptions& limits, const 
       sampler_(program.vocab),
       live_(static_cast<size_t>(options.max_sequences)),
       mask_((static_cast<size_t>(program.vocab) + 63) / 64) {
-  rope_rows_.reserve(static_cast<size_t>(options.max_step_tokens));
+  ids_.reserve(static_cast<size_t>(options.max_step_tokens));
+  rope_rows_.reserve(ids_.capacity());
   results_.reserve(static_cast<size_t>(options.max_outputs));
 }
 
-Result<Ticket> EngineLoop::Submit(Request request, Time now) {
+Status EngineLoop::Check(const Request& request) const {
   UM_RETURN_IF_ERROR(CheckSampling(request.sampling, sampler_.vocabulary()));
   for (const int id : request.prompt) {
     if (id >= 0 && id < sampler_.vocabulary()) continue;
     return UsageError("the prompt holds id {}, the vocabulary has {}", id, sampler_.vocabulary());
   }
+  return scheduler_.CheckSize(std::ssize(request.prompt), request.max_new, request.prompt_logprobs);
+}
+
+Result<Ticket> EngineLoop::Submit(Request request, Time now) {
+  UM_RETURN_IF_ERROR(Check(request));
   Submission s;
   s.prompt = std::move(request.prompt);
   s.max_new = request.max_new;
@@ -89,6 +97,8 @@ Result<Ticket> EngineLoop::Submit(Request request, Time now) {
   UM_ASSIGN_OR_RETURN(const Ticket ticket, scheduler_.Submit(std::move(s), now));
   Live& made = live(ticket);
   made = Live{};
+  made.lives = true;
+  made.ticket = ticket;
   made.steps = StepsOf(request.sampling);
   made.greedy = TakesTheLargest(request, made.steps);
   made.request = std::move(request);
@@ -103,42 +113,81 @@ bool EngineLoop::Cancel(Ticket ticket, Time now) {
   return lived;
 }
 
+bool EngineLoop::Cancel(uint64_t request, Time now) {
+  for (const Live& of : live_) {
+    if (of.lives && of.request.id == request) return Cancel(of.ticket, now);
+  }
+  return false;
+}
+
+void EngineLoop::EndAll(const std::string& error, Time now) {
+  for (Live& of : live_) {
+    of.failed = of.lives && !error.empty();
+    if (of.lives) scheduler_.Cancel(of.ticket);
+  }
+  TellEnds(now, error);
+}
+
 Status EngineLoop::Step(Time now) {
-  const StepPlan& plan = scheduler_.Plan(now);
-  Status status;
-  if (!plan.empty()) status = RunPlan(plan, now);
+  const Status status = Advance(now);
   if (!status.ok()) scheduler_.Fail();
   TellEnds(now, std::string(status.text()));
   return status;
 }
 
-Status EngineLoop::RunPlan(const StepPlan& plan, Time now) {
+// Where the executor runs ahead, a step is launched before the results of the one before it are read; its ids are then
+// still on the device. Only where the host must look at logits, which the next step would overwrite, it waits.
+Status EngineLoop::Advance(Time now) {
+  if (scheduler_.open_plans() == 1 && HostChooses(scheduler_.oldest_plan())) {
+    UM_RETURN_IF_ERROR(Collect(now, executor_.Ids()));
+  }
+  const StepPlan& plan = scheduler_.Plan(now);
+  if (!plan.empty()) UM_RETURN_IF_ERROR(Launch(plan, now));
+  if (scheduler_.open_plans() == 2) return Collect(now, executor_.PreviousIds());
+  const bool wait = !ahead_ || plan.empty();
+  return wait && scheduler_.open_plans() == 1 ? Collect(now, executor_.Ids()) : Status();
+}
+
+bool EngineLoop::HostChooses(const StepPlan& plan) {
+  return std::ranges::any_of(plan.sequences, [&](const PlannedSequence& part) {
+    if (part.outputs == 0 || !scheduler_.Lives(part.ticket)) return false;
+    const Live& of = live(part.ticket);
+    return of.request.prompt_logprobs || (part.samples && !of.greedy);
+  });
+}
+
+Status EngineLoop::Launch(const StepPlan& plan, Time now) {
+  ids_.assign(plan.ids.begin(), plan.ids.end());
   rope_rows_.assign(plan.positions.begin(), plan.positions.end());
-  for (const PlannedSequence& part : plan.sequences) {
-    for (int i = part.at; i < part.at + part.count; ++i) {
-      rope_rows_[static_cast<size_t>(i)] += live(part.ticket).rope_offset;
-    }
-  }
-  UM_RETURN_IF_ERROR(
-      executor_.Run({plan.ids, plan.positions, plan.rows, scheduler_.page_table(), plan.outputs, rope_rows_}));
-  std::span<const int> greedy;
-  if (!plan.outputs.empty()) {
-    UM_ASSIGN_OR_RETURN(greedy, executor_.Ids());  // -1 where a logit is not finite
-  }
-  results_.assign(plan.outputs.size(), {});
   for (const PlannedSequence& part : plan.sequences) {
     Live& of = live(part.ticket);
     if (of.started == 0) of.started = now;
-    if (part.outputs == 0) continue;
+    if (part.feed >= 0) ids_[static_cast<size_t>(part.at)] = -1 - part.feed;
+    for (int i = part.at; i < part.at + part.count; ++i) rope_rows_[static_cast<size_t>(i)] += of.rope_offset;
+  }
+  return executor_.Run({ids_, plan.positions, plan.rows, scheduler_.page_table(), plan.outputs, rope_rows_});
+}
+
+// Takes the results of the oldest open step; `chosen` are the ids of its outputs, -1 where a logit was not finite.
+Status EngineLoop::Collect(Time now, const Result<std::span<const int>>& chosen) {
+  const StepPlan& plan = scheduler_.oldest_plan();
+  // A step without outputs has nothing to wait for; a fault in it shows in a later one.
+  if (!plan.outputs.empty()) UM_RETURN_IF_ERROR(chosen.status());
+  now = Stamp(now);
+  results_.assign(plan.outputs.size(), {});
+  for (const PlannedSequence& part : plan.sequences) {
+    if (part.outputs == 0 || !scheduler_.Lives(part.ticket)) continue;  // it may have ended after it was planned
+    Live& of = live(part.ticket);
     const size_t first = static_cast<size_t>(part.output), last = first + static_cast<size_t>(part.outputs) - 1;
-    const bool poisoned = std::ranges::any_of(greedy.subspan(first, last - first + 1), [](int id) { return id < 0; });
+    const bool poisoned =
+        std::ranges::any_of(chosen.value().subspan(first, last - first + 1), [](int id) { return id < 0; });
     if (poisoned) {
       results_[last].verdict = RowResult::kPoisoned;
       continue;
     }
     if (of.request.prompt_logprobs) UM_RETURN_IF_ERROR(ScorePrompt(part, of));
     if (!part.samples) continue;
-    UM_ASSIGN_OR_RETURN(results_[last], Choose(part, of, greedy[last], now));
+    UM_ASSIGN_OR_RETURN(results_[last], Choose(part, of, chosen.value()[last], now));
   }
   scheduler_.Commit(results_);
   return {};
@@ -189,12 +238,13 @@ Result<RowResult> EngineLoop::Choose(const PlannedSequence& part, Live& of, int 
 }
 
 void EngineLoop::TellEnds(Time now, const std::string& error) {
+  now = Stamp(now);
   for (End end; scheduler_.TakeEnd(&end);) {
     Live& of = live(end.ticket);
     EndEvent event;
     event.request = of.request.id;
-    event.reason = end.reason;
-    if (end.reason == EndReason::kFailed) event.error = error;
+    event.reason = of.failed ? EndReason::kFailed : end.reason;
+    if (event.reason == EndReason::kFailed) event.error = error;
     if (end.reason == EndReason::kPoisoned)
       event.error = "the model gave a logit that is not finite, or no id was allowed";
     event.prompt_tokens = end.prompt;

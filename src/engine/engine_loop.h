@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Many requests on one executor: plan a step, run it, choose the tokens, tell the sinks. One thread; a call of Step is
-// one step. Ids are chosen on the host, so a step is planned when the one before it has come back. Sinks are called
-// from within Step and Cancel, and must not call the loop.
+// Many requests on one executor: plan a step, run it, choose the tokens, tell the sinks. One thread; a call of Step
+// launches one step. Where the executor runs ahead of the host (a GPU), that is before the results of the one before it
+// are read: the ids it starts from are still on the device. So a call then tells of the step before, and of a sequence
+// that ended there a row is computed in vain. Sinks are called from within Step and Cancel, and must not call the
+// loop.
 #pragma once
 
 #include <cstdint>
@@ -31,19 +33,29 @@ class EngineLoop {
   EngineLoop(Executor& executor, const ExecutorOptions& limits, const SchedulerOptions& options, const Program& program,
              PageHasher& hasher);  // see Make
 
+  // Whether a request can run at all. Any thread may ask. Errors: kUsage.
+  Status Check(const Request& request) const;
   // Queues a request; its sink hears the rest. Errors: kUsage for what can never run; the sink then hears nothing.
   Result<Ticket> Submit(Request request, Time now);
   // The sink hears kCancelled before this returns. False: it has ended already.
   bool Cancel(Ticket ticket, Time now);
+  bool Cancel(uint64_t request, Time now);  // by the request's id
+  // Every request that lives ends as kFailed with this sentence, or as kCancelled where there is none.
+  void EndAll(const std::string& error, Time now);
   // One step. Errors: of the executor; all requests that were in the step have then ended as kFailed.
   Status Step(Time now);
   bool idle() const { return scheduler_.idle(); }
   bool full() const { return scheduler_.full(); }
+  // Stamps events when they happen; without a clock they have the time of their step.
+  void set_clock(Time (*clock)()) { clock_ = clock; }
   const Scheduler& scheduler() const { return scheduler_; }
 
  private:
   // A request that lives, by its slot in the scheduler.
   struct Live {
+    bool lives = false;
+    bool failed = false;  // ended by EndAll for an error
+    Ticket ticket;
     Request request;
     std::vector<SamplingStep> steps;
     bool greedy = false;  // the executor's own choice will do
@@ -52,22 +64,28 @@ class EngineLoop {
     Time arrived = 0, started = 0, first_token = 0;
   };
 
-  Status RunPlan(const StepPlan& plan, Time now);
+  Status Advance(Time now);
+  bool HostChooses(const StepPlan& plan);
+  Status Launch(const StepPlan& plan, Time now);
+  Status Collect(Time now, const Result<std::span<const int>>& chosen);
   Status ScorePrompt(const PlannedSequence& part, Live& live);
   Result<RowResult> Choose(const PlannedSequence& part, Live& live, int greedy_id, Time now);
   void TellEnds(Time now, const std::string& error);
+  Time Stamp(Time now) const { return clock_ != nullptr ? clock_() : now; }
   Live& live(Ticket ticket) { return live_[static_cast<size_t>(ticket.slot)]; }
 
   Executor& executor_;
+  const bool ahead_;  // launch a step before the one before it has come back
   const ExecutorOptions limits_;
   PageHasher& hasher_;
   const Program& program_;
   Scheduler scheduler_;
   Sampler sampler_;
   std::vector<Live> live_;
-  std::vector<uint64_t> mask_;  // a bit for each id
-  std::vector<int> rope_rows_;  // of the step
+  std::vector<uint64_t> mask_;        // a bit for each id
+  std::vector<int> ids_, rope_rows_;  // of the step that is launched
   std::vector<RowResult> results_;
+  Time (*clock_)() = nullptr;
 };
 
 }  // namespace unimax

@@ -8,7 +8,7 @@
 #include <map>
 
 #include "base/log.h"
-#include "engine/generate.h"
+#include "engine/test_alone.h"
 
 namespace unimax {
 namespace {
@@ -43,6 +43,7 @@ class FaultyExecutor : public Executor {
     if (runs_ == poison_at) ids_.at(static_cast<size_t>(poison_row)) = -1;
     return std::span<const int>(ids_);
   }
+  Result<std::span<const int>> PreviousIds() override { return inner_.PreviousIds(); }
   Result<std::span<const float>> Logits(int row) override { return inner_.Logits(row); }
   Result<std::vector<float>> Read(int value) override { return inner_.Read(value); }
   MemoryUse memory() const override { return inner_.memory(); }
@@ -121,14 +122,7 @@ TEST(EngineLoop, GivesTogetherWhatEachGivesAlone) {
   for (const std::string executor : {"reference", "auto"}) {
     const std::unique_ptr<Model> model = Tiny(executor);
     std::map<int, std::vector<int>> alone;
-    GenerateOptions generate;
-    generate.max_new = kNew;
-    generate.ignore_end = true;
-    for (int i = 0; i < kRequests; ++i) {
-      auto result = Generate(*model, PromptOf(i), generate, [](int) {});
-      ASSERT_TRUE(result.ok());
-      alone[i] = result->ids;
-    }
+    for (int i = 0; i < kRequests; ++i) alone[i] = GreedyAlone(*model, PromptOf(i), kNew);
     for (const int pages : {0, 12}) {  // ample; too few for all, so that some are preempted
       Loop side_by_side(*model, nullptr, pages, 24);
       std::vector<Listener> listeners(kRequests);
@@ -265,14 +259,7 @@ TEST(EngineLoop, KeepsToMasksAndStopsWhereTheSinkSays) {
 TEST(EngineLoop, TurnsLongSequencesByTheSecondSetOfFrequencies) {
   const std::unique_ptr<Model> model = Tiny("auto", "phi3_longrope");
   std::map<int, std::vector<int>> alone;  // first of all: it uses the pages that the loop will hold
-  for (const int max_new : {8, 40}) {
-    GenerateOptions generate;
-    generate.max_new = max_new;
-    generate.ignore_end = true;
-    auto result = Generate(*model, PromptOf(4), generate, [](int) {});
-    ASSERT_TRUE(result.ok());
-    alone[max_new] = result->ids;
-  }
+  for (const int max_new : {8, 40}) alone[max_new] = GreedyAlone(*model, PromptOf(4), max_new);
   Loop loop(*model);
   for (const int max_new : {8, 40, 8, 40}) {
     Listener listener;

@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 
 #include "base/log.h"
+#include "engine/answer.h"
 #include "engine/compare.h"
-#include "engine/generate.h"
+#include "engine/engine.h"
 #include "engine/philox.h"
+#include "engine/test_alone.h"
 #include "exec/fit.h"
 
 namespace unimax {
@@ -30,25 +32,43 @@ TEST(Philox, GivesTheKnownAnswers) {
   EXPECT_NEAR(sum / 10000, 0.5, 0.02);
 }
 
-TEST(Generate, RepeatsItselfForOneSeedOnly) {
+// What an engine of its own gives a request; `sampling` says how.
+Result<std::vector<int>> Answered(Model& model, std::vector<int> prompt, int max_new, const SamplingParams& sampling) {
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Start(model));
+  Answer answer(model.tokenizer(), {}, nullptr);
+  Request request;
+  request.prompt = std::move(prompt);
+  request.max_new = max_new;
+  request.sampling = sampling;
+  request.ignore_end = true;
+  request.sink = &answer;
+  UM_RETURN_IF_ERROR(engine->Submit(std::move(request)).status());
+  answer.Wait();
+  UM_RETURN_IF_ERROR(answer.status());
+  return answer.ids();
+}
+
+SamplingParams Greedy() {
+  SamplingParams sampling;
+  sampling.temperature = 0;
+  return sampling;
+}
+
+TEST(Engine, RepeatsItselfForOneSeedOnly) {
   auto model = Tiny();
   ASSERT_TRUE(model.ok()) << model.status().text();
-  const std::vector<int> prompt = {1, 40, 41, 42};
   const auto ids = [&](uint64_t seed) {
-    GenerateOptions options;
-    options.max_new = 12;
-    options.temperature = 1.0;
-    options.seed = seed;
-    options.ignore_end = true;
-    const auto result = Generate(**model, prompt, options, [](int) {});
+    SamplingParams sampling;
+    sampling.seed = seed;
+    const auto result = Answered(**model, {1, 40, 41, 42}, 12, sampling);
     EXPECT_TRUE(result.ok()) << result.status().text();
-    return result->ids;
+    return *result;
   };
   EXPECT_EQ(ids(1), ids(1));
   EXPECT_NE(ids(1), ids(2));
 }
 
-TEST(Generate, ChunksOfThePromptDoNotChangeTheAnswer) {
+TEST(Engine, ChunksOfThePromptDoNotChangeTheAnswer) {
   std::vector<int> prompt, first;
   for (int i = 0; i < 40; ++i) prompt.push_back(5 + i * 7 % 300);
   for (int chunk : {512, 16, 7}) {
@@ -60,21 +80,17 @@ TEST(Generate, ChunksOfThePromptDoNotChangeTheAnswer) {
     options.max_tokens = chunk;
     const auto model = Model::Load(options);
     ASSERT_TRUE(model.ok());
-    GenerateOptions generate;
-    generate.max_new = 8;
-    generate.ignore_end = true;
-    const auto result = Generate(**model, prompt, generate, [](int) {});
+    const auto result = Answered(**model, prompt, 8, Greedy());
     ASSERT_TRUE(result.ok()) << result.status().text();
-    if (first.empty()) first = result->ids;
-    EXPECT_EQ(result->ids, first) << chunk;
+    if (first.empty()) first = GreedyAlone(**model, prompt, 8);
+    EXPECT_EQ(*result, first) << chunk;
   }
 }
 
-TEST(Generate, RefusesAPromptThatFillsTheContext) {
+TEST(Engine, RefusesAPromptThatFillsTheContext) {
   auto model = Tiny();
   ASSERT_TRUE(model.ok());
-  const std::vector<int> prompt(64, 7);
-  const auto result = Generate(**model, prompt, {}, [](int) {});
+  const auto result = Answered(**model, std::vector<int>(64, 7), 2, Greedy());
   ASSERT_FALSE(result.ok());
   EXPECT_EQ(result.status().kind(), ErrorKind::kUsage);
   EXPECT_NE(result.status().text().find("--context"), std::string_view::npos);

@@ -79,12 +79,28 @@ DType Model::DeviceType() const {
   return IsInteger(main_type()) ? DType::kBF16 : main_type();
 }
 
-Result<std::unique_ptr<Executor>> Model::MakeExecutor(const Program& program, const std::string& executor) {
+Result<std::unique_ptr<Executor>> Model::MakeExecutor(const Program& program, const std::string& executor,
+                                                      int threads) {
   if (executor == "reference") return MakeReferenceExecutor(program, *source_, limits_);
-  if (executor != "auto") return UsageError("--executor {}: give auto or reference", executor);
-  if (device_ != nullptr) return MakeGraphExecutor(program, *source_, *device_, limits_, {.act = DeviceType()});
+  const bool graph = executor == "graph", stream = executor == "stream";
+  if (executor != "auto" && !graph && !stream) {
+    return UsageError("--executor {}: give auto, graph, stream or reference", executor);
+  }
+  if (device_ != nullptr) {
+    if (stream && options_.deterministic) {
+      return UsageError("--executor stream sums in orders of its own: leave out --deterministic or take graph");
+    }
+    const GraphOptions::Stream how = graph || options_.deterministic ? GraphOptions::kNever
+                                     : stream                        ? GraphOptions::kAlways
+                                                                     : GraphOptions::kWhereItFits;
+    return MakeGraphExecutor(program, *source_, *device_, limits_,
+                             {.act = DeviceType(), .deterministic = options_.deterministic, .stream = how});
+  }
+  if (graph || stream) return UsageError("--executor {} runs on a GPU or the emulator: give --device", executor);
   TeamOptions team;
   if (options_.threads > 0) team.threads = options_.threads;
+  if (threads > 0) team.threads = threads;
+  team.deterministic = options_.deterministic;
   if (options_.isa != "auto") {
     UM_ASSIGN_OR_RETURN(team.isa, ParseIsa(options_.isa));
   }
@@ -116,26 +132,50 @@ Result<std::unique_ptr<Model>> Model::Load(const ModelOptions& options) {
   limits.max_pages = (model->context_ + kPageTokens - 1) / kPageTokens;
   limits.pages = limits.max_pages * options.sequences;
   limits.max_tokens = std::max(std::min(options.max_tokens, model->context_ * options.sequences), options.sequences);
-  limits.max_outputs = options.sequences;
+  limits.max_outputs = std::max(options.sequences, options.outputs);
   UM_ASSIGN_OR_RETURN(model->executor_, model->MakeExecutor(model->program_, options.executor));
   return model;
 }
 
 Result<std::vector<int>> Model::EncodePrompt(const std::string& prompt, bool raw) const {
+  if (!raw) return EncodeMessages({{"user", prompt, ""}});
   if (text_.tokenizer == nullptr) return BadModel("{} has no tokenizer", options_.model);
-  if (!raw) UM_RETURN_IF_ERROR(text_.chat_error.At(options_.model));
+  std::vector<int> ids = text_.EncodeText(prompt);
+  UM_RETURN_IF_ERROR(CheckIds(ids));
+  return ids;
+}
+
+Result<std::vector<int>> Model::EncodeMessages(const std::vector<Message>& messages) const {
+  if (text_.tokenizer == nullptr) return BadModel("{} has no tokenizer", options_.model);
+  UM_RETURN_IF_ERROR(text_.chat_error.At(options_.model));
   std::vector<int> ids;
-  if (raw || !text_.chat_template) {
-    ids = text_.EncodeText(prompt);
-  } else {
+  if (text_.chat_template) {
     UM_ASSIGN_OR_RETURN(const Rendered rendered,
-                        text_.chat_template->Render({{"user", prompt, ""}}, true, text_.bos_token, text_.eos_token));
+                        text_.chat_template->Render(messages, true, text_.bos_token, text_.eos_token));
     ids = text_.EncodeChat(rendered, true);
+  } else {
+    std::string all;
+    for (const Message& message : messages) all += (all.empty() ? "" : "\n") + message.content;
+    ids = text_.EncodeText(all);
   }
-  for (int id : ids) {
+  UM_RETURN_IF_ERROR(CheckIds(ids));
+  return ids;
+}
+
+Status Model::CheckIds(const std::vector<int>& ids) const {
+  for (const int id : ids) {
     if (id >= config_.vocab) return BadModel("the tokenizer gives id {} but the model has {} ids", id, config_.vocab);
   }
-  return ids;
+  return {};
+}
+
+PrefixScope Model::prefix_scope() const {
+  PrefixScope scope;
+  scope.model_digest = options_.model.empty() ? options_.config : options_.model;
+  scope.kv_type = executor_->Describe();  // names the types of weights and cache
+  scope.page_tokens = limits_.page_tokens;
+  if (options_.deterministic) scope.sum_order = "one";
+  return scope;
 }
 
 DType Model::main_type() const {

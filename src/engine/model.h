@@ -9,6 +9,7 @@
 #include "base/model_config.h"
 #include "device/device.h"
 #include "engine/model_text.h"
+#include "engine/page_key.h"
 #include "exec/executor.h"
 #include "program/program.h"
 #include "weights/checkpoint.h"
@@ -26,7 +27,9 @@ struct ModelOptions {
   int threads = 0;                // CPU: 0 means all cores this process may use
   int context = 0;                // tokens of a sequence: prompt and answer; 0 means min(the model's, 4096)
   int sequences = 1;              // sequences at once
+  int outputs = 0;                // rows of a step whose logits are wanted; 0: one a sequence
   int max_tokens = 512;           // tokens of one step
+  bool deterministic = false;     // the bits of a row's logits depend on its own history alone
 };
 
 class Model {
@@ -37,7 +40,10 @@ class Model {
   static Result<std::unique_ptr<Model>> Open(const ModelOptions& options);
 
   // An executor for another program over the same weights (eval --check runs prefixes).
-  Result<std::unique_ptr<Executor>> MakeExecutor(const Program& program, const std::string& executor);
+  // `threads`: of the CPU, 0: as the options say.
+  Result<std::unique_ptr<Executor>> MakeExecutor(const Program& program, const std::string& executor, int threads = 0);
+  // Gives the executor's memory back; executor() must not be called any more.
+  void DropExecutor() { executor_.reset(); }
 
   const ModelConfig& config() const { return config_; }
   const Program& program() const { return program_; }
@@ -49,13 +55,18 @@ class Model {
   const ExecutorOptions& limits() const { return limits_; }
   int context() const { return context_; }
   const std::string& device_note() const { return device_note_; }
+  // What decides the bits in a page of keys and values besides its ids.
+  PrefixScope prefix_scope() const;
 
   // The prompt's ids: as a user message through the model's chat template, or raw text. Errors: kBadModel.
   Result<std::vector<int>> EncodePrompt(const std::string& prompt, bool raw) const;
+  // The ids of a conversation, open for an answer. Without a template its texts stand one after the other, a line each.
+  Result<std::vector<int>> EncodeMessages(const std::vector<Message>& messages) const;
   bool EndsAt(int id) const;
 
  private:
   Status LoadText();
+  Status CheckIds(const std::vector<int>& ids) const;
   // The type of the checkpoint's largest tensor; of random weights bf16 or what --dtype said.
   DType main_type() const;
   DType DeviceType() const;

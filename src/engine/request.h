@@ -55,7 +55,7 @@ class EventSink {
 };
 
 struct Request {
-  uint64_t id = 0;  // the caller's own
+  uint64_t id = 0;  // of an EngineLoop the caller's own; an Engine gives each its number
   std::vector<int> prompt;
   int max_new = 1;
   SamplingParams sampling;       // end_ids: where the answer ends; n and best_of are requests that differ in `choice`
@@ -64,6 +64,7 @@ struct Request {
   bool prompt_logprobs = false;  // OnPromptToken for all but the first prompt token; does not read the prefix cache
   int priority = 0;              // smaller goes first
   Time start_by = kNever, finish_by = kNever;
+  std::string name_space;              // of the prefix cache: an Engine makes root and scope of it
   PageKey root;                        // of the prefix scope: model, adapter, name space
   uint32_t scope = 1;                  // its number
   std::unique_ptr<MaskProvider> mask;  // null: every id is allowed

@@ -62,10 +62,9 @@ Scheduler::Scheduler(const SchedulerOptions& options, PageHasher& hasher)
 
 // ---- sequences come and go ----
 
-Result<Ticket> Scheduler::Submit(Submission submission, Time now) {
-  const int64_t prompt = std::ssize(submission.prompt), fresh = submission.max_new;
+Status Scheduler::CheckSize(int64_t prompt, int64_t fresh, bool prompt_logits) const {
   if (prompt == 0) return UsageError("the prompt is empty: give at least one token");
-  if (fresh < 1 && !(fresh == 0 && submission.prompt_logits && prompt > 1)) {
+  if (fresh < 1 && !(fresh == 0 && prompt_logits && prompt > 1)) {
     return UsageError("{} new tokens were asked for: ask for at least 1", fresh);
   }
   const int64_t pages = (prompt + fresh - 1 + options_.page_tokens - 1) / options_.page_tokens;
@@ -76,6 +75,12 @@ Result<Ticket> Scheduler::Submit(Submission submission, Time now) {
         "ask for fewer new tokens or raise --context",
         prompt, fresh, pages, options_.page_tokens, most);
   }
+  return {};
+}
+
+Result<Ticket> Scheduler::Submit(Submission submission, Time now) {
+  const int64_t prompt = std::ssize(submission.prompt), fresh = submission.max_new;
+  UM_RETURN_IF_ERROR(CheckSize(prompt, fresh, submission.prompt_logits));
   if (full()) return UsageError("all {} places for requests are taken: try again later", options_.max_sequences);
 
   const int slot = free_slots_.back();

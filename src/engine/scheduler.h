@@ -126,7 +126,9 @@ class Scheduler {
   static Result<std::unique_ptr<Scheduler>> Make(const SchedulerOptions& options, PageHasher& hasher);
   Scheduler(const SchedulerOptions& options, PageHasher& hasher);  // options without contradictions: see Make
 
-  // Queues a sequence. Allocates. Errors: kUsage, with the sizes, for one that could never run.
+  // kUsage, with the sizes, for a sequence that could never run. Any thread may ask.
+  Status CheckSize(int64_t prompt, int64_t max_new, bool prompt_logits) const;
+  // Queues a sequence. Allocates. Errors: of CheckSize.
   // full(): no slot is free; the caller answers "overloaded" before it calls.
   Result<Ticket> Submit(Submission submission, Time now);
   bool full() const { return free_slots_.empty(); }

@@ -2,6 +2,7 @@
 // An executor runs a program: one forward pass over a step's tokens, against a paged KV cache that it owns.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -15,7 +16,7 @@ namespace unimax {
 
 // One forward pass. Rows of one sequence stand together, in the order of their positions.
 struct Step {
-  std::span<const int> ids;             // [T] token ids, each in [0, vocab)
+  std::span<const int> ids;             // [T] token ids in [0, vocab); -1 - k: what the step before chose at output k
   std::span<const int> positions;       // [T] position of each token in its sequence, from 0
   std::span<const int> sequences;       // [T] row of the page table
   std::span<const int> page_table;      // [sequences, max_pages]: page number of each run of page_tokens positions
@@ -40,6 +41,12 @@ inline int RopeRow(const Program& program, const ExecutorOptions& options, int p
   return position + (second ? options.max_pages * options.page_tokens : 0);
 }
 
+// The id that an element of Step::ids means, given what the step before chose. Where that was not finite, any id does:
+// what comes of such a row is thrown away.
+inline int StepId(int id, std::span<const int> previous) {
+  return id >= 0 ? id : std::max(previous[static_cast<size_t>(-1 - id)], 0);
+}
+
 struct MemoryUse {
   uint64_t weights = 0, kv = 0, workspace = 0;  // bytes
 };
@@ -51,6 +58,10 @@ class Executor {
   virtual Status Run(const Step& step) = 0;
   // The sampled ids of the last step, one for each output row; -1 where a logit was not finite.
   virtual Result<std::span<const int>> Ids() = 0;
+  // The same of the step before the last, which may still be running: waits for the former alone.
+  virtual Result<std::span<const int>> PreviousIds() = 0;
+  // Whether Run returns before the step has ended, so that the next one may be planned and launched meanwhile.
+  virtual bool runs_ahead() const { return false; }
   // Logits of output row `row`, [vocab], valid until the next call.
   virtual Result<std::span<const float>> Logits(int row) = 0;
   // Any value of the program as f32, [rows, cols], for `eval --check`. Only the output of the last op is sure to hold.

@@ -4,11 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <limits>
 #include <map>
 #include <tuple>
 
 #include "exec/fit.h"
 #include "exec/graph_weights.h"
+#include "exec/stream.h"
 #include "kernels/args.h"
 #include "kernels/reference.h"
 #include "kernels/table.h"
@@ -17,6 +20,9 @@
 namespace unimax {
 namespace {
 
+constexpr int kMostSplits = 64;      // of one row's tokens, as in kernels/table.cc
+constexpr int kFlatColumnTiles = 8;  // of the widest flat row
+
 // What makes two steps run the same launches.
 struct StepShape {
   int tokens = 0, outputs = 0;
@@ -24,6 +30,11 @@ struct StepShape {
   int bucket = 0;       // bound on the cached tokens, a power of two for decode steps
   auto Key() const { return std::tie(tokens, outputs, decode, bucket); }
   bool operator<(const StepShape& o) const { return Key() < o.Key(); }
+};
+
+// Rows [first, first + count) of a step, which one launch takes.
+struct RowPart {
+  int first = 0, count = 0;
 };
 
 struct RecordedStep {
@@ -38,12 +49,15 @@ class GraphExecutor : public Executor {
 
   Status Load(const WeightSource& source);
   Status Run(const Step& step) override;
-  Result<std::span<const int>> Ids() override;
+  Result<std::span<const int>> Ids() override { return IdsOf(run_ % 2); }
+  Result<std::span<const int>> PreviousIds() override { return IdsOf((run_ + 1) % 2); }
+  bool runs_ahead() const override { return graph_.ahead; }
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override { return memory_; }
   std::string Describe() const override {
-    return fmt::format("graph, {} ({}), {}", device_.limits().name, device_.limits().target, Info(graph_.act).name);
+    return fmt::format("{}, {} ({}), {}{}", stream_ != nullptr ? "graph and stream" : "graph", device_.limits().name,
+                       device_.limits().target, Info(graph_.act).name, graph_.deterministic ? ", deterministic" : "");
   }
 
  private:
@@ -51,6 +65,11 @@ class GraphExecutor : public Executor {
   uint64_t ValueBytes(int value) const;
   int Stride(int value) const;
   std::byte* At(int value) const;  // null for -1
+  // The same of a row; null for -1.
+  std::byte* AtRow(int value, int row) const {
+    if (value < 0) return nullptr;
+    return At(value) + int64_t{row} * Stride(value) * ElementBytes(program_.values[static_cast<size_t>(value)].storage);
+  }
   template <class T>
   T* As(int value) const {
     return reinterpret_cast<T*>(At(value));
@@ -59,13 +78,20 @@ class GraphExecutor : public Executor {
 
   uint64_t KvBytes() const;
   uint64_t SplitBytes() const;
+  int SplitTokens() const;
   Status CheckRows() const;
   Status CheckFits(uint64_t weight_bytes);
   Status Allocate();
+  Status MakeStream();
+  bool Streams(const StepShape& shape, const Step& step) const;
   Result<StepShape> ShapeOf(const Step& step) const;
+  Status CheckIds(const Step& step) const;
   Status UploadStep(const Step& step);
+  Status FetchIds(bool streamed);
+  Result<std::span<const int>> IdsOf(int slot);
   Result<RecordedStep*> Recorded(const StepShape& shape);
-  Result<Launch> Plan(const Op& op, const StepShape& shape);
+  Result<Launch> Plan(const Op& op, const StepShape& shape, RowPart part);
+  int RowsAtOnce(const Op& op) const;
   template <class Args>
   Result<Launch> MakeLaunch(const Case& c, const Args& args);
 
@@ -86,10 +112,15 @@ class GraphExecutor : public Executor {
   std::vector<Buffer> weights_, values_, cos_sin_;  // cos_sin_: one a rope
   BufferPlan plan_;
   Buffer kv_, inputs_, page_table_, partial_, counters_;
+  Buffer chosen_;                       // ids of the last step's outputs: the next step may take them from here
+  int chosen_value_ = -1;               // the value that stands for them
+  int run_ = 0;                         // steps so far; results of the last two lie in the device's fetch slots
+  std::array<bool, 2> streamed_ = {};   // whether each of them was one launch
+  std::array<size_t, 2> fetched_ = {};  // ids in each
   std::vector<int> host_inputs_, host_pages_;
   std::map<StepShape, RecordedStep> recorded_;
   StepShape last_;
-  std::vector<int> ids_;
+  std::unique_ptr<StreamStep> stream_;  // null: every step goes op by op
   std::vector<float> logits_;
 };
 
@@ -106,6 +137,7 @@ int GraphExecutor::Stride(int value) const {
 
 std::byte* GraphExecutor::At(int value) const {
   if (value < 0) return nullptr;
+  if (value == chosen_value_) return chosen_.data();
   const Value& v = program_.values[static_cast<size_t>(value)];
   return values_[static_cast<size_t>(plan_.buffer_of[static_cast<size_t>(value)])].data() +
          static_cast<int64_t>(v.offset) * ElementBytes(v.storage);
@@ -121,10 +153,17 @@ uint64_t GraphExecutor::KvBytes() const {
 
 // Unfinished sums of split decode rows.
 uint64_t GraphExecutor::SplitBytes() const {
-  constexpr int kMostSplits = 64;
   const AttentionShape& a = program_.attention;
   return 4ull * static_cast<uint64_t>(options_.max_sequences) * static_cast<uint64_t>(a.heads) * kMostSplits *
          static_cast<uint64_t>(a.head_dim + 2);
+}
+
+// Tokens of a split under --deterministic: a function of the longest sequence alone.
+int GraphExecutor::SplitTokens() const {
+  constexpr int kLeast = 64, kTile = 32;
+  const int longest = options_.max_pages * options_.page_tokens + kTile;
+  const int each = (longest + kMostSplits - 1) / kMostSplits;
+  return std::max(kLeast, (each + kTile - 1) / kTile * kTile);
 }
 
 // That every op has a kernel row, in a decode step and in a long one, before anything is loaded.
@@ -184,6 +223,9 @@ Status GraphExecutor::Allocate() {
   UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(counters * sizeof(int), "attention counters"));
   UM_RETURN_IF_ERROR(device_.Fill(counters_.data(), 0, counters * sizeof(int)));
   host_inputs_.reserve(inputs);
+  // Apart from the values, whose buffers the next step writes before and while it reads these.
+  UM_ASSIGN_OR_RETURN(chosen_, device_.Allocate(static_cast<size_t>(options_.max_outputs) * sizeof(int), "chosen ids"));
+  if (program_.ops.back().kind == OpKind::kSample) chosen_value_ = program_.ops.back().out;
   return {};
 }
 
@@ -192,7 +234,43 @@ Status GraphExecutor::Load(const WeightSource& source) {
   UM_RETURN_IF_ERROR(CheckRows());
   UM_RETURN_IF_ERROR(CheckFits(DeviceWeightBytes(program_, graph_.act)));
   UM_ASSIGN_OR_RETURN(weights_, UploadWeights(program_, source, device_, graph_.act));
-  return Allocate();
+  UM_RETURN_IF_ERROR(Allocate());
+  return graph_.stream == GraphOptions::kNever ? Status() : MakeStream();
+}
+
+Status GraphExecutor::MakeStream() {
+  if (graph_.act != DType::kBF16) {
+    return graph_.stream == GraphOptions::kAlways ? UsageError("the stream kernel works in bf16: add --dtype bf16")
+                                                  : Status();
+  }
+  const uint64_t layer_bytes = program_.layers > 0 ? KvBytes() / 2 / static_cast<uint64_t>(program_.layers) : 0;
+  const StreamShared shared = {device_,
+                               options_,
+                               [this](int w) { return WeightAt(w); },
+                               [this](int rope) { return cos_sin_[static_cast<size_t>(rope)].data(); },
+                               kv_.data(),
+                               kv_.data() + KvBytes() / 2,
+                               layer_bytes,
+                               program_.logits < 0 ? nullptr : As<float>(program_.logits)};
+  Result<std::unique_ptr<StreamStep>> made = StreamStep::Make(program_, shared);
+  if (made.ok()) {
+    stream_ = std::move(made).value();
+    memory_.workspace += stream_->workspace_bytes();
+    return {};
+  }
+  const bool unfit = made.status().kind() == ErrorKind::kUsage;
+  return unfit && graph_.stream == GraphOptions::kWhereItFits ? Status() : made.status();
+}
+
+// A decode step whose rows all want their logits, in their order.
+bool GraphExecutor::Streams(const StepShape& shape, const Step& step) const {
+  if (stream_ == nullptr || !shape.decode || shape.tokens > stream_->max_rows()) return false;
+  if (graph_.stream == GraphOptions::kWhereItFits && shape.tokens > stream_->pays_up_to()) return false;
+  if (shape.outputs != shape.tokens) return false;
+  for (int o = 0; o < shape.outputs; ++o) {
+    if (step.outputs[static_cast<size_t>(o)] != o) return false;
+  }
+  return true;
 }
 
 Result<StepShape> GraphExecutor::ShapeOf(const Step& step) const {
@@ -232,8 +310,9 @@ Case GraphExecutor::CaseOf(const Op& op, const StepShape& shape) const {
   c.op = op.kind;
   c.act = graph_.act;
   c.attention = program_.attention;
-  c.decode = shape.decode;
+  c.decode = shape.decode || graph_.deterministic;
   c.tokens = shape.bucket;
+  if (graph_.deterministic) c.split_tokens = SplitTokens();
   const Value& out = program_.values[static_cast<size_t>(op.out)];
   c.m = out.rows == Rows::kTokens ? shape.tokens : shape.outputs;
   c.n = out.cols;
@@ -278,8 +357,19 @@ Result<Launch> GraphExecutor::MakeLaunch(const Case& c, const Args& args) {
   return launch;
 }
 
-Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
-  const Case c = CaseOf(op, shape);
+// Rows that one launch of the op takes. Only --deterministic cuts: products to what the flat rows take, attention to
+// what there is room for unfinished sums.
+int GraphExecutor::RowsAtOnce(const Op& op) const {
+  const bool narrow = graph_.act != DType::kF32;
+  if (graph_.deterministic && op.kind == OpKind::kLinear && narrow)
+    return kFlatColumnTiles * device_.limits().tile_cols;
+  if (graph_.deterministic && op.kind == OpKind::kAttention) return options_.max_sequences;
+  return std::numeric_limits<int>::max();
+}
+
+Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart part) {
+  Case c = CaseOf(op, shape);
+  c.m = part.count;
   const AttentionShape& a = program_.attention;
   const int* ids = Input(0, shape);
   const int* positions = Input(1, shape);
@@ -294,7 +384,8 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
   std::byte* v_cache = k_cache + KvBytes() / 2;
   switch (op.kind) {
     case OpKind::kEmbed:
-      return MakeLaunch(c, EmbedArgs{ids, WeightAt(op.weight), As<float>(op.out), c.m, c.n, program_.vocab, op.scale});
+      return MakeLaunch(c, EmbedArgs{ids, WeightAt(op.weight), As<float>(op.out), c.m, c.n, program_.vocab, op.scale,
+                                     reinterpret_cast<const int*>(chosen_.data())});
     case OpKind::kAddPosition:
       return MakeLaunch(c, AddPositionArgs{As<float>(op.in), weight, positions, As<float>(op.out), c.m, c.n,
                                            program_.weights[static_cast<size_t>(op.weight)].rows, op.first});
@@ -302,8 +393,9 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
       return MakeLaunch(c, NormArgs{At(op.in), weight, At(op.out), c.m, c.n, op.eps, bias, c.groups, Stride(op.in),
                                     Stride(op.out), op.offset, c.flags});
     case OpKind::kLinear:
-      return MakeLaunch(c, LinearArgs{At(op.in), WeightAt(op.weight), bias, As<float>(op.in2), At(op.out), c.m, c.n,
-                                      c.k, Stride(op.in), Stride(op.out), c.flags, op.act, op.scale, op.cap});
+      return MakeLaunch(c, LinearArgs{AtRow(op.in, part.first), WeightAt(op.weight), bias,
+                                      reinterpret_cast<float*>(AtRow(op.in2, part.first)), AtRow(op.out, part.first),
+                                      c.m, c.n, c.k, Stride(op.in), Stride(op.out), c.flags, op.act, op.scale, op.cap});
     case OpKind::kRopeAndStore: {
       const auto rope = static_cast<size_t>(std::max(op.rope, 0));
       const auto* cos_sin = op.rope < 0 ? nullptr : reinterpret_cast<const float*>(cos_sin_[rope].data());
@@ -314,12 +406,12 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
                            options_.max_pages, interleaved, c.rotary});
     }
     case OpKind::kAttention:
-      return MakeLaunch(c, AttentionArgs{At(op.in),
+      return MakeLaunch(c, AttentionArgs{AtRow(op.in, part.first),
                                          k_cache,
                                          v_cache,
-                                         At(op.out),
-                                         positions,
-                                         sequences,
+                                         AtRow(op.out, part.first),
+                                         positions + part.first,
+                                         sequences + part.first,
                                          pages,
                                          reinterpret_cast<float*>(partial_.data()),
                                          reinterpret_cast<int*>(counters_.data()),
@@ -333,7 +425,8 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape) {
                                          AttentionSplits(c, device_.limits()),
                                          a.scale,
                                          op.cap,
-                                         op.window});
+                                         op.window,
+                                         c.split_tokens});
     case OpKind::kActMul:
       return MakeLaunch(c, ActMulArgs{At(op.in), At(op.in2), At(op.out), c.m, c.n, Stride(op.in), op.act, c.flags});
     case OpKind::kAdd:
@@ -355,8 +448,14 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
   for (const Op& op : program_.ops) {
     const Value& out = program_.values[static_cast<size_t>(op.out)];
     if (out.rows == Rows::kOutputs && shape.outputs == 0) continue;
-    UM_ASSIGN_OR_RETURN(const Launch launch, Plan(op, shape));
-    step.launches.push_back(launch);
+    const int rows = out.rows == Rows::kTokens ? shape.tokens : shape.outputs;
+    const int most = std::min(RowsAtOnce(op), rows);
+    for (int first = 0; first < rows; first += most) {
+      UM_ASSIGN_OR_RETURN(Launch launch, Plan(op, shape, {first, std::min(most, rows - first)}));
+      // A decode row fetches older keys before the launch before it has ended, which may have written them here.
+      if (op.kind == OpKind::kAttention && graph_.deterministic && !shape.decode) launch.overlap = false;
+      step.launches.push_back(launch);
+    }
   }
   if (!step.launches.empty()) step.launches.front().overlap = false;  // it follows a copy, not a kernel
   if (graph_.capture && shape.decode) {
@@ -370,20 +469,52 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
 
 Status GraphExecutor::Run(const Step& step) {
   UM_ASSIGN_OR_RETURN(const StepShape shape, ShapeOf(step));
+  UM_RETURN_IF_ERROR(CheckIds(step));
+  last_ = shape;
+  if (Streams(shape, step)) {
+    UM_RETURN_IF_ERROR(UploadStep(step));
+    UM_RETURN_IF_ERROR(stream_->Run(shape.tokens, {Input(0, shape), Input(1, shape), Input(2, shape), Input(3, shape),
+                                                   reinterpret_cast<const int*>(page_table_.data()),
+                                                   reinterpret_cast<const int*>(chosen_.data())}));
+    return FetchIds(true);
+  }
   UM_ASSIGN_OR_RETURN(RecordedStep * recorded, Recorded(shape));
   UM_RETURN_IF_ERROR(UploadStep(step));
-  last_ = shape;
-  if (recorded->graph != nullptr) return device_.Run(*recorded->graph);
-  for (const Launch& launch : recorded->launches) UM_RETURN_IF_ERROR(device_.Run(launch));
+  if (recorded->graph != nullptr) {
+    UM_RETURN_IF_ERROR(device_.Run(*recorded->graph));
+  } else {
+    for (const Launch& launch : recorded->launches) UM_RETURN_IF_ERROR(device_.Run(launch));
+  }
+  return FetchIds(false);
+}
+
+// Begins to bring the ids that the step has chosen to the host, behind the step and before the next one.
+Status GraphExecutor::FetchIds(bool streamed) {
+  const auto slot = static_cast<size_t>(++run_ % 2);
+  fetched_[slot] = chosen_value_ < 0 ? 0 : static_cast<size_t>(last_.outputs);
+  streamed_[slot] = streamed;
+  if (!streamed) return device_.Fetch(static_cast<int>(slot), chosen_.data(), fetched_[slot] * sizeof(int));
+  UM_RETURN_IF_ERROR(device_.Copy(chosen_.data(), stream_->results().data(), fetched_[slot] * sizeof(int)));
+  return device_.Fetch(static_cast<int>(slot), stream_->results().data(), stream_->results().bytes());
+}
+
+// Ids name rows of the embedding table, or outputs of the step before.
+Status GraphExecutor::CheckIds(const Step& step) const {
+  const int before = static_cast<int>(fetched_[static_cast<size_t>(run_ % 2)]);
+  for (size_t t = 0; t < step.ids.size(); ++t) {
+    if (step.ids[t] < -before || (program_.vocab > 0 && step.ids[t] >= program_.vocab)) {
+      return Internal("token {} of a step has id {}", t, step.ids[t]);
+    }
+  }
   return {};
 }
 
-Result<std::span<const int>> GraphExecutor::Ids() {
-  const Op& op = program_.ops.back();
-  if (op.kind != OpKind::kSample) return Internal("the program does not sample");
-  ids_.resize(static_cast<size_t>(last_.outputs));
-  UM_RETURN_IF_ERROR(device_.Download(ids_.data(), At(op.out), ids_.size() * sizeof(int)));
-  return std::span<const int>(ids_);
+Result<std::span<const int>> GraphExecutor::IdsOf(int slot) {
+  if (chosen_value_ < 0) return Internal("the program does not sample");
+  UM_ASSIGN_OR_RETURN(const std::byte* bytes, device_.Fetched(slot));
+  const int* ids = reinterpret_cast<const int*>(bytes);
+  if (streamed_[static_cast<size_t>(slot)]) UM_RETURN_IF_ERROR(stream_->FaultIn(ids));
+  return std::span<const int>(ids, fetched_[static_cast<size_t>(slot)]);
 }
 
 Result<std::span<const float>> GraphExecutor::Logits(int row) {

@@ -15,6 +15,13 @@ namespace unimax {
 struct GraphOptions {
   DType act = DType::kBF16;  // activations, packed weights and KV: f32 (exact rows, plain weights), bf16 or f16
   bool capture = true;       // replay decode steps as graphs
+  bool ahead = true;         // steps are launched while the one before still runs
+  // Every sum in one order whatever the step holds: products by the flat rows alone, 64 columns at a time; attention by
+  // the decode rows alone, each row for itself, its tokens cut at fixed places. No stream.
+  bool deterministic = false;
+  // Decode steps of few rows in one launch (exec/stream.h): where program and device allow it and it pays; never; or
+  // wherever they allow it, and an error where they do not.
+  enum Stream : uint8_t { kWhereItFits, kNever, kAlways } stream = kWhereItFits;
 };
 
 // `device` must outlive the executor. Errors: of the source; kNoDevice when weights, KV and workspace do not fit, with

@@ -18,6 +18,7 @@ class ReferenceExecutor : public Executor {
   Status Load(const WeightSource& source);
   Status Run(const Step& step) override;
   Result<std::span<const int>> Ids() override { return std::span<const int>(ids_); }
+  Result<std::span<const int>> PreviousIds() override { return std::span<const int>(previous_); }
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override;
@@ -39,7 +40,7 @@ class ReferenceExecutor : public Executor {
   std::vector<std::vector<double>> weights_, values_;
   std::vector<double> k_cache_, v_cache_;  // [layers, pages, page_tokens, kv_heads, head_dim]
   std::vector<float> logits_;
-  std::vector<int> ids_;
+  std::vector<int> ids_, previous_;  // chosen by the last step, and by the one before
   int tokens_ = 0, outputs_ = 0;
 };
 
@@ -164,9 +165,12 @@ void ReferenceExecutor::RunOp(const Op& op, const Step& step) {
   const auto scale = static_cast<double>(op.scale);
   const auto weight = [&](int w) { return w < 0 ? nullptr : weights_[w].data(); };
   switch (op.kind) {
-    case OpKind::kEmbed:
-      RefEmbed(step.ids.data(), weight(op.weight), y.data(), rows, out.cols, scale);
+    case OpKind::kEmbed: {
+      std::vector<int> given;
+      for (const int id : step.ids) given.push_back(StepId(id, previous_));
+      RefEmbed(given.data(), weight(op.weight), y.data(), rows, out.cols, scale);
       break;
+    }
     case OpKind::kAddPosition:
       RefAddPosition(Dense(op.in).data(), weight(op.weight), step.positions.data(), y.data(), rows, out.cols, op.first);
       break;
@@ -216,6 +220,8 @@ void ReferenceExecutor::RunOp(const Op& op, const Step& step) {
 Status ReferenceExecutor::Run(const Step& step) {
   tokens_ = static_cast<int>(step.ids.size());
   outputs_ = static_cast<int>(step.outputs.size());
+  previous_ = std::move(ids_);
+  ids_.clear();
   for (const Op& op : program_.ops) RunOp(op, step);
   return {};
 }

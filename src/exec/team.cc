@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 #include "exec/fit.h"
 #include "exec/team_plan.h"
@@ -21,12 +22,16 @@ class TeamExecutor : public Executor {
       : program_(Fuse(program, {.residual = true})),
         options_(options),
         plain_(team.plain),
+        deterministic_(team.deterministic),
         team_(team.threads),
         kernels_(KernelsFor(team.isa)) {}
 
   Status Load(const WeightSource& source);
   Status Run(const Step& step) override;
   Result<std::span<const int>> Ids() override { return std::span<const int>(ids_.data(), sampled_); }
+  Result<std::span<const int>> PreviousIds() override {
+    return std::span<const int>(previous_.data(), previous_count_);
+  }
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override {
@@ -35,8 +40,9 @@ class TeamExecutor : public Executor {
     return {weights_.bytes(), kv_.bytes(), workspace_.bytes() + angles};
   }
   std::string Describe() const override {
-    return fmt::format("team, {}, {} threads, {} weights, {} KV", IsaName(kernels_.isa), team_.threads(),
-                       weights_.form_name(), kv_form_ == KvForm::kF32 ? "f32" : "f16");
+    return fmt::format("team, {}, {} threads, {} weights, {} KV{}", IsaName(kernels_.isa), team_.threads(),
+                       weights_.form_name(), kv_form_ == KvForm::kF32 ? "f32" : "f16",
+                       deterministic_ ? ", deterministic" : "");
   }
 
  private:
@@ -74,7 +80,7 @@ class TeamExecutor : public Executor {
 
   Program program_;
   ExecutorOptions options_;
-  bool plain_;
+  bool plain_, deterministic_;
   Team team_;
   const CpuKernels& kernels_;
   TeamWeights weights_;
@@ -93,8 +99,8 @@ class TeamExecutor : public Executor {
   int partial_rows_ = 0;
   std::vector<std::vector<float>> cos_sin_;  // of each rope
   std::vector<BestLogit> best_;              // [max_outputs, threads]
-  std::vector<int> ids_;
-  size_t sampled_ = 0;
+  std::vector<int> ids_, previous_;          // of the last step, and of the one before
+  size_t sampled_ = 0, previous_count_ = 0;
   int learned_positions_ = 0;  // rows of the position table that positions may name; 0: there is none
   int tokens_ = 0, outputs_ = 0, splits_ = 1;
 };
@@ -159,6 +165,7 @@ Status TeamExecutor::Allocate() {
   for (const Rope& rope : program_.ropes) cos_sin_.push_back(CosSinTable(rope, positions));
   best_.resize(static_cast<size_t>(options_.max_outputs) * threads);
   ids_.resize(static_cast<size_t>(options_.max_outputs));
+  previous_.resize(ids_.size());
   return {};
 }
 
@@ -177,7 +184,7 @@ Status TeamExecutor::Check(const Step& step) const {
   const int sequences = options_.max_pages > 0 ? static_cast<int>(step.page_table.size()) / options_.max_pages : 0;
   for (size_t t = 0; t < tokens; ++t) {
     const int position = step.positions[t], sequence = step.sequences[t];
-    if (step.ids[t] < 0 || (program_.vocab > 0 && step.ids[t] >= program_.vocab)) {
+    if (step.ids[t] < -static_cast<int>(sampled_) || (program_.vocab > 0 && step.ids[t] >= program_.vocab)) {
       return Internal("token {} of a step has id {}", t, step.ids[t]);
     }
     if (sequence < 0 || sequence >= sequences || position < 0 ||
@@ -210,6 +217,7 @@ Status TeamExecutor::Check(const Step& step) const {
 // A function of the step alone, so that all threads see the same.
 void TeamExecutor::ChooseSplits(const Step& step) {
   splits_ = 1;
+  if (deterministic_) return;  // the one sum that depends on what else is in the step
   const int units = tokens_ * program_.attention.kv_heads, threads = team_.threads();
   constexpr int kWorthwhile = 128;  // below, the parts cost more to combine than they save
   const int longest = *std::max_element(step.positions.begin(), step.positions.end()) + 1;
@@ -221,7 +229,8 @@ Status TeamExecutor::Run(const Step& step) {
   UM_RETURN_IF_ERROR(Check(step));
   tokens_ = static_cast<int>(step.ids.size());
   outputs_ = static_cast<int>(step.outputs.size());
-  sampled_ = 0;
+  std::swap(ids_, previous_);
+  previous_count_ = std::exchange(sampled_, 0);
   if (tokens_ == 0) return {};
   ChooseSplits(step);
   team_.Run([&](int thread, int threads) {
@@ -270,7 +279,8 @@ void TeamExecutor::RunEmbed(const Op& op, const Step& step, int thread, int thre
   const SourceTensor& table = weights_[op.weight].table;
   for (int t = tokens_ * thread / threads; t < tokens_ * (thread + 1) / threads; ++t) {
     float* y = At(op.out) + static_cast<int64_t>(t) * table.cols;
-    Dequantize(table.type, table.Row(step.ids[static_cast<size_t>(t)]), static_cast<uint64_t>(table.cols), y);
+    Dequantize(table.type, table.Row(StepId(step.ids[static_cast<size_t>(t)], previous_)),
+               static_cast<uint64_t>(table.cols), y);
     for (int c = 0; c < table.cols && op.scale != 1.0f; ++c) y[c] *= op.scale;
   }
 }

@@ -15,7 +15,8 @@ namespace unimax {
 struct TeamOptions {
   int threads = Team::DefaultThreads();
   Isa isa = BestIsa();
-  bool plain = false;  // f32 throughout: integer weights become f32 rows, the KV cache is f32
+  bool deterministic = false;  // a row's bits depend neither on its batch nor on the number of threads
+  bool plain = false;          // f32 throughout: integer weights become f32 rows, the KV cache is f32
 };
 
 // Unless `plain`: integer weights stay integers and meet activations rounded to 8 bits in blocks of 32; the KV cache is

@@ -14,6 +14,7 @@ struct EmbedArgs {
   float* y;           // [M, cols]
   int m, cols, vocab;
   float scale = 1;
+  const int* previous = nullptr;  // what the step before chose, for ids of -1 - k (exec/executor.h, Step)
 };
 
 // y = x + table[positions + first].
@@ -94,6 +95,9 @@ struct AttentionArgs {
   float scale;
   float cap = 0;   // scores become cap * tanh(score / cap); 0: none
   int window = 0;  // positions a query sees, itself included; 0: all
+  // Not 0: a split is so many tokens, whatever the number of splits, so that the sums depend on the row alone. A
+  // multiple of 32; at least two splits, which together reach all tokens.
+  int split_tokens = 0;
 };
 
 struct ActMulArgs {

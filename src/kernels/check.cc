@@ -194,10 +194,19 @@ Result<CheckResult> Checker::Embed() {
   }
   std::vector<int> ids;
   for (int i = 0; i < case_.m; ++i) ids.push_back(static_cast<int>(random_() % kVocab));
-  UM_ASSIGN_OR_RETURN(Buffer device_ids, UploadInts(ids));
+  // Every other one as a step names it that was launched before the step before it gave its ids.
+  std::vector<int> named = ids, chosen;
+  for (size_t i = 1; i < ids.size(); i += 2) {
+    chosen.push_back(ids[i]);
+    named[i] = -static_cast<int>(chosen.size());
+  }
+  chosen.push_back(-1);
+  UM_ASSIGN_OR_RETURN(Buffer device_ids, UploadInts(named));
+  UM_ASSIGN_OR_RETURN(Buffer device_chosen, UploadInts(chosen));
   UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(DType::kF32, int64_t{case_.m} * cols));
   UM_RETURN_IF_ERROR(Launch(EmbedArgs{reinterpret_cast<int*>(device_ids.data()), table.device.data(),
-                                      reinterpret_cast<float*>(y.data()), case_.m, cols, kVocab, case_.scale}));
+                                      reinterpret_cast<float*>(y.data()), case_.m, cols, kVocab, case_.scale,
+                                      reinterpret_cast<int*>(device_chosen.data())}));
   std::vector<double> reference(static_cast<size_t>(case_.m) * cols);
   RefEmbed(ids.data(), table.exact.data(), reference.data(), case_.m, cols, case_.scale);
   return Compare(DType::kF32, y, reference);
@@ -404,16 +413,27 @@ Result<CheckResult> Checker::Attention() {
   UM_ASSIGN_OR_RETURN(Buffer partial, Poisoned(DType::kF32, int64_t{case_.m} * a.heads * splits * (a.head_dim + 2)));
   UM_ASSIGN_OR_RETURN(Buffer counters,
                       UploadInts(std::vector<int>(static_cast<size_t>(case_.m) * static_cast<size_t>(a.heads), 0)));
-  UM_RETURN_IF_ERROR(Launch(AttentionArgs{q.device.data(),  k.device.data(),
-                                          v.device.data(),  y.data(),
-                                          Ints(positions),  Ints(sequences),
-                                          Ints(page_table), Floats(partial),
-                                          Ints(counters),   case_.m,
-                                          a.heads,          a.kv_heads,
-                                          a.head_dim,       static_cast<int>(q_cols),
-                                          kPageTokens,      pages.max_pages,
-                                          splits,           a.scale,
-                                          case_.cap,        case_.window}));
+  UM_RETURN_IF_ERROR(Launch(AttentionArgs{q.device.data(),
+                                          k.device.data(),
+                                          v.device.data(),
+                                          y.data(),
+                                          Ints(positions),
+                                          Ints(sequences),
+                                          Ints(page_table),
+                                          Floats(partial),
+                                          Ints(counters),
+                                          case_.m,
+                                          a.heads,
+                                          a.kv_heads,
+                                          a.head_dim,
+                                          static_cast<int>(q_cols),
+                                          kPageTokens,
+                                          pages.max_pages,
+                                          splits,
+                                          a.scale,
+                                          case_.cap,
+                                          case_.window,
+                                          case_.split_tokens}));
   std::vector<double> reference(static_cast<size_t>(case_.m * q_cols));
   for (int t = 0; t < case_.m; ++t) {
     const int tokens = pages.positions[static_cast<size_t>(t)] + 1;
@@ -556,6 +576,7 @@ std::string CaseName(const Row& row, const Case& c) {
     name = fmt::format("m={} heads={}/{} dim={} tokens={}{}", c.m, c.attention.heads, c.attention.kv_heads,
                        c.attention.head_dim, c.tokens, c.decode ? " decode" : "");
     if (c.window > 0) name += fmt::format(" window={}", c.window);
+    if (c.split_tokens > 0) name += fmt::format(" split={}", c.split_tokens);
     if (c.rotary >= 0) name += fmt::format(" rotary={}", c.rotary);
   } else {
     name = fmt::format("m={} n={}", c.m, c.n);

@@ -68,7 +68,7 @@ LaunchShape Plain(const Case& c, const Limits& l) {
 template <int kTiles>
 LaunchShape Flat(const Case& c, const Limits& l) {
   const int blocks = CeilDiv(c.n, 32);
-  const int threads = kTiles <= 2 && blocks <= l.multiprocessors ? 512 : 256;
+  const int threads = kTiles <= 2 && blocks <= l.multiprocessors && c.split_tokens == 0 ? 512 : 256;
   return {.grid_x = blocks, .threads = threads, .shared_bytes = threads / l.lanes * 2 * kTiles * 16 * l.tile_cols * 4};
 }
 LaunchShape Tiled(const Case& c, const Limits& l) {
@@ -238,6 +238,15 @@ constexpr Case kHeadCases[] = {
     {.m = 3, .attention = {4, 2, 16, 0.25f}, .decode = true, .tokens = 700, .window = 300, .cap = 3},
     {.m = 1, .attention = {2, 2, 256, 0.06f}, .decode = true, .tokens = 259, .window = 130, .cap = 20},
     {.m = 2, .attention = {6, 1, 48, 0.15f}, .decode = true, .tokens = 90, .window = 1000},
+    {.m = 2, .attention = {9, 3, 64, 0.125f}, .decode = true, .tokens = 333, .split_tokens = 64},
+    {.m = 1, .attention = {4, 4, 128, 0.09f}, .decode = true, .tokens = 200, .split_tokens = 64},
+    {.m = 2,
+     .attention = {4, 2, 16, 0.25f},
+     .decode = true,
+     .tokens = 700,
+     .window = 300,
+     .split_tokens = 64,
+     .cap = 3},
     {.m = 7, .attention = {4, 2, 16, 0.25f}, .tokens = 7},
     {.m = 33, .attention = {9, 3, 64, 0.125f}, .tokens = 50},
     {.m = 20, .attention = {2, 2, 128, 0.09f}, .tokens = 96},
@@ -329,6 +338,8 @@ int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv
 int AttentionSplits(const Case& c, const Limits& limits) {
   if (!c.decode) return 1;
   const AttentionShape& a = c.attention;
+  // A window may begin within a tile, so it may reach into one tile more. A single split would sum differently.
+  if (c.split_tokens > 0) return std::max(CeilDiv(Seen(c, 1) + 32, c.split_tokens), 2);
   if (c.act != DType::kF32 && Few<128>(c, limits)) {  // one block fills a multiprocessor: no second wave
     constexpr int kTokensPerBlock = 64;
     const int blocks = c.m * a.kv_heads * CeilDiv(a.heads / a.kv_heads, 16);

@@ -25,6 +25,7 @@ struct Case {
   int window = 0;                 // Attention: positions a query sees; 0: all
   int groups = 1;                 // Norm: heads of a row, n columns each
   int rotary = -1;                // RopeAndStore: elements of a head that turn; -1: all
+  int split_tokens = 0;           // --deterministic: sums in one order for every M; attention splits by so many tokens
   bool residual = false;          // Linear
   bool bare = false;              // Linear, Norm: no bias; ActMul: no second factor
   // What changes only the values: Linear and ActMul; Embed, Linear and Add; Linear and Attention; Norm.

@@ -181,7 +181,8 @@ UM_DEVICE void AttentionDecode(const AttentionArgs& a) {
   const int start = WindowStart(a, tokens);
   // A split is a whole number of rounds, so that only the last one leaves teams idle.
   const int round = kDecodeAhead * (BlockThreads() / TeamLanes(a.head_dim));
-  const int each = ((tokens - start + a.splits - 1) / a.splits + round - 1) / round * round;
+  const int even = ((tokens - start + a.splits - 1) / a.splits + round - 1) / round * round;
+  const int each = a.split_tokens > 0 ? a.split_tokens : even;
   const int begin = start + split * each < tokens ? start + split * each : tokens;
   const int end = begin + each < tokens ? begin + each : tokens;
 

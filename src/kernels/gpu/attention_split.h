@@ -121,7 +121,8 @@ UM_DEVICE void AttentionSplit(const AttentionArgs& a) {
   work.pages = a.page_table + static_cast<int64_t>(a.sequences[row]) * a.max_pages;
   const int first_tile = WindowStart(a, work.tokens) / kTiledKeys;
   const int tiles = (work.tokens + kTiledKeys - 1) / kTiledKeys;
-  const int each = (tiles - first_tile + a.splits - 1) / a.splits;
+  const int even = (tiles - first_tile + a.splits - 1) / a.splits;
+  const int each = a.split_tokens > 0 ? a.split_tokens / kTiledKeys : even;
   const int begin = first_tile + split * each;
   work.end_tile = begin + each < tiles ? begin + each : tiles;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The portable kernels as rows for the emulator; compiled once a lane width.
 #include "kernels/gpu/entries.h"
+#include "kernels/gpu/stream_entries.h"
 
 #include <algorithm>
 #include <array>
@@ -12,19 +13,19 @@ namespace unimax {
 namespace UM_PORT_NAMESPACE {
 namespace {
 
-constexpr int kLines = 600;  // no file is longer
+constexpr int kNumbers = 600;  // more than there are entries
 
-template <int... kLine>
-constexpr std::array<EmulatorEntry, sizeof...(kLine)> AllLines(std::integer_sequence<int, kLine...>) {
-  return {kEntryAt<kLine>...};
+template <int... kNumber>
+constexpr std::array<EmulatorEntry, sizeof...(kNumber)> AllNumbers(std::integer_sequence<int, kNumber...>) {
+  return {kEntryAt<kNumber>...};
 }
-constexpr auto kAllLines = AllLines(std::make_integer_sequence<int, kLines>());
+constexpr auto kAllNumbers = AllNumbers(std::make_integer_sequence<int, kNumbers>());
 constexpr size_t kCount =
-    static_cast<size_t>(std::ranges::count_if(kAllLines, [](const EmulatorEntry& e) { return e.name != nullptr; }));
+    static_cast<size_t>(std::ranges::count_if(kAllNumbers, [](const EmulatorEntry& e) { return e.name != nullptr; }));
 
 constexpr std::array<EmulatorEntry, kCount> Entries() {
   std::array<EmulatorEntry, kCount> entries{};
-  std::ranges::copy_if(kAllLines, entries.begin(), [](const EmulatorEntry& e) { return e.name != nullptr; });
+  std::ranges::copy_if(kAllNumbers, entries.begin(), [](const EmulatorEntry& e) { return e.name != nullptr; });
   return entries;
 }
 constexpr std::array<EmulatorEntry, kCount> kEntries = Entries();

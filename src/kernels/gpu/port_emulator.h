@@ -26,16 +26,16 @@
 #endif
 
 #define UM_DEVICE inline
-// All entries of a program stand in one file, so their lines tell them apart; emulator_entries.cc collects them.
-#define UM_ENTRY(name, Args, body, max_threads, min_blocks)                           \
-  template <>                                                                         \
-  inline constexpr EmulatorEntry kEntryAt<__LINE__>{#name, sizeof(Args), max_threads, \
-                                                    [](const void* args) { body(*static_cast<const Args*>(args)); }};
+// Entries of one translation unit are numbered; emulator_entries.cc collects them.
+#define UM_ENTRY(name, Args, body, max_threads, min_blocks) \
+  template <>                                               \
+  inline constexpr EmulatorEntry kEntryAt<__COUNTER__>{     \
+      #name, sizeof(Args), max_threads, [](const void* args) { body(*static_cast<const Args*>(args)); }};
 
 namespace unimax::UM_PORT_NAMESPACE {
 
-template <int kLine>
-inline constexpr EmulatorEntry kEntryAt{};  // no entry on this line
+template <int kNumber>
+inline constexpr EmulatorEntry kEntryAt{};  // no entry has this number
 
 // ---- Where am I ----
 inline constexpr int kLanes = UM_EMULATOR_LANES;

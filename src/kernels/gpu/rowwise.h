@@ -15,10 +15,19 @@
 
 namespace unimax::UM_PORT_NAMESPACE {
 
+// The id of a row: given, or chosen by the step before at output k, which -1 - k names. Where that was not finite, the
+// row is thrown away later.
+UM_DEVICE int IdOf(const EmbedArgs& a, int row) {
+  const int given = a.ids[row];
+  if (given >= 0) return given;
+  const int chosen = a.previous[-1 - given];
+  return chosen >= 0 ? chosen : 0;
+}
+
 UM_DEVICE void EmbedPlain(const EmbedArgs& a) {
   WaitForPrevious();
   LetNextStart();
-  const int64_t id = a.ids[BlockX()];
+  const int64_t id = IdOf(a, BlockX());
   const float* row = static_cast<const float*>(a.table) + id * a.cols;
   float* y = a.y + static_cast<int64_t>(BlockX()) * a.cols;
   for (int c = Thread(); c < a.cols; c += BlockThreads()) y[c] = row[c] * a.scale;
@@ -29,7 +38,7 @@ template <class T>
 UM_DEVICE void EmbedPacked(const EmbedArgs& a) {
   WaitForPrevious();
   LetNextStart();
-  const int id = a.ids[BlockX()];
+  const int id = IdOf(a, BlockX());
   const int tiles = (a.cols + kTileK - 1) / kTileK;
   constexpr int kTileElements = kTileRows * kTileK;
   const T* strip = static_cast<const T*>(a.table) + static_cast<int64_t>(id / kTileRows) * tiles * kTileElements;

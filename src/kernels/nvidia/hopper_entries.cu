@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernels that are written for one architecture: Hopper (sm_90a).
+#include "kernels/gpu/stream_entries.h"
 #include "kernels/nvidia/linear_wgmma.h"
 
 namespace unimax::gpu {

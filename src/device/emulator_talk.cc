@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/emulator_talk.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "device/emulator_grid.h"
+
+namespace unimax::emulator {
+
+void CopyBars::Init(int at, int arrivals) {
+  if (bars_.size() <= Index(at)) bars_.resize(Index(at) + 1);
+  bars_[Index(at)] = {.arrivals = arrivals};
+}
+
+void CopyBars::Settle(Bar& bar) {
+  if (bar.arrived < bar.arrivals || bar.bytes > 0) return;
+  bar.arrived = 0;
+  ++bar.phase;
+}
+
+void CopyBars::Arrive(int at) {
+  Bar& bar = bars_[Index(at)];
+  ++bar.arrived;
+  Settle(bar);
+}
+
+void CopyBars::Expect(int at, int bytes) {
+  Bar& bar = bars_[Index(at)];
+  bar.bytes += bytes;
+  ++bar.arrived;
+  Settle(bar);
+}
+
+void CopyBars::Copied(int at, int bytes) {
+  Bar& bar = bars_[Index(at)];
+  bar.bytes -= bytes;
+  Settle(bar);
+}
+
+void Mail::Add(void* address, uint64_t word) {
+  const auto older = std::ranges::find(words_, address, &WordOnItsWay::address);
+  if (older != words_.end()) {
+    std::memcpy(address, &older->word, sizeof(word));
+    older->word = word;
+    return;
+  }
+  words_.push_back({address, word});
+}
+
+void Mail::Deliver(size_t any) {
+  any %= copies_.size() + words_.size();
+  if (any < copies_.size()) {
+    const Copy copy = copies_[any];
+    copies_.erase(copies_.begin() + static_cast<std::ptrdiff_t>(any));
+    std::memcpy(copy.block->shared.data() + copy.to, copy.from, static_cast<size_t>(copy.bytes));
+    copy.block->shared.MarkCopied(static_cast<uint64_t>(copy.to), static_cast<uint64_t>(copy.bytes));
+    copy.block->bars.Copied(copy.bar, copy.bytes);
+    return;
+  }
+  any -= copies_.size();
+  std::memcpy(words_[any].address, &words_[any].word, sizeof(uint64_t));
+  words_[any] = words_.back();
+  words_.pop_back();
+}
+
+}  // namespace unimax::emulator

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "exec/stream.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace unimax {
+namespace {
+
+constexpr int kXBudget = 64 * 1024;  // shared memory for x: more would leave the ring too shallow
+constexpr unsigned kLastEpoch = 1u << 30;
+
+// The kernel for a model's heads, as named in kernels/gpu/stream_entries.h.
+struct StreamKernel {
+  const char* name;
+  int head_dim, group;  // group: most query heads of a KV head
+};
+constexpr StreamKernel kKernels[] = {
+    {"stream_bf16_64_4", 64, 4}, {"stream_bf16_128_1", 128, 1}, {"stream_bf16_128_4", 128, 4}};
+
+const StreamKernel* KernelFor(const AttentionShape& a) {
+  for (const StreamKernel& k : kKernels) {
+    if (k.head_dim == a.head_dim && a.heads <= k.group * a.kv_heads) return &k;
+  }
+  return nullptr;
+}
+
+// Shared memory of the attention stages: q, k and v of a run, then the states of all groups (stream_attention.h).
+int StateBytes(const StreamKernel& k) {
+  return (k.group + 2) * k.head_dim * 2 + kStreamGroups * k.group * (k.head_dim + 2) * 4;
+}
+
+int RoundUp(int bytes) { return (bytes + 127) / 128 * 128; }
+
+}  // namespace
+
+Result<std::unique_ptr<StreamStep>> StreamStep::Make(const Program& program, const StreamShared& shared) {
+  const Limits& limits = shared.device.limits();
+  const StreamKernel* kernel = KernelFor(program.attention);
+  if (kernel == nullptr) {
+    return UsageError("no stream kernel for {} heads of {} elements over {} KV heads", program.attention.heads,
+                      program.attention.head_dim, program.attention.kv_heads);
+  }
+  if (shared.options.page_tokens != kStreamPageTokens) {
+    return UsageError("the stream kernel takes pages of {} tokens", kStreamPageTokens);
+  }
+  auto step = std::make_unique<StreamStep>(shared);
+  const Result<Kernel> found = shared.device.FindKernel(kernel->name);
+  if (!found.ok()) return UsageError("{} has no stream kernel", limits.target);
+  step->kernel_ = found.value();
+  step->max_rows_ = std::min({kStreamMostRows, shared.options.max_sequences, shared.options.max_outputs});
+  step->state_bytes_ = StateBytes(*kernel);
+  const int splits = std::max(1, limits.multiprocessors / program.attention.kv_heads);
+  UM_ASSIGN_OR_RETURN(
+      step->plan_, PlanStream(program, {.blocks = limits.multiprocessors, .rows = step->max_rows_, .splits = splits}));
+  if (step->plan_.widest_normed > 0) {
+    step->max_rows_ = std::min(step->max_rows_, kXBudget / (2 * step->plan_.widest_normed));
+    if (step->max_rows_ < 1) return UsageError("rows of {} elements are too wide", step->plan_.widest_normed);
+  }
+  const StreamLayout layout{limits.tile_cols};
+  if (layout.ring(RoundUp(step->state_bytes_)) + 2 * kStreamSlotBytes > limits.shared_bytes_per_block) {
+    return UsageError("{} has too little shared memory for the stream kernel", limits.name);
+  }
+  step->args_.splits = splits;
+  UM_RETURN_IF_ERROR(step->Allocate(program));
+  UM_RETURN_IF_ERROR(step->Upload(program));
+  return step;
+}
+
+uint64_t StreamStep::workspace_bytes() const {
+  uint64_t bytes = 0;
+  for (const Buffer& words : words_) bytes += words.bytes();
+  return bytes;
+}
+
+Status StreamStep::Allocate(const Program& program) {
+  Device& device = shared_.device;
+  const auto rows = static_cast<size_t>(max_rows_), blocks = static_cast<size_t>(device.limits().multiprocessors);
+  for (const uint64_t bytes : plan_.buffers) {
+    UM_ASSIGN_OR_RETURN(Buffer buffer, device.Allocate(bytes, "words of the stream kernel"));
+    words_.push_back(std::move(buffer));
+  }
+  UM_ASSIGN_OR_RETURN(best_, device.Allocate(blocks * rows * 2 * kStreamWordBytes, "words of the stream kernel"));
+  UM_ASSIGN_OR_RETURN(results_, device.Allocate((rows + 4) * sizeof(int), "results of the stream kernel"));
+  UM_ASSIGN_OR_RETURN(stages_, device.Allocate(plan_.stages.size() * sizeof(StreamStage), "stages"));
+  const AttentionShape& a = program.attention;
+  args_.stages = reinterpret_cast<const StreamStage*>(stages_.data());
+  args_.best = best_.data();
+  args_.chosen = reinterpret_cast<int*>(results_.data());
+  args_.fault = args_.chosen + rows;
+  args_.count = static_cast<int>(plan_.stages.size());
+  args_.max_pages = shared_.options.max_pages;
+  args_.heads = a.heads;
+  args_.kv_heads = a.kv_heads;
+  args_.head_dim = a.head_dim;
+  args_.vocab = program.vocab;
+  args_.attention_scale = a.scale;
+  return ResetEpochs();
+}
+
+// Epochs only grow within a life of the words.
+Status StreamStep::ResetEpochs() {
+  for (const Buffer& words : words_) UM_RETURN_IF_ERROR(shared_.device.Fill(words.data(), 0, words.bytes()));
+  UM_RETURN_IF_ERROR(shared_.device.Fill(best_.data(), 0, best_.bytes()));
+  UM_RETURN_IF_ERROR(shared_.device.Fill(results_.data(), 0, results_.bytes()));
+  args_.epoch = 0;
+  return {};
+}
+
+// The stages with addresses in place of numbers.
+Status StreamStep::Upload(const Program& program) {
+  const auto words = [&](int buffer) {
+    return buffer < 0 ? nullptr : static_cast<void*>(words_[static_cast<size_t>(buffer)].data());
+  };
+  std::vector<StreamStage> stages;
+  for (const PlannedStage& planned : plan_.stages) {
+    StreamStage s = planned.stage;
+    s.w = planned.weight < 0 ? nullptr : shared_.weight(planned.weight);
+    const auto vector = [&](int w) { return w < 0 ? nullptr : reinterpret_cast<const float*>(shared_.weight(w)); };
+    s.bias = vector(planned.bias);
+    s.norm = vector(planned.norm);
+    s.x_norm = vector(planned.x_norm);
+    s.x_norm_bias = vector(planned.x_norm_bias);
+    s.places = vector(planned.places);
+    s.x = words(planned.x);
+    s.x_sums = words(planned.x_sums);
+    s.residual = words(planned.residual);
+    s.y = s.flags & kStreamLogits ? shared_.logits : words(planned.y);
+    s.y_wide = words(planned.y_wide);
+    s.y_sums = words(planned.y_sums);
+    s.partial = words(planned.partial);
+    if (s.kind == StreamKind::kAttention) {
+      const uint64_t at = static_cast<uint64_t>(planned.layer) * shared_.layer_bytes;
+      s.k_cache = shared_.k_cache + at;
+      s.v_cache = shared_.v_cache + at;
+      if (planned.rope >= 0) {
+        const Rope& rope = program.ropes[static_cast<size_t>(planned.rope)];
+        s.cos_sin = reinterpret_cast<const float*>(shared_.cos_sin(planned.rope));
+        s.rotary = static_cast<int>(rope.inv_freq.size()) * 2;
+        s.interleaved = rope.interleaved;
+      }
+    }
+    stages.push_back(s);
+  }
+  return shared_.device.Upload(stages_.data(), stages.data(), stages.size() * sizeof(StreamStage));
+}
+
+Status StreamStep::Run(int rows, const StreamInputs& inputs) {
+  const Limits& limits = shared_.device.limits();
+  if (args_.epoch > kLastEpoch) UM_RETURN_IF_ERROR(ResetEpochs());
+  args_.ids = inputs.ids;
+  args_.positions = inputs.positions;
+  args_.sequences = inputs.sequences;
+  args_.rope_rows = inputs.rope_rows;
+  args_.page_table = inputs.page_table;
+  args_.previous = inputs.previous;
+  args_.m = rows;
+  args_.x_bytes = RoundUp(std::max(state_bytes_, std::min(plan_.widest * rows * 2, kXBudget)));
+  const StreamLayout layout{limits.tile_cols};
+  const int ring = layout.ring(args_.x_bytes);
+  args_.slots =
+      std::min(static_cast<int>(limits.shared_bytes_per_block - ring) / kStreamSlotBytes, StreamLayout::kMostSlots);
+  Launch launch = Launch::Of(kernel_, args_);
+  launch.grid_x = limits.multiprocessors;
+  launch.threads = (kStreamGroups + 1) * limits.lanes;
+  launch.shared_bytes = ring + args_.slots * kStreamSlotBytes;
+  launch.together = true;
+  args_.epoch += static_cast<unsigned>(args_.count) + 1;
+  return shared_.device.Run(launch);
+}
+
+Status StreamStep::FaultText(const int* fault) const {
+  return NoDevice("the stream kernel {} at stage {} of {} in block {} (epoch {}): try --executor graph",
+                  fault[0] == kStreamTimeout ? "waited in vain for a result" : "found a result newer than it expects",
+                  fault[1], args_.count, fault[2], fault[3]);
+}
+
+Status StreamStep::FaultIn(const int* results) const {
+  const int* fault = results + max_rows_;
+  return fault[0] != 0 ? FaultText(fault) : Status();
+}
+
+}  // namespace unimax

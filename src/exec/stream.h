@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decode steps in one launch (kernels/gpu/stream.h), over the weights, the cache and the step inputs of the graph
+// executor, which runs all other steps.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "device/device.h"
+#include "exec/executor.h"
+#include "exec/stream_plan.h"
+
+namespace unimax {
+
+// What it shares with the executor that owns it; all of it outlives the stream step.
+struct StreamShared {
+  Device& device;
+  const ExecutorOptions& options;
+  std::function<const std::byte*(int weight)> weight;
+  std::function<const std::byte*(int rope)> cos_sin;
+  std::byte* k_cache;  // of layer 0, 16-bit elements
+  std::byte* v_cache;
+  uint64_t layer_bytes;  // from layer to layer
+  float* logits;         // [rows, vocab]
+};
+
+// A step's inputs on the device.
+struct StreamInputs {
+  const int *ids, *positions, *sequences, *rope_rows, *page_table;
+  const int* previous;  // what the step before chose, for ids of -1 - k
+};
+
+class StreamStep {
+ public:
+  // `program` is fused as the graph executor fuses it, for bf16. Errors: kUsage where the program or the device is not
+  // one for this kernel, with the reason; else those of the device.
+  static Result<std::unique_ptr<StreamStep>> Make(const Program& program, const StreamShared& shared);
+
+  explicit StreamStep(const StreamShared& shared) : shared_(shared) {}  // see Make
+
+  int max_rows() const { return max_rows_; }
+  // Up to so many rows a step takes less time than op by op (docs/performance.md); layer norms are done row by row.
+  int pays_up_to() const { return plan_.widest_normed > 0 ? 2 : 4; }
+  uint64_t workspace_bytes() const;
+  // Launches a step of `rows` rows, 1 .. max_rows(), each the newest token of its own sequence.
+  Status Run(int rows, const StreamInputs& inputs);
+  // The ids that the last step chose, then what FaultIn looks at.
+  const Buffer& results() const { return results_; }
+  // kNoDevice where, in a copy of results(), a block has waited in vain.
+  Status FaultIn(const int* results) const;
+
+ private:
+  Status Allocate(const Program& program);
+  Status Upload(const Program& program);
+  Status ResetEpochs();
+  Status FaultText(const int* fault) const;
+
+  StreamShared shared_;
+  StreamPlan plan_;
+  Kernel kernel_;
+  int max_rows_ = 1, state_bytes_ = 0;
+  std::vector<Buffer> words_;
+  Buffer stages_, best_, results_;  // results_: ids, then the fault's four numbers
+  StreamArgs args_{};
+};
+
+}  // namespace unimax

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+// The stream kernel on the emulator: decode steps in one launch against the same steps op by op, and the plan's proof
+// that no buffer of words is written while somebody may still read it.
+#include "exec/stream.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "device/cuda.h"
+#include "device/emulator.h"
+#include "exec/graph.h"
+#include "program/builder.h"
+
+namespace unimax {
+namespace {
+
+// Random weights that the device fills itself (exec/graph_weights.cc).
+class NoData : public WeightSource {
+ public:
+  Result<SourceTensor> Find(const std::string&, int rows, int cols) const override {
+    return SourceTensor{DType::kBF16, nullptr, rows, cols};
+  }
+  void Done(const SourceTensor&) const override {}
+};
+
+struct Shape {
+  const char* name;
+  int hidden, heads, kv_heads, head_dim, mlp, vocab;
+  bool bias = false;
+  int window = 0;
+  float cap = 0;
+  bool layer_norm = false;  // OPT: mean and variance, learned positions, no gate
+};
+
+Program Decoder(const Shape& s, int layers) {
+  Builder p("test");
+  p.program().attention = {s.heads, s.kv_heads, s.head_dim, 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
+  p.program().layers = layers;
+  p.program().hidden = s.hidden;
+  p.program().vocab = s.vocab;
+  Rope rope;
+  for (int i = 0; i < s.head_dim / 2; ++i) rope.inv_freq.push_back(std::pow(10000.0, -2.0 * i / s.head_dim));
+  p.program().ropes = {rope};
+  const int table = p.Matrix("embedding", s.hidden, {{"embedding", s.vocab}});
+  const int x = p.Embed(table, 1.5f);
+  if (s.layer_norm) p.AddPosition(x, p.Matrix("positions", s.hidden, {{"positions", 400}}), 2);
+  const auto norm = [&](int of, const std::string& name) {
+    const int weight = p.Vector(name, name, s.hidden);
+    if (!s.layer_norm) return p.Norm(of, weight, 1e-5f);
+    return p.Norm(of, weight, 1e-5f, {.bias = p.Vector(name + "b", name + "b", s.hidden), .kind = NormKind::kLayer});
+  };
+  const int q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
+  for (int l = 0; l < layers; ++l) {
+    const std::string name = fmt::format("{}.", l);
+    const int qkv = p.Matrix(name + "qkv", s.hidden, {{name + "q", q}, {name + "k", kv}, {name + "v", kv}});
+    const int bias =
+        s.bias ? p.StackedVector(name + "b", {{name + "qb", q}, {name + "kb", kv}, {name + "vb", kv}}, q + 2 * kv) : -1;
+    const int gate_up = p.Matrix(name + "gate_up", s.hidden, {{name + "gate", s.mlp}, {name + "up", s.mlp}});
+    int h = norm(x, name + "norm1");
+    const std::vector<int> split = p.LinearSplit(h, qkv, bias);
+    p.RopeAndStore(split[0], split[1], split[2], l);
+    const int mixed = p.Attention(split[0], l, s.window, s.cap);
+    p.AddTo(x, p.Linear(mixed, p.Matrix(name + "out", q, {{name + "out", s.hidden}})));
+    h = norm(x, name + "norm2");
+    if (s.layer_norm) {
+      const int up = p.Linear(h, p.Matrix(name + "up", s.hidden, {{name + "up", s.mlp}}));
+      p.AddTo(x, p.Linear(p.Act(Activation::kRelu, up), p.Matrix(name + "down", s.mlp, {{name + "down", s.hidden}})));
+      continue;
+    }
+    const std::vector<int> mlp = p.LinearSplit(h, gate_up);
+    p.AddTo(x, p.Linear(p.ActMul(Activation::kSilu, mlp[0], mlp[1]),
+                        p.Matrix(name + "down", s.mlp, {{name + "down", s.hidden}})));
+  }
+  p.Sample(p.Logits(norm(p.Select(x), "norm"), table));
+  return p.Take();
+}
+
+constexpr int kMaxPages = 12, kSequences = 5;
+
+ExecutorOptions Options() {
+  return {.max_tokens = 400,
+          .max_outputs = kSequences,
+          .max_sequences = kSequences,
+          .page_tokens = 32,
+          .pages = kMaxPages * kSequences,
+          .max_pages = kMaxPages};
+}
+std::vector<int> PageTable() {
+  std::vector<int> table(kMaxPages * kSequences);
+  for (int i = 0; i < kMaxPages * kSequences; ++i) table[static_cast<size_t>(i)] = i * 7 % (kMaxPages * kSequences);
+  return table;
+}
+
+// One executor that has read a prompt for each of its sequences.
+struct Runner {
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Executor> executor;
+  std::vector<int> table = PageTable(), lengths;
+
+  Runner(const Program& program, std::unique_ptr<Device> on, GraphOptions::Stream stream) : device(std::move(on)) {
+    auto made = MakeGraphExecutor(program, NoData(), *device, Options(), {.act = DType::kBF16, .stream = stream});
+    EXPECT_TRUE(made.ok()) << made.status().text();
+    if (made.ok()) executor = std::move(made).value();
+  }
+  void Prefill(const std::vector<int>& prompts) {
+    lengths = prompts;
+    for (int s = 0; s < static_cast<int>(prompts.size()); ++s) {
+      std::vector<int> ids, positions;
+      for (int i = 0; i < prompts[static_cast<size_t>(s)]; ++i) {
+        ids.push_back((i * 31 + s * 7 + 3) % 97);
+        positions.push_back(i);
+      }
+      if (ids.empty()) continue;
+      const std::vector<int> sequences(ids.size(), s);
+      const Status run = executor->Run({ids, positions, sequences, table, {}});
+      EXPECT_TRUE(run.ok()) << run.text();
+    }
+  }
+  // Decodes one token of each of `who`; the logits of all rows, one after the other.
+  std::vector<float> Decode(const std::vector<int>& who, int step) {
+    std::vector<int> ids, positions, outputs;
+    for (int s : who) {
+      ids.push_back((step * 13 + s * 5 + 1) % 97);
+      positions.push_back(lengths[static_cast<size_t>(s)]++);
+      outputs.push_back(static_cast<int>(outputs.size()));
+    }
+    const Status run = executor->Run({ids, positions, who, table, outputs});
+    EXPECT_TRUE(run.ok()) << run.text();
+    const auto chosen = executor->Ids();
+    EXPECT_TRUE(chosen.ok()) << chosen.status().text();
+    std::vector<float> all;
+    for (int o : outputs) {
+      const auto logits = executor->Logits(o);
+      const auto largest = std::max_element(logits->begin(), logits->end()) - logits->begin();
+      EXPECT_EQ(chosen.ok() ? (*chosen)[static_cast<size_t>(o)] : -2, largest);
+      all.insert(all.end(), logits->begin(), logits->end());
+    }
+    return all;
+  }
+};
+
+double Error(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < a.size() && i < b.size(); ++i) {
+    difference += std::pow(static_cast<double>(a[i]) - b[i], 2);
+    norm += std::pow(static_cast<double>(b[i]), 2);
+  }
+  EXPECT_EQ(a.size(), b.size());
+  EXPECT_GT(norm, 0.0);
+  return std::sqrt(difference / norm);
+}
+
+constexpr Shape kShapes[] = {{"grouped", 256, 8, 2, 64, 352, 203},
+                             {"alone, biased", 256, 2, 2, 128, 320, 101, true},
+                             {"windowed and capped", 128, 4, 1, 128, 96, 97, false, 70, 20.0f},
+                             {"layer norm", 256, 4, 4, 64, 320, 131, true, 0, 0, true}};
+// Sequences of all kinds: none cached, one page exactly, a page begun, several, many.
+const std::vector<int> kPrompts = {0, 32, 45, 131, 300};
+
+TEST(Stream, EqualsTheGraph) {
+  for (const Shape& shape : kShapes) {
+    const Program program = Decoder(shape, 2);
+    Runner graph(program, OpenEmulator({}).value(), GraphOptions::kNever);
+    Runner stream(program, OpenEmulator({}).value(), GraphOptions::kAlways);
+    ASSERT_FALSE(HasFailure());
+    graph.Prefill(kPrompts);
+    stream.Prefill(kPrompts);
+    int step = 0;
+    for (const std::vector<int>& who : {std::vector<int>{3}, {0, 1, 2, 3, 4}, {4, 0}, {2, 1, 4}, {3}}) {
+      const double error = Error(stream.Decode(who, step), graph.Decode(who, step));
+      fmt::print("{}: step {} differs by {:.1e}\n", shape.name, step, error);
+      EXPECT_LT(error, 2e-2) << shape.name << ", step " << step;
+      ++step;
+    }
+  }
+}
+
+// No buffer is written again before everybody who read or wrote what it held is done, in a deep model.
+TEST(StreamPlan, ProvesEveryReuse) {
+  constexpr Shape k7B = {"7B", 4096, 32, 32, 128, 11008, 32000};
+  const Program program = Fuse(Decoder(k7B, 32), {.residual = true, .act_mul = true, .act = true});
+  const auto plan = PlanStream(program, {.blocks = 132, .rows = 8, .splits = 4});
+  ASSERT_TRUE(plan.ok()) << plan.status().text();
+  EXPECT_EQ(plan->stages.size(), 32u * 6 + 3);
+  EXPECT_LE(plan->buffers.size(), 12u);
+  int reuses = 0;
+  for (int b = 0; b < static_cast<int>(plan->buffers.size()); ++b) {
+    std::vector<int> users;
+    for (int i = 0; i < static_cast<int>(plan->stages.size()); ++i) {
+      const PlannedStage& s = plan->stages[static_cast<size_t>(i)];
+      const bool merge = s.stage.kind == StreamKind::kMerge;  // writes what its kAttention began
+      const bool writes = s.y == b || s.y_wide == b || s.y_sums == b || s.partial == b;
+      const bool reads = s.x == b || s.x_sums == b || s.residual == b;
+      if (writes && !merge) {
+        for (int user : users) EXPECT_TRUE(StreamOrdered(plan->stages, user, i)) << "buffer " << b << ", stage " << i;
+        reuses += !users.empty();
+        users.clear();
+      }
+      if (writes || reads) users.push_back(i);
+    }
+  }
+  EXPECT_GT(reuses, 200);
+}
+
+// Words and copies that arrive late and in any order, and blocks and groups in any order, change no bit; nor does it
+// matter which rows stand beside a row.
+TEST(Stream, GivesTheSameBitsInAnyOrderAndBatch) {
+  const Program program = Decoder(kShapes[0], 2);
+  const auto vocab = static_cast<size_t>(kShapes[0].vocab);
+  std::vector<float> alone;
+  for (uint64_t seed = 0; seed < 6; ++seed) {
+    Runner stream(program, OpenEmulator({.seed = seed, .check_races = seed == 1}).value(), GraphOptions::kAlways);
+    ASSERT_FALSE(HasFailure());
+    stream.Prefill(kPrompts);
+    const std::vector<int> who = seed == 0       ? std::vector<int>{3}
+                                 : seed % 2 == 0 ? std::vector<int>{3, 0}
+                                                 : std::vector<int>{4, 2, 3, 1};
+    const size_t row = seed == 0 || seed % 2 == 0 ? 0 : 2;
+    std::vector<float> bits;
+    for (int step = 0; step < 2; ++step) {
+      const std::vector<float> all = stream.Decode(who, step);
+      bits.insert(bits.end(), all.begin() + static_cast<ptrdiff_t>(row * vocab),
+                  all.begin() + static_cast<ptrdiff_t>((row + 1) * vocab));
+    }
+    if (seed == 0) alone = bits;
+    EXPECT_EQ(bits, alone) << "seed " << seed;
+  }
+}
+
+// The same on a GPU where there is one, at sizes that fill it: many steps, each row alone and among others.
+TEST(Stream, OnAGpu) {
+  constexpr Shape kLarge[] = {{"7B heads", 4096, 32, 32, 128, 11008, 32000},
+                              {"8B heads", 4096, 32, 8, 128, 14336, 8000},
+                              {"1B heads", 2048, 32, 8, 64, 8192, 8000},
+                              {"demo", 576, 9, 3, 64, 1536, 4000},
+                              {"OPT", 4096, 32, 32, 128, 16384, 8000, true, 0, 0, true}};
+  if (const auto device = OpenCuda(0); !device.ok()) GTEST_SKIP() << device.status().text();
+  for (const Shape& shape : kLarge) {
+    const Program program = Decoder(shape, 3);
+    Runner graph(program, OpenCuda(0).value(), GraphOptions::kNever);
+    Runner stream(program, OpenCuda(0).value(), GraphOptions::kAlways);
+    Runner alone(program, OpenCuda(0).value(), GraphOptions::kAlways);
+    ASSERT_FALSE(HasFailure());
+    for (Runner* runner : {&graph, &stream, &alone}) runner->Prefill(kPrompts);
+    double largest = 0;
+    int unequal = 0;
+    for (int step = 0; step < 50; ++step) {
+      std::vector<int> who;
+      for (int s = 0; s < kSequences; ++s) {
+        if (s == 3 || (step >> s) % 2 == 1) who.push_back(s);
+      }
+      const std::vector<float> all = stream.Decode(who, step), one = alone.Decode({3}, step);
+      largest = std::max(largest, Error(all, graph.Decode(who, step)));
+      const auto at = all.begin() + (std::ranges::find(who, 3) - who.begin()) * shape.vocab;
+      unequal += !std::equal(one.begin(), one.end(), at);
+      ASSERT_FALSE(HasFailure()) << shape.name << ", step " << step;
+    }
+    fmt::print("{}: 50 steps differ by at most {:.1e}; {} of them not in the bits of the row alone\n", shape.name,
+               largest, unequal);
+    EXPECT_LT(largest, 3e-2) << shape.name;
+    EXPECT_EQ(unequal, 0) << shape.name;
+  }
+}
+
+}  // namespace
+}  // namespace unimax

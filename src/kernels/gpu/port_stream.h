@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The words that only the stream kernel uses, beside those of port.h: a ring of slots in shared memory that one thread
+// fills by copies of whole blocks, and words through which blocks of a running grid talk to each other.
+//
+// Ring: `bars` is the offset of its barriers in shared memory, 16 bytes a slot; a parity is 0 for a slot's first use
+//   RingInit(bars, slots, readers)          by one thread, before a Barrier(): every slot is free
+//   RingWaitFree(bars, slot, parity)        the copying thread: all readers have let go of the use before
+//   RingExpect(bars, slot, bytes)           announces what the copies of this use bring together
+//   RingCopy(bars, slot, to, from, bytes)   begins to copy `bytes` (a multiple of 16) to offset `to`; read once: the
+//                                           caches need not keep them
+//   RingWaitFull(bars, slot, parity)        a reader: the copies of this use are there
+//   RingRelease(bars, slot)                 one lane of each group that reads, when all its lanes are done
+// Words: 8 bytes {payload, epoch}, read and written whole, in no order among each other
+//   Word LoadWord(p); Words LoadWords(p)    one; two neighbours (p 16-byte aligned)
+//   StoreWord(p, payload, epoch); StoreWords(p, payload0, payload1, epoch)
+//   Pause()                                 between two looks at a word
+// Some of a block, and bits
+//   UM_DEVICE_CALL                          marks a function that is called, not inlined: for what is rare or long, as
+//                                           the kernel's code must stay in the caches of instructions
+//   const S& SharedObject<S>(offset)        plain data in shared memory; the emulator's race check does not see it, so
+//                                           the caller says which barrier orders it
+//   To BitCopy<To>(from)                    the same bits as another type of the same size
+//   SomeBarrier(threads)                    as Barrier(), for the first `threads` threads of the block
+// Shared memory as operands
+//   FragA<T> LoadTileShared<T>(Shared<T> x, int at)           a packed tile at element `at`
+//   FragA<T> LoadRowsShared<T>(Shared<T> x, int at, int stride, int rows)   16 rows x 32 k; zero from `rows` on
+//   FragB<T> XOperand<T>(Vec16)             what LoadX makes of 16 bytes; a lane's are those of column XColumn() from
+//                                           element XStart() on
+#pragma once
+
+#include "kernels/gpu/port.h"
+
+#if defined(UM_PORT_CUDA)
+#include "kernels/nvidia/port_stream.h"
+#elif defined(UM_PORT_EMULATOR)
+#include "kernels/gpu/port_stream_emulator.h"
+#endif

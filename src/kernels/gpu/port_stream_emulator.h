@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// The words of the stream kernel on the emulator. Copies and words arrive late and in any order where the device is
+// shuffled (device/emulator_talk.h).
+#pragma once
+
+#include "kernels/gpu/port_emulator.h"
+
+#define UM_DEVICE_CALL inline
+
+namespace unimax::UM_PORT_NAMESPACE {
+
+template <class To, class From>
+To BitCopy(const From& from) {
+  return std::bit_cast<To>(from);
+}
+
+inline void RingInit(int bars, int slots, int readers) {
+  emulator::ThreadState& self = emulator::Self();
+  for (int s = 0; s < slots; ++s) {
+    self.block->bars.Init(bars + s * 16, 1);
+    self.block->bars.Init(bars + s * 16 + 8, readers);
+  }
+}
+inline void WaitBar(int bar, int parity) {
+  emulator::ThreadState& self = emulator::Self();
+  while (!self.block->bars.Passed(bar, parity)) self.block->grid->Pause(self);
+}
+inline void RingWaitFree(int bars, int slot, int parity) { WaitBar(bars + slot * 16 + 8, parity ^ 1); }
+inline void RingExpect(int bars, int slot, int bytes) {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->bars.Expect(bars + slot * 16, bytes);
+  self.block->grid->Progress();
+}
+inline void RingCopy(int bars, int slot, int to, const void* from, int bytes) {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->grid->CopyLater(self, bars + slot * 16, to, from, bytes);
+}
+inline void RingWaitFull(int bars, int slot, int parity) { WaitBar(bars + slot * 16, parity); }
+inline void RingRelease(int bars, int slot) {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->bars.Arrive(bars + slot * 16 + 8);
+  self.block->grid->Progress();
+}
+
+struct Word {
+  uint32_t payload, epoch;
+};
+struct Words {
+  uint32_t payload0, epoch0, payload1, epoch1;
+};
+template <class W>
+W LoadWhole(const void* p) {
+  emulator::CheckGlobal(p, sizeof(W), emulator::GlobalMemory::kRead);
+  W w;
+  std::memcpy(&w, p, sizeof(W));
+  return w;
+}
+inline Word LoadWord(const void* p) { return LoadWhole<Word>(p); }
+inline Words LoadWords(const void* p) { return LoadWhole<Words>(p); }
+inline void StoreWord(void* p, uint32_t payload, uint32_t epoch) {
+  emulator::CheckGlobal(p, sizeof(Word), emulator::GlobalMemory::kWrite);
+  emulator::ThreadState& self = emulator::Self();
+  self.block->grid->StoreLater(p, payload | uint64_t{epoch} << 32);
+}
+inline void StoreWords(void* p, uint32_t payload0, uint32_t payload1, uint32_t epoch) {
+  StoreWord(p, payload0, epoch);
+  StoreWord(static_cast<char*>(p) + 8, payload1, epoch);
+}
+inline void Pause() {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->grid->Pause(self);
+}
+
+inline void SomeBarrier(int threads) {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->grid->MeetSome(self, threads);
+}
+
+template <class S>
+const S& SharedObject(int offset) {
+  return *reinterpret_cast<const S*>(emulator::Self().block->shared.data() + offset);
+}
+
+template <class T>
+FragB<T> XOperand(const Vec16& v) {
+  return {v};
+}
+template <class T>
+FragA<T> LoadTileShared(Shared<T> x, int at) {
+  FragA<T> a;
+  for (int i = 0; i < 64 / kLanes; ++i) a.v[i] = x.Get16(at + i * 256 + Lane() * 8);
+  return a;
+}
+template <class T>
+FragA<T> LoadRowsShared(Shared<T> x, int at, int stride, int rows) {
+  const auto row = [&](int r) { return r < rows ? x.Get16(at + r * stride + XStart()) : Vec16{}; };
+  return RowsOperand<T>(row(XColumn()), kLanes == 32 ? row(XColumn() + 8) : Vec16{});
+}
+
+}  // namespace unimax::UM_PORT_NAMESPACE

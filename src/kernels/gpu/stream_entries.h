@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// The stream kernel by name: activation type, elements of a head, most query heads of a KV head. Only targets whose
+// port has the words of port_stream.h include this.
+#include "kernels/gpu/stream.h"
+
+namespace unimax::UM_PORT_NAMESPACE {
+
+UM_ENTRY(stream_bf16_64_4, StreamArgs, (Stream<bf16, 64, 4>), (kStreamGroups + 1) * kLanes, 1)
+UM_ENTRY(stream_bf16_128_1, StreamArgs, (Stream<bf16, 128, 1>), (kStreamGroups + 1) * kLanes, 1)
+UM_ENTRY(stream_bf16_128_4, StreamArgs, (Stream<bf16, 128, 4>), (kStreamGroups + 1) * kLanes, 1)
+
+}  // namespace unimax::UM_PORT_NAMESPACE

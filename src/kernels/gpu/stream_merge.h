@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// stream_merge: how the sums of a query head come together in the stream kernel: of the groups of a block, and of the
+//            blocks that took the runs of its pages.
+// Who calls: stream, behind each run of stream_attention and for stages kMerge.
+// Work:      kMerge: a unit is a row and query head; group g takes the runs g, g + 8, ...
+// Bound:     latency. bytes = runs * (head_dim + 2) * 8 a head.
+// Launch:    that of stream.
+// Reference: RefAttentionRow. Sum order: runs of a group in turn, then groups in turn.
+// Source:    Flash-Decoding (split over tokens).
+#pragma once
+
+#include "kernels/gpu/stream_attention.h"
+
+namespace unimax::UM_PORT_NAMESPACE {
+
+// Two neighbouring dims of a head.
+struct StreamMix {
+  float low = 0, high = 0, top = -Infinity(), sum = 0;
+  // Adds sums whose weights stand relative to 2^other_top.
+  UM_DEVICE void Take(float other_low, float other_high, float other_top, float other_sum) {
+    const float most = Max(top, other_top);
+    const float mine = top == -Infinity() ? 0.0f : Exp2(top - most);
+    const float theirs = other_top == -Infinity() ? 0.0f : Exp2(other_top - most);
+    low = low * mine + other_low * theirs;
+    high = high * mine + other_high * theirs;
+    sum = sum * mine + other_sum * theirs;
+    top = most;
+  }
+};
+
+template <class T, int kDims, int kG>
+struct StreamMerge {
+  using Attention = StreamAttention<T, kDims, kG>;
+  static constexpr int kPitch = Attention::kPitch, kPairs = (kDims / 2 + kLanes - 1) / kLanes;
+  const StreamArgs& a;
+  const StreamStage& s;
+  StreamThread& t;
+  Shared<float> states{StreamLayout{kTileCols}.x() + (kG + 2) * kDims * 2};  // [group][kG][kPitch]
+
+  UM_DEVICE StreamMerge(const StreamArgs& args, const StreamStage& stage, StreamThread& thread)
+      : a(args), s(stage), t(thread) {}
+
+  UM_DEVICE StreamMix OfGroups(int g, int d) const {
+    StreamMix m;
+#pragma unroll 2
+    for (int i = 0; i < kStreamGroups; ++i) {
+      const int from = (i * kG + g) * kPitch;
+      m.Take(states.Get(from + d), states.Get(from + d + 1), states.Get(from + kDims), states.Get(from + kDims + 1));
+    }
+    return m;
+  }
+  UM_DEVICE void Tell(const StreamMix& m, int row, int head, int d, unsigned epoch) {
+    const uint32_t low = BitCopy<uint16_t>(FromFloat<T>(m.low / m.sum));
+    const uint32_t high = BitCopy<uint16_t>(FromFloat<T>(m.high / m.sum));
+    StoreWord(WordPointer(s.y, NarrowAt(head * kDims + d, row, a.m)), high << 16 | low, epoch);
+  }
+  // The end of a run: its sums, or the result where it is the only one of its row, as the kMerge behind would tell it.
+  UM_DEVICE void FinishRun(const StreamRun& r, int unit) {
+    const int heads = a.heads / a.kv_heads;
+    const unsigned epoch = t.EpochOf(a, t.stage);
+    for (int i = Thread(); i < heads * kDims / 2; i += kStreamThreads) {
+      const int g = i / (kDims / 2), d = i % (kDims / 2) * 2;
+      const StreamMix m = OfGroups(g, d);
+      if (r.runs == 1) {
+        Tell(m, r.row, r.head * heads + g, d, t.EpochOf(a, t.stage + 1));
+        continue;
+      }
+      char* p = WordPointer(s.partial, (unit * heads + g) * kPitch);
+      StoreWords(p + d * kStreamWordBytes, BitCopy<uint32_t>(m.low), BitCopy<uint32_t>(m.high), epoch);
+      if (d > 0) continue;
+      StoreWords(p + kDims * kStreamWordBytes, BitCopy<uint32_t>(m.top), BitCopy<uint32_t>(m.sum), epoch);
+    }
+  }
+
+  // One group's share of the runs; `p` points at the sums of the first of them, which lie `step` words apart.
+  UM_DEVICE void TakeRuns(const char* p, int step, int runs) {
+    const unsigned epoch = t.EpochOf(a, s.x_from);
+    StreamMix mix[kPairs];
+    for (int run = Group(); run < runs; run += kStreamGroups) {
+      const char* from = p + static_cast<int64_t>(run) * step * kStreamWordBytes;
+      const Words first = LoadWords(from + kDims * kStreamWordBytes);
+      Words pair[kPairs] = {};
+#pragma unroll
+      for (int j = 0; j < kPairs; ++j) {
+        const int d = (Lane() + j * kLanes) * 2;
+        if (d < kDims) pair[j] = LoadWords(from + d * kStreamWordBytes);
+      }
+      const Words state = Await(a, t, from + kDims * kStreamWordBytes, first, epoch);
+#pragma unroll
+      for (int j = 0; j < kPairs; ++j) {
+        const int d = (Lane() + j * kLanes) * 2;
+        if (d >= kDims) continue;
+        const Words v = Await(a, t, from + d * kStreamWordBytes, pair[j], epoch);
+        mix[j].Take(BitCopy<float>(v.payload0), BitCopy<float>(v.payload1), BitCopy<float>(state.payload0),
+                    BitCopy<float>(state.payload1));
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kPairs; ++j) {
+      const int d = (Lane() + j * kLanes) * 2, to = Group() * kG * kPitch;
+      if (d >= kDims) continue;
+      states.Set(to + d, mix[j].low);
+      states.Set(to + d + 1, mix[j].high);
+      if (d > 0) continue;
+      states.Set(to + kDims, mix[j].top);
+      states.Set(to + kDims + 1, mix[j].sum);
+    }
+  }
+  UM_DEVICE void Run() {
+    const int heads = a.heads / a.kv_heads;
+    for (int unit = (BlockX() - s.first + GridX()) % GridX(); unit < a.m * a.heads; unit += GridX()) {
+      const int row = unit / a.heads, head = unit % a.heads;
+      StreamRun r;
+      int base = 0;
+      for (int other = 0; other <= row; ++other) {
+        RunsOfRow(a, s, other, r);
+        if (other < row) base += a.kv_heads * r.runs;
+      }
+      if (r.runs == 1) continue;
+      const int first = (base + head / heads * r.runs) * heads + head % heads;
+      TakeRuns(WordPointer(static_cast<const void*>(s.partial), first * kPitch), heads * kPitch, r.runs);
+      SomeBarrier(kStreamThreads);  // orders all groups' sums before they are read
+      if (Thread() < kDims / 2) Tell(OfGroups(0, Thread() * 2), row, head, Thread() * 2, t.EpochOf(a, t.stage));
+      SomeBarrier(kStreamThreads);  // orders these reads before the next head's sums
+    }
+  }
+};
+
+}  // namespace unimax::UM_PORT_NAMESPACE

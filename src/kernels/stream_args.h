@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program of a decode step as the stream kernel reads it (kernels/gpu/stream.h): plain data in device memory, made
+// by exec/stream_plan.cc. No includes but the activation: this header is also compiled for GPUs.
+//
+// Words. What blocks tell each other stands in words of 8 bytes, {payload, epoch}; a word holds when its epoch is the
+// one that its reader expects. Layouts, for M rows of the step:
+//   narrow  [ceil(cols / 32)][M][16]   payload: two neighbouring 16-bit elements of a row
+//   wide    [ceil(cols / 32)][M][32]   payload: one f32
+//   sums    [M][units, even]           payload: f32, the sum of squares of what one unit wrote
+#pragma once
+
+#include "base/activation.h"
+
+namespace unimax {
+
+inline constexpr int kStreamGroups = 8;             // groups of a block that compute; one more feeds them
+inline constexpr int kStreamSlotBytes = 16 * 1024;  // of the ring: 16 weight tiles, or a page of keys and values
+inline constexpr int kStreamPageTokens = 32;        // the only size of pages it takes
+inline constexpr int kStreamMostRows = 8;           // of a step
+inline constexpr int kStreamWordBytes = 8;
+inline constexpr int kStreamNormWidth = 8192;  // longest row of a layer norm
+
+enum class StreamKind : int {
+  kEmbed,      // y = table[ids] * scale
+  kLinear,     // y = cap(act(x w^T * r + bias) * scale + residual), r: 1 / rms of x where x is to be normed
+  kAttention,  // turns q and k, stores k and v, and leaves the softmax sums of each run of pages
+  kMerge,      // puts the runs of a row together
+  kChoose,     // the largest logit of all blocks
+};
+
+inline constexpr int kStreamGated = 1;   // strips of w alternate gate, up: y = act(gate) * up
+inline constexpr int kStreamNormX = 4;   // x is wide words, to be normed by mean and variance
+inline constexpr int kStreamLogits = 2;  // y is plain f32 [M, n], and each block remembers its largest
+
+// One operation. A unit is what a block does without asking another: 16 or 32 outputs, a run of pages, a row.
+// Unit u belongs to block (u + first) % blocks, so that what an operation leaves uneven the next one evens out.
+struct alignas(16) StreamStage {
+  StreamKind kind;
+  int flags;
+  int units, first;
+  int n, k;           // Linear: rows and columns of w; Embed: n = columns
+  int strips;         // Linear: strips of 16 rows a unit, 1 or 2
+  int x_from;         // the stage that writes x
+  int residual_from;  // the stage that writes the residual; -1: none
+  int sum_units;      // units whose sums of squares x has; 0: x is not normed
+  float eps;          // of the norm of x
+  Activation act;
+  float scale, cap;
+  float norm_offset;
+  const void* w;         // packed tiles
+  const float* bias;     // [n] or null
+  const void* x;         // narrow words; wide ones with kStreamNormX
+  const void* x_sums;    // sums, or null
+  const void* residual;  // wide words, or null
+  void* y;               // narrow words, plain f32 for logits, or null
+  void* y_wide;          // wide words, or null
+  void* y_sums;          // sums, or null
+  void* partial;      // Attention, Merge: words [runs][heads of a KV head][head_dim + 2]: f32 sums of p v, the largest
+                      // score, the sum of p
+  const float* norm;  // [n]: weight of the norm behind y, which its narrow words carry already; or null
+  void* k_cache;      // Attention: [pages, kv_heads, 32, head_dim] of the layer
+  void* v_cache;
+  const float* cos_sin;  // [rope rows, rotary / 2, 2]
+  int rotary, interleaved;
+  int window;                // positions that a query sees; 0: all
+  int k_at, v_at;            // columns of x where keys and values begin
+  const float* x_norm;       // [k] weight and bias of the norm of x, with kStreamNormX
+  const float* x_norm_bias;  // or null
+  const float* places;       // Embed: [positions, n], added by position; or null
+  int first_place;           // row of position 0
+};
+static_assert(sizeof(StreamStage) % 16 == 0);
+
+// Arguments of a launch. Epochs: stage s writes words of epoch `epoch` + s + 1.
+struct StreamArgs {
+  const StreamStage* stages;
+  const int* ids;         // [M]
+  const int* positions;   // [M]
+  const int* sequences;   // [M]
+  const int* rope_rows;   // [M]
+  const int* page_table;  // [sequences, max_pages]
+  void* best;             // words [blocks][M][2]: largest logit and its index
+  int* chosen;            // [M]: ids; -1 where a logit is not finite
+  int* fault;             // [4]: what (kStreamTimeout, kStreamOverrun), stage, block, epoch seen; zero: none
+  int count, m;
+  unsigned epoch;
+  int max_pages, heads, kv_heads, head_dim, vocab;
+  float attention_scale;
+  int splits;           // runs of pages that a row and KV head is cut into, where it has as many
+  int slots;            // of the ring
+  const int* previous;  // what the step before chose, for ids of -1 - k (exec/executor.h, Step)
+  int x_bytes;          // shared memory for x; an x that does not fit there is read as it is needed
+};
+
+inline constexpr int kStreamTimeout = 1;  // a word never came
+inline constexpr int kStreamOverrun = 2;  // a word was newer than its reader expects
+
+// Where things lie in shared memory.
+struct StreamLayout {
+  static constexpr int kBarriers = 0;  // 16 bytes a slot
+  static constexpr int kScales = 512;  // [16] f32: 1 / rms of each row
+  static constexpr int kStages = 576;  // this stage and the next
+  static constexpr int kSums =
+      kStages + 2 * static_cast<int>(
+                        sizeof(StreamStage));  // two buffers of [group][strip][column][kPitch] f32; attention: scratch
+  static constexpr int kPitch = 20;            // rows of a strip, padded so that no two lanes meet in a bank
+  static constexpr int kMostSlots = 32;
+  int tile_cols;
+  constexpr int sum_bytes() const { return kStreamGroups * 2 * tile_cols * kPitch * 4; }
+  constexpr int x() const { return kSums + 2 * sum_bytes(); }
+  constexpr int ring(int x_bytes) const { return (x() + x_bytes + 127) / 128 * 128; }
+};
+
+}  // namespace unimax

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+# Planted bugs of the stream kernel: a test that cannot fail proves nothing. Each is one source with one text replaced;
+# stream_test, built with it, must fail.
+
+# um_planted_copy(name path from to): the source with the text replaced, under mutants/<name>/<path>.
+function(um_planted_copy name path from to)
+  set(source ${CMAKE_SOURCE_DIR}/src/${path})
+  set(copy ${CMAKE_BINARY_DIR}/mutants/${name}/${path})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
+  file(READ ${source} text)
+  string(FIND "${text}" "${from}" first)
+  string(FIND "${text}" "${from}" last REVERSE)
+  if(first EQUAL -1 OR NOT first EQUAL last)
+    message(FATAL_ERROR "mutant ${name}: '${from}' must stand exactly once in ${path}")
+  endif()
+  string(REPLACE "${from}" "${to}" text "${text}")
+  set(old "")
+  if(EXISTS ${copy})
+    file(READ ${copy} old)
+  endif()
+  if(NOT old STREQUAL text)
+    file(WRITE ${copy} "${text}")
+  endif()
+endfunction()
+
+# um_planted_test(name source): stream_test with `source` in place of the library's object.
+function(um_planted_test name source)
+  add_executable(stream_mutant_${name} src/exec/stream_test.cc ${source})
+  target_link_libraries(stream_mutant_${name} PRIVATE um_exec GTest::gtest GTest::gtest_main)
+  add_test(NAME stream_mutant_${name} COMMAND stream_mutant_${name} --gtest_filter=-*OnAGpu --gtest_fail_fast)
+  set_tests_properties(stream_mutant_${name} PROPERTIES TIMEOUT 300 WILL_FAIL ON)
+endfunction()
+
+# um_planted_kernel(name path from to): a header of the kernels, compiled for the emulator at 32 lanes.
+function(um_planted_kernel name path from to)
+  um_planted_copy(${name} ${path} "${from}" "${to}")
+  um_planted_test(${name} src/kernels/gpu/emulator_entries.cc)
+  target_include_directories(stream_mutant_${name} BEFORE PRIVATE ${CMAKE_BINARY_DIR}/mutants/${name})
+  target_compile_definitions(stream_mutant_${name} PRIVATE UM_PORT_EMULATOR UM_EMULATOR_LANES=32)
+  target_compile_options(stream_mutant_${name} PRIVATE -O1 -Wno-unknown-pragmas)
+endfunction()
+
+um_planted_kernel(missing_epoch kernels/gpu/stream_words.h "while (odd != epoch && " "while (false && ")
+um_planted_kernel(ring_overrun kernels/gpu/stream.h
+  "RingWaitFree(StreamLayout::kBarriers, t.slot, t.turn);\n      RingExpect(StreamLayout::kBarriers, t.slot, bytes"
+  "RingExpect(StreamLayout::kBarriers, t.slot, bytes")
+um_planted_copy(early_reuse exec/stream_plan.cc "return user < writer && StreamOrdered(plan.stages, user, writer);"
+  "return user >= 0 && writer >= 0;")
+um_planted_test(early_reuse ${CMAKE_BINARY_DIR}/mutants/early_reuse/exec/stream_plan.cc)
