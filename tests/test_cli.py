@@ -387,7 +387,8 @@ class Json(Case):
     def test_inspect(self):
         found = self.json("inspect", TINY)
         self.keys(found, architecture=str, layers=int, hidden=int, heads=int, kv_heads=int, head_dim=int,
-                  intermediate=int, vocab=int, context=int, parameters=int, file_bytes=int)
+                  intermediate=int, vocab=int, context=int, parameters=int, file_bytes=int, tokenizer=dict,
+                  chat_template=dict, sampling=dict)
         self.assertEqual((found["architecture"], found["layers"], found["hidden"], found["heads"], found["kv_heads"],
                           found["head_dim"], found["intermediate"], found["vocab"], found["context"]),
                          ("llama", 2, 64, 2, 1, 16, 32, 384, 256))

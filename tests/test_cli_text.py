@@ -8,8 +8,12 @@ The test of `verify` prints one line, "A11 missed=0 of 1000 PASS".
 """
 
 import hashlib
+import os
 import pathlib
+import pickle
 import random
+import shutil
+import subprocess
 
 import test_cli
 from test_cli import GGUF, LLAMA3, NUMBER, TINY, Case, unimax, write
@@ -87,6 +91,40 @@ class Texts(Case):
             missed += ended.status != 65 or "SHA-256" not in ended.err
         print(f"\nA11 missed={missed} of {runs} {'FAIL' if missed else 'PASS'}", flush=True)
         self.assertEqual(missed, 0)
+
+
+class Foreign(Case):
+    """Row A06: what can run code is refused, and nothing is run or connected to while it is looked at."""
+
+    def test_pickles_run_nothing(self):
+        strace = shutil.which("strace")
+        mark = pathlib.Path(write("pickles/mark", b"")).with_name("ran")
+
+        class Payload:
+            def __reduce__(self):
+                return os.system, (f"touch {mark}",)
+
+        refused = calls = files = 0
+        for protocol in range(4):
+            data = pickle.dumps(Payload(), protocol)
+            for name in ("model.gguf", "model.safetensors", "model.bin"):
+                path = write(f"pickles/{protocol}/{name}", data)
+                files += 1
+                ended = unimax("inspect", path)
+                refused += ended.status == 65 and bool(ended.err)
+                if strace is None:
+                    continue
+                log = path + ".strace"
+                done = subprocess.run([strace, "-f", "-qq", "-e", "trace=execve,connect", "-o", log, test_cli.UNIMAX,
+                                       "inspect", path], capture_output=True, check=False)
+                self.assertEqual(done.returncode, 65, done.stderr)
+                lines = pathlib.Path(log).read_text(encoding="utf-8").splitlines()
+                calls += sum("execve(" in line or "connect(" in line for line in lines) - 1  # the program's own start
+        self.assertFalse(mark.exists())
+        good = refused == files and calls == 0
+        watched = f"execve+connect={calls}" if strace else "execve+connect=unwatched (no strace)"
+        print(f"\nA06 refused={refused}/{files} {watched} {'PASS' if good else 'FAIL'}", flush=True)
+        self.assertTrue(good)
 
 
 class Names(Case):
