@@ -129,6 +129,7 @@ struct Runner {
     }
     const Status run = executor->Run({ids, positions, who, table, outputs});
     EXPECT_TRUE(run.ok()) << run.text();
+    if (!run.ok()) return {};
     const auto chosen = executor->Ids();
     EXPECT_TRUE(chosen.ok()) << chosen.status().text();
     std::vector<float> all;
@@ -222,6 +223,7 @@ TEST(Stream, GivesTheSameBitsInAnyOrderAndBatch) {
     std::vector<float> bits;
     for (int step = 0; step < 2; ++step) {
       const std::vector<float> all = stream.Decode(who, step);
+      ASSERT_EQ(all.size(), who.size() * vocab);
       bits.insert(bits.end(), all.begin() + static_cast<ptrdiff_t>(row * vocab),
                   all.begin() + static_cast<ptrdiff_t>((row + 1) * vocab));
     }

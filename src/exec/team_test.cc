@@ -276,7 +276,7 @@ TEST(TeamExecutor, RefusesStepsThatWouldReadBeyond) {
   };
   EXPECT_TRUE(run(5, 0, 0, 0));
   EXPECT_FALSE(run(kVocab, 0, 0, 0));
-  EXPECT_FALSE(run(-1, 0, 0, 0));
+  EXPECT_FALSE(run(-2, 0, 0, 0));  // the step before has one output: -1 would be its id
   EXPECT_FALSE(run(5, kMaxPages * kPageTokens, 0, 0));
   EXPECT_FALSE(run(5, 0, 2, 0));
   EXPECT_FALSE(run(5, 0, 0, 1));
