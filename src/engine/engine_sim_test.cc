@@ -40,9 +40,9 @@ class Listener : public EventSink {
     return std::ssize(ids) == stop_after;
   }
   void OnEnd(const EndEvent& event) override {
-    ++ends;
     end = event;
     if (on_end) on_end();
+    ++ends;  // last: the test's thread waits for it
   }
   std::vector<int> ids;
   Time last_token = 0;
