@@ -2,6 +2,7 @@
 #include "exec/stream_plan.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace unimax {
 namespace {
@@ -50,8 +51,7 @@ class Planner {
       : program_(program),
         options_(options),
         writer_(program.values.size(), -1),
-        normed_(program.values.size(), -1),
-        layer_norm_(program.values.size(), nullptr) {}
+        norm_(program.values.size(), nullptr) {}
 
   Result<StreamPlan> Plan() {
     for (const Op& op : program_.ops) UM_RETURN_IF_ERROR(Take(op));
@@ -160,11 +160,11 @@ class Planner {
     PlannedStage& writer = stage(s);
     const int cols = value(op.in).cols;
     if (program_.weights[static_cast<size_t>(op.weight)].cols != cols) return Unknown(op, "heads normed by themselves");
+    writer_[static_cast<size_t>(op.out)] = s;
+    norm_[static_cast<size_t>(op.out)] = &op;
     if (op.norm == NormKind::kLayer) {  // its reader norms the residual stream itself
-      if (cols > kStreamNormWidth || op.offset != 0) return Unknown(op, "a layer norm that is too wide");
-      writer_[static_cast<size_t>(op.out)] = s;
-      layer_norm_[static_cast<size_t>(op.out)] = &op;
-      return {};
+      if (cols > kStreamNormWidth) return Unknown(op, "a layer norm that is too wide");
+      return op.offset != 0 ? Unknown(op, "a layer norm with an offset") : Status();
     }
     if (op.bias >= 0) return Unknown(op, "a root-mean-square norm with a bias");
     if (writer.norm >= 0) return Unknown(op, "a second norm of the same values");
@@ -172,10 +172,22 @@ class Planner {
     writer.stage.norm_offset = op.offset;
     writer.y = NewWords(NarrowBytes(cols));
     writer.y_sums = NewWords(SumBytes(writer.stage.units));
-    writer_[static_cast<size_t>(op.out)] = s;
-    normed_[static_cast<size_t>(op.out)] = s;
-    eps_ = op.eps;
     return {};
+  }
+
+  // The product's side of a norm: it norms x itself, or scales by the sums that came with x.
+  void ReadNormed(PlannedStage& product, int from, const Op& norm, int cols) {
+    product.stage.eps = norm.eps;
+    if (norm.norm == NormKind::kRms) {
+      product.x_sums = stage(from).y_sums;
+      product.stage.sum_units = stage(from).stage.units;
+      return;
+    }
+    product.x = stage(from).y_wide;
+    product.x_norm = norm.weight;
+    product.x_norm_bias = norm.bias;
+    product.stage.flags |= kStreamNormX;
+    plan_.widest_normed = std::max(plan_.widest_normed, cols);
   }
 
   Status TakeLinear(const Op& op) {
@@ -200,19 +212,7 @@ class Planner {
     planned.weight = op.weight;
     planned.bias = op.bias;
     ReadFrom(s, from);
-    if (const Op* norm = layer_norm_[static_cast<size_t>(op.in)]; norm != nullptr) {
-      planned.x = stage(from).y_wide;
-      planned.x_norm = norm->weight;
-      planned.x_norm_bias = norm->bias;
-      to.flags |= kStreamNormX;
-      to.eps = norm->eps;
-      plan_.widest_normed = std::max(plan_.widest_normed, w.cols);
-    }
-    if (normed_[static_cast<size_t>(op.in)] == from) {
-      planned.x_sums = stage(from).y_sums;
-      to.sum_units = stage(from).stage.units;
-      to.eps = eps_;
-    }
+    if (const Op* norm = norm_[static_cast<size_t>(op.in)]; norm != nullptr) ReadNormed(planned, from, *norm, w.cols);
     plan_.widest = std::max(plan_.widest, w.cols);
     const int residual = op.in2 < 0 ? -1 : writer_[static_cast<size_t>(op.in2)];
     writer_[static_cast<size_t>(op.out)] = s;
@@ -265,12 +265,10 @@ class Planner {
   const Program& program_;
   const StreamPlanOptions options_;
   StreamPlan plan_;
-  std::vector<uint64_t> words_;        // bytes of each
-  std::vector<int> writer_;            // value -> stage that wrote it last
-  std::vector<int> normed_;            // value -> stage whose squares its reader must divide by
-  std::vector<const Op*> layer_norm_;  // value -> the layer norm that its reader must apply
+  std::vector<uint64_t> words_;  // bytes of each
+  std::vector<int> writer_;      // value -> stage that wrote it last
+  std::vector<const Op*> norm_;  // value -> the norm that its reader must finish
   const Op* rope_ = nullptr;
-  float eps_ = 0;
   int dealt_ = 0;
 };
 

@@ -29,8 +29,8 @@ enum class StreamKind : int {
 };
 
 inline constexpr int kStreamGated = 1;   // strips of w alternate gate, up: y = act(gate) * up
-inline constexpr int kStreamNormX = 4;   // x is wide words, to be normed by mean and variance
 inline constexpr int kStreamLogits = 2;  // y is plain f32 [M, n], and each block remembers its largest
+inline constexpr int kStreamNormX = 4;   // x is wide words, to be normed by mean and variance
 
 // One operation. A unit is what a block does without asking another: 16 or 32 outputs, a run of pages, a row.
 // Unit u belongs to block (u + first) % blocks, so that what an operation leaves uneven the next one evens out.
@@ -100,10 +100,10 @@ struct StreamLayout {
   static constexpr int kBarriers = 0;  // 16 bytes a slot
   static constexpr int kScales = 512;  // [16] f32: 1 / rms of each row
   static constexpr int kStages = 576;  // this stage and the next
-  static constexpr int kSums =
-      kStages + 2 * static_cast<int>(
-                        sizeof(StreamStage));  // two buffers of [group][strip][column][kPitch] f32; attention: scratch
-  static constexpr int kPitch = 20;            // rows of a strip, padded so that no two lanes meet in a bank
+  static constexpr int kStageBytes = static_cast<int>(sizeof(StreamStage));
+  // Two buffers of [group][strip][column][kPitch] f32; attention: scratch.
+  static constexpr int kSums = kStages + 2 * kStageBytes;
+  static constexpr int kPitch = 20;  // rows of a strip, padded so that no two lanes meet in a bank
   static constexpr int kMostSlots = 32;
   int tile_cols;
   constexpr int sum_bytes() const { return kStreamGroups * 2 * tile_cols * kPitch * 4; }

@@ -2,27 +2,6 @@
 # Planted bugs of the stream kernel: a test that cannot fail proves nothing. Each is one source with one text replaced;
 # stream_test, built with it, must fail.
 
-# um_planted_copy(name path from to): the source with the text replaced, under mutants/<name>/<path>.
-function(um_planted_copy name path from to)
-  set(source ${CMAKE_SOURCE_DIR}/src/${path})
-  set(copy ${CMAKE_BINARY_DIR}/mutants/${name}/${path})
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
-  file(READ ${source} text)
-  string(FIND "${text}" "${from}" first)
-  string(FIND "${text}" "${from}" last REVERSE)
-  if(first EQUAL -1 OR NOT first EQUAL last)
-    message(FATAL_ERROR "mutant ${name}: '${from}' must stand exactly once in ${path}")
-  endif()
-  string(REPLACE "${from}" "${to}" text "${text}")
-  set(old "")
-  if(EXISTS ${copy})
-    file(READ ${copy} old)
-  endif()
-  if(NOT old STREQUAL text)
-    file(WRITE ${copy} "${text}")
-  endif()
-endfunction()
-
 # um_planted_test(name source): stream_test with `source` in place of the library's object.
 function(um_planted_test name source)
   add_executable(stream_mutant_${name} src/exec/stream_test.cc ${source})
