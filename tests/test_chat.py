@@ -173,6 +173,13 @@ class OnATerminal(unittest.TestCase):
             self.assertEqual(shown.replace("\r\n", "\n"), expected)
         return shown.replace("\r\n", "\n")
 
+    def command(self, line, pattern):
+        """Types a command of the program's own and waits for its answer and the next prompt: what is typed before that
+        is edited by the terminal and not by the program."""
+        self.at.type(line + "\r")
+        self.at.wait_for(pattern)
+        self.at.wait_for(r"\x1b\[\?2004h")
+
     def test_the_answer_is_that_of_the_pipe(self):
         piped = unimax("chat", LLAMA3, *CPU, "--temperature", "0", "-n", "8", "-q", stdin="Hello\n").stdout
         self.open("-n", "8")
@@ -195,15 +202,12 @@ class OnATerminal(unittest.TestCase):
     def test_editing_and_history(self):
         self.open("-n", "4")
         first = self.answer("Hello")
-        self.at.type("/reset\r")
-        self.at.wait_for(r"begins anew")
+        self.command("/reset", r"begins anew")
         # Hxello, then the x is deleted: end, home, right, right, backspace.
         self.assertEqual(self.answer("Hxello\x01\x1b[C\x1b[C\x7f"), first)
-        self.at.type("/reset\r")
-        self.at.wait_for(r"begins anew")
+        self.command("/reset", r"begins anew")
         self.assertEqual(self.answer("\x1b[A\x1b[A"), first)  # up: /reset, Hello
-        self.at.type("/save " + str(SCRATCH / "edit.json") + "\r")
-        self.at.wait_for(r"2 messages saved")
+        self.command("/save " + str(SCRATCH / "edit.json"), r"2 messages saved")
         messages = json.loads((SCRATCH / "edit.json").read_text(encoding="utf-8"))
         self.assertEqual(messages[0]["content"], "Hello")
         self.leave()
@@ -216,8 +220,7 @@ class OnATerminal(unittest.TestCase):
         self.answer("three\x1b\rfour")          # Alt-Enter
         self.answer("\x1b[200~five\nsix\n\x1b[201~")  # pasted
         self.answer("日本\x7f")                 # a character of several bytes is deleted whole
-        self.at.type(f"/save {path}\r")
-        self.at.wait_for(r"messages saved")
+        self.command(f"/save {path}", r"messages saved")
         said = [m["content"] for m in json.loads(path.read_text(encoding="utf-8")) if m["role"] == "user"]
         self.assertEqual(said, ["one\ntwo", "three\nfour", "five\nsix", "日"])
         self.leave()

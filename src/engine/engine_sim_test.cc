@@ -19,6 +19,7 @@ namespace {
 using sim::SimExecutor;
 
 constexpr int kVocab = 512;
+constexpr bool kSanitized = UM_SANITIZERS[0] != 0;  // then times mean nothing, and fewer faults do
 
 ExecutorOptions Limits(int sequences, int context, int pages = 0) {
   ExecutorOptions o;
@@ -213,7 +214,7 @@ TEST_P(Faults, E01AtAnyCallEndsAllAtOnce) {
   double slowest_ms = 0;
   std::vector<std::vector<int>> wanted;
   for (int i = 0; i < kRequests; ++i) wanted.push_back(Expected(PromptOf(i, 40 + i), kNew));
-  for (int call = 0;; ++call) {
+  for (int call = 0;; call += kSanitized ? 10 : 1) {
     Bench bench(Limits(kRequests, 1072), false, ahead);
     bench.executor->script.fail_call = call;
     bench.Start();
@@ -244,7 +245,8 @@ TEST_P(Faults, E01AtAnyCallEndsAllAtOnce) {
     Listener late;
     accepted_after += bench.engine->Submit(RequestOf(0, 10, 1, late)).ok();
   }
-  const bool pass = hangs == 0 && bad_tokens == 0 && points >= 2000 && slowest_ms <= 2000 && accepted_after == 0;
+  const bool pass =
+      hangs == 0 && bad_tokens == 0 && points >= (kSanitized ? 200 : 2000) && slowest_ms <= 2000 && accepted_after == 0;
   std::printf("E01 hangs=%d bad_tokens=%d points=%d stops_within_ms=%.1f ahead=%d accepted_after=%d %s\n", hangs,
               bad_tokens, points, slowest_ms, ahead, accepted_after, pass ? "PASS" : "FAIL");
   EXPECT_TRUE(pass);
@@ -329,6 +331,7 @@ TEST(EngineLoop, RunsAheadOnlyWhereTheHostHasNothingToDo) {
 }
 
 TEST(Speed, TheHostsPartOfAStep) {
+  if (kSanitized) GTEST_SKIP() << "under sanitizers times mean nothing";
   const ExecutorOptions limits = Limits(64, 1024);
   SimExecutor executor(limits, kVocab);
   Loop loop(executor, limits);
