@@ -26,15 +26,17 @@ constexpr int kFlatColumnTiles = 8;  // of the widest flat row
 // What makes two steps run the same launches.
 struct StepShape {
   int tokens = 0, outputs = 0;
-  bool decode = false;  // every row is the newest token of its own sequence
-  int bucket = 0;       // bound on the cached tokens, a power of two for decode steps
-  auto Key() const { return std::tie(tokens, outputs, decode, bucket); }
+  int decodes = 0;  // the first rows of the step, each alone in its sequence
+  int bucket = 0;   // bound on the cached tokens, a power of two
+  bool decode() const { return decodes == tokens; }
+  auto Key() const { return std::tie(tokens, outputs, decodes, bucket); }
   bool operator<(const StepShape& o) const { return Key() < o.Key(); }
 };
 
 // Rows [first, first + count) of a step, which one launch takes.
 struct RowPart {
   int first = 0, count = 0;
+  bool decode = false;  // each alone in its sequence
 };
 
 struct RecordedStep {
@@ -92,13 +94,14 @@ class GraphExecutor : public Executor {
   Result<RecordedStep*> Recorded(const StepShape& shape);
   Result<Launch> Plan(const Op& op, const StepShape& shape, RowPart part);
   int RowsAtOnce(const Op& op) const;
+  std::vector<RowPart> PartsOf(const Op& op, const StepShape& shape) const;
   template <class Args>
   Result<Launch> MakeLaunch(const Case& c, const Args& args);
 
   int RotaryOf(const Op& op) const {
     return op.rope < 0 ? 0 : static_cast<int>(program_.ropes[static_cast<size_t>(op.rope)].inv_freq.size()) * 2;
   }
-  Case CaseOf(const Op& op, const StepShape& shape) const;
+  Case CaseOf(const Op& op, const StepShape& shape, const RowPart& part) const;
   // Step inputs on the device, packed for the shape: ids, positions, sequences, rows of the rotary table, outputs.
   int* Input(int index, const StepShape& shape) const {
     return reinterpret_cast<int*>(inputs_.data()) + static_cast<int64_t>(index) * shape.tokens;
@@ -169,9 +172,9 @@ int GraphExecutor::SplitTokens() const {
 // That every op has a kernel row, in a decode step and in a long one, before anything is loaded.
 Status GraphExecutor::CheckRows() const {
   const int tokens = std::min(options_.max_tokens, options_.max_pages * options_.page_tokens);
-  for (const StepShape& shape : {StepShape{1, 1, true, 1}, StepShape{tokens, 1, false, tokens}}) {
+  for (const StepShape& shape : {StepShape{1, 1, 1, 1}, StepShape{tokens, 1, 0, tokens}}) {
     for (const Op& op : program_.ops) {
-      const Case c = CaseOf(op, shape);
+      const Case c = CaseOf(op, shape, PartsOf(op, shape).front());
       const Value& in = program_.values[static_cast<size_t>(std::max(op.in, 0))];
       const bool head = op.kind == OpKind::kAttention || op.kind == OpKind::kRopeAndStore;
       const std::string size = head ? fmt::format("heads of {} elements", c.attention.head_dim)
@@ -264,7 +267,7 @@ Status GraphExecutor::MakeStream() {
 
 // A decode step whose rows all want their logits, in their order.
 bool GraphExecutor::Streams(const StepShape& shape, const Step& step) const {
-  if (stream_ == nullptr || !shape.decode || shape.tokens > stream_->max_rows()) return false;
+  if (stream_ == nullptr || !shape.decode() || shape.tokens > stream_->max_rows()) return false;
   if (graph_.stream == GraphOptions::kWhereItFits && shape.tokens > stream_->pays_up_to()) return false;
   if (shape.outputs != shape.tokens) return false;
   for (int o = 0; o < shape.outputs; ++o) {
@@ -282,11 +285,12 @@ Result<StepShape> GraphExecutor::ShapeOf(const Step& step) const {
                     options_.max_tokens, options_.max_outputs);
   }
   int longest = 0;
-  shape.decode = shape.tokens <= options_.max_sequences;
+  bool alone = true;  // every row so far
   for (int t = 0; t < shape.tokens; ++t) {
     longest = std::max(longest, step.positions[static_cast<size_t>(t)] + 1);
-    if (t > 0 && step.sequences[static_cast<size_t>(t)] == step.sequences[static_cast<size_t>(t) - 1])
-      shape.decode = false;
+    const bool last = t + 1 == shape.tokens;
+    alone = alone && (last || step.sequences[static_cast<size_t>(t)] != step.sequences[static_cast<size_t>(t) + 1]);
+    if (alone && shape.decodes < options_.max_sequences) ++shape.decodes;
   }
   shape.bucket = 1;
   while (shape.bucket < longest) shape.bucket *= 2;
@@ -305,16 +309,16 @@ Status GraphExecutor::UploadStep(const Step& step) {
   return device_.Upload(page_table_.data(), host_pages_.data(), host_pages_.size() * sizeof(int));
 }
 
-Case GraphExecutor::CaseOf(const Op& op, const StepShape& shape) const {
+Case GraphExecutor::CaseOf(const Op& op, const StepShape& shape, const RowPart& part) const {
   Case c;
   c.op = op.kind;
   c.act = graph_.act;
   c.attention = program_.attention;
-  c.decode = shape.decode || graph_.deterministic;
+  c.decode = part.decode;
   c.tokens = shape.bucket;
   if (graph_.deterministic) c.split_tokens = SplitTokens();
   const Value& out = program_.values[static_cast<size_t>(op.out)];
-  c.m = out.rows == Rows::kTokens ? shape.tokens : shape.outputs;
+  c.m = part.count;
   c.n = out.cols;
   if (op.kind == OpKind::kLinear) {
     const Weight& w = program_.weights[static_cast<size_t>(op.weight)];
@@ -357,8 +361,8 @@ Result<Launch> GraphExecutor::MakeLaunch(const Case& c, const Args& args) {
   return launch;
 }
 
-// Rows that one launch of the op takes. Only --deterministic cuts: products to what the flat rows take, attention to
-// what there is room for unfinished sums.
+// Most rows that one launch of the op takes. Only --deterministic cuts: products to what the flat rows take, attention
+// to what there is room for unfinished sums.
 int GraphExecutor::RowsAtOnce(const Op& op) const {
   const bool narrow = graph_.act != DType::kF32;
   if (graph_.deterministic && op.kind == OpKind::kLinear && narrow)
@@ -367,9 +371,25 @@ int GraphExecutor::RowsAtOnce(const Op& op) const {
   return std::numeric_limits<int>::max();
 }
 
+// The launches of an op. Attention of a step that holds both takes decodes by the split rows and prompts by the tiled
+// ones, where a decode would fill a whole tile.
+std::vector<RowPart> GraphExecutor::PartsOf(const Op& op, const StepShape& shape) const {
+  const bool tokens = program_.values[static_cast<size_t>(op.out)].rows == Rows::kTokens;
+  const int rows = tokens ? shape.tokens : shape.outputs, most = std::min(RowsAtOnce(op), std::max(rows, 1));
+  if (graph_.deterministic || op.kind != OpKind::kAttention) {
+    std::vector<RowPart> parts;
+    for (int first = 0; first < rows; first += most) {
+      parts.push_back({first, std::min(most, rows - first), shape.decode() || graph_.deterministic});
+    }
+    return parts;
+  }
+  std::vector<RowPart> parts = {{0, shape.decodes, true}, {shape.decodes, rows - shape.decodes, false}};
+  std::erase_if(parts, [](const RowPart& part) { return part.count == 0; });
+  return parts;
+}
+
 Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart part) {
-  Case c = CaseOf(op, shape);
-  c.m = part.count;
+  const Case c = CaseOf(op, shape, part);
   const AttentionShape& a = program_.attention;
   const int* ids = Input(0, shape);
   const int* positions = Input(1, shape);
@@ -443,22 +463,18 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
   const auto found = recorded_.find(shape);
   if (found != recorded_.end()) return &found->second;
   // Steps that are not decode steps seldom come again in the same shape: only the last one is kept.
-  std::erase_if(recorded_, [](const auto& entry) { return !entry.first.decode; });
+  std::erase_if(recorded_, [](const auto& entry) { return !entry.first.decode(); });
   RecordedStep step;
   for (const Op& op : program_.ops) {
-    const Value& out = program_.values[static_cast<size_t>(op.out)];
-    if (out.rows == Rows::kOutputs && shape.outputs == 0) continue;
-    const int rows = out.rows == Rows::kTokens ? shape.tokens : shape.outputs;
-    const int most = std::min(RowsAtOnce(op), rows);
-    for (int first = 0; first < rows; first += most) {
-      UM_ASSIGN_OR_RETURN(Launch launch, Plan(op, shape, {first, std::min(most, rows - first)}));
+    for (const RowPart& part : PartsOf(op, shape)) {
+      UM_ASSIGN_OR_RETURN(Launch launch, Plan(op, shape, part));
       // A decode row fetches older keys before the launch before it has ended, which may have written them here.
-      if (op.kind == OpKind::kAttention && graph_.deterministic && !shape.decode) launch.overlap = false;
+      if (op.kind == OpKind::kAttention && graph_.deterministic && !shape.decode()) launch.overlap = false;
       step.launches.push_back(launch);
     }
   }
   if (!step.launches.empty()) step.launches.front().overlap = false;  // it follows a copy, not a kernel
-  if (graph_.capture && shape.decode) {
+  if (graph_.capture && shape.decode()) {
     UM_ASSIGN_OR_RETURN(step.graph, device_.Capture([&]() -> Status {
       for (const Launch& launch : step.launches) UM_RETURN_IF_ERROR(device_.Run(launch));
       return {};
