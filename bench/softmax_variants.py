@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Decode attention with the online, the lazy and the unified softmax, in turn, on shapes that are little else: 4 layers
-of the heads of a 7B and an 8B model over narrow products. Prints the JSON lines of `unimax bench`; a table goes to stderr.
+"""Decode attention with the online, the lazy and the unified softmax, in turn, on shapes that are little else: 4
+layers of the heads of a 7B and an 8B model over narrow products. Prints the JSON lines of `unimax bench`; a table goes
+to stderr.
 
   bench/softmax_variants.py --device cuda > softmax.jsonl"""
 import argparse
@@ -37,10 +38,10 @@ def main():
             path.write_text(json.dumps(config(kv_heads)), encoding="utf-8")
             for batches, contexts in CASES:
                 for variant, force in VARIANTS.items():
-                    done = subprocess.run([options.binary, "bench", "--config", path, "--device", options.device, "--executor",
-                                           "graph", "--batch", batches, "--context", contexts, "--steps", options.steps,
-                                           "--json", "--name", f"attention-{shape}-{variant}", *force],
-                                          capture_output=True, text=True, check=False)
+                    command = [options.binary, "bench", "--config", path, "--device", options.device, "--executor",
+                               "graph", "--batch", batches, "--context", contexts, "--steps", options.steps, "--json",
+                               "--name", f"attention-{shape}-{variant}", *force]
+                    done = subprocess.run(command, capture_output=True, text=True, check=False)
                     if done.returncode != 0:
                         print(f"{shape} {variant} {contexts}: {done.stderr.strip()}", file=sys.stderr)
                         continue
