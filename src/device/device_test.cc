@@ -4,12 +4,14 @@
 #include <gtest/gtest.h>
 #include <stand_in/stand_in.h>
 
+#include <algorithm>
 #include <numeric>
 #include <thread>
 
 #include "device/cuda_driver.h"
 #include "device/driver_library.h"
 #include "device/hip_driver.h"
+#include "device/hip_targets.h"
 #include "device/open.h"
 
 namespace unimax {
@@ -137,6 +139,26 @@ TEST(HipCandidatesTest, Table) {
   EXPECT_EQ(HipCandidates(12, 0, all), Names{});
 }
 
+TEST(HipArchitectureTest, IsFoundWhereverItLies) {
+  std::string properties(1472, '\0');
+  EXPECT_EQ(HipArchitecture(properties), "");
+  properties.replace(0, 23, "AMD gfx1100 engineering");
+  EXPECT_EQ(HipArchitecture(properties), "");
+  properties.replace(0, 23, std::string("gfx1100") + std::string(16, '\0'));
+  for (const size_t at : {396, 1160, 1465}) {
+    for (const char before : {'\0', '\xff'}) {
+      std::string with = properties;
+      with[at - 1] = before;
+      with.replace(at, 7, "gfx90a:");
+      EXPECT_EQ(HipArchitecture(with), "gfx90a:") << at;
+    }
+  }
+  EXPECT_EQ(HipArchitecture(std::string_view("xgfx942")), "");
+  EXPECT_EQ(HipArchitecture(std::string_view("gfx")), "");
+  EXPECT_EQ(HipTargetName("gfx90a:sramecc+:xnack-"), "gfx90a");
+  EXPECT_EQ(HipTargetName("gfx1100"), "gfx1100");
+}
+
 TEST(CudaDriverReleaseTest, BothFormsOfTheText) {
   EXPECT_EQ(CudaDriverRelease("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Tue Sep 23 10:11 UTC 2025\n"),
             "580.95.05");
@@ -194,9 +216,35 @@ TEST_F(DeviceTest, Limits) {
   Choose(Vendor::kHip);
   const auto amd = OpenAs(Vendor::kHip);
   ASSERT_TRUE(amd.ok()) << amd.status().text();
-  EXPECT_EQ((*amd)->limits().target, "gfx942");  // gfx940 was refused by the driver
+  EXPECT_EQ((*amd)->limits().target, "gfx942");  // the library told no name; gfx940 was refused by the driver
   EXPECT_EQ((*amd)->limits().lanes, 64);
   EXPECT_EQ((*amd)->limits().driver, "HIP 0.0.13000");
+}
+
+// Two targets of one version: the device's own name decides, and no other object is tried.
+TEST_F(DeviceTest, AmdTargetByItsName) {
+  struct Case {
+    const char* architecture;
+    int at;
+    const char* target;  // "" for an error
+  };
+  const Case cases[] = {{"gfx942:sramecc+:xnack-", 1160, "gfx942"},
+                        {"gfx940", 396, "gfx940"},
+                        {"gfx90a:xnack-", 1160, "gfx90a"},
+                        {"gfx941:xnack-", 1160, ""}};
+  for (const Case& c : cases) {
+    Choose(Vendor::kHip);
+    control_->architecture = c.architecture;
+    control_->architecture_at = c.at;
+    control_->runs = c.target;
+    if (*c.target == '\0') {
+      EXPECT_EQ(OpenError(Vendor::kHip), "Stand-in GPU: no code object for gfx941:xnack-");
+      continue;
+    }
+    const auto device = OpenAs(Vendor::kHip);
+    ASSERT_TRUE(device.ok()) << device.status().text();
+    EXPECT_EQ((*device)->limits().target, c.target);
+  }
 }
 
 TEST_F(DeviceTest, OutOfMemorySaysWhatIsFree) {
