@@ -103,8 +103,8 @@ ensure_packages() {
   fi
 }
 
-# ensure_clang: installs those of CLANG_PACKAGES that are missing. 1, with a message, where they are not to be had; 2 when
-# apt-get fails. The caller sees to the rights.
+# ensure_clang: installs those of CLANG_PACKAGES that are missing. 1, with a message, where they are not to be had; 2
+# when apt-get fails. The caller sees to the rights.
 ensure_clang() {
   local missing
   if ! command -v dpkg-query >/dev/null || ! command -v apt-cache >/dev/null; then
