@@ -134,7 +134,11 @@ def compiled_tests(folder):
                                text=True, check=False).stdout
         page.write_text(sound, encoding="utf-8")
         lines, output = faults()
-        expect(f"{target}: a spilling kernel that the plan never chooses is no fault", not lines, output)
+        expect(f"{target}: a known spilling kernel that the plan never chooses is no fault", not lines, output)
+        page.write_text(replace_cell(sound, target, spills, {"spilled V": 0, "private": 0}), encoding="utf-8")
+        lines, output = faults()
+        expect(f"{target}: a new one is one line", len(lines) == 1 and f"{spills}: starts to spill" in lines[0], output)
+        page.write_text(sound, encoding="utf-8")
         compile_it("-DLOST")
         lines, output = faults()
         expect(f"{target}: a lost matrix instruction is one line",
