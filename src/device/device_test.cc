@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <stand_in/stand_in.h>
 
+#include <algorithm>
 #include <numeric>
 #include <thread>
 
@@ -128,15 +129,6 @@ TEST(PickCudaTargetTest, Table) {
             "no code object for compute capability 7.5; this binary carries none for NVIDIA GPUs");
 }
 
-TEST(HipCandidatesTest, Table) {
-  using Names = std::vector<std::string_view>;
-  const Names all = {"sm_90a", "gfx90a", "gfx942", "gfx942", "gfx940", "gfx1100", "gfx1101", "gfx", "gfxx42"};
-  EXPECT_EQ(HipCandidates(9, 4, all), (Names{"gfx942", "gfx940"}));
-  EXPECT_EQ(HipCandidates(9, 0, all), (Names{"gfx90a"}));
-  EXPECT_EQ(HipCandidates(11, 0, all), (Names{"gfx1100", "gfx1101"}));
-  EXPECT_EQ(HipCandidates(12, 0, all), Names{});
-}
-
 TEST(CudaDriverReleaseTest, BothFormsOfTheText) {
   EXPECT_EQ(CudaDriverRelease("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Tue Sep 23 10:11 UTC 2025\n"),
             "580.95.05");
@@ -194,9 +186,35 @@ TEST_F(DeviceTest, Limits) {
   Choose(Vendor::kHip);
   const auto amd = OpenAs(Vendor::kHip);
   ASSERT_TRUE(amd.ok()) << amd.status().text();
-  EXPECT_EQ((*amd)->limits().target, "gfx942");  // gfx940 was refused by the driver
+  EXPECT_EQ((*amd)->limits().target, "gfx942");  // the library told no name; gfx940 was refused by the driver
   EXPECT_EQ((*amd)->limits().lanes, 64);
   EXPECT_EQ((*amd)->limits().driver, "HIP 0.0.13000");
+}
+
+// Two targets of one version: the device's own name decides, and no other object is tried.
+TEST_F(DeviceTest, AmdTargetByItsName) {
+  struct Case {
+    const char* architecture;
+    int at;
+    const char* target;  // "" for an error
+  };
+  const Case cases[] = {{"gfx942:sramecc+:xnack-", 1160, "gfx942"},
+                        {"gfx940", 396, "gfx940"},
+                        {"gfx90a:xnack-", 1160, "gfx90a"},
+                        {"gfx941:xnack-", 1160, ""}};
+  for (const Case& c : cases) {
+    Choose(Vendor::kHip);
+    control_->architecture = c.architecture;
+    control_->architecture_at = c.at;
+    control_->runs = c.target;
+    if (*c.target == '\0') {
+      EXPECT_EQ(OpenError(Vendor::kHip), "Stand-in GPU: no code object for gfx941:xnack-");
+      continue;
+    }
+    const auto device = OpenAs(Vendor::kHip);
+    ASSERT_TRUE(device.ok()) << device.status().text();
+    EXPECT_EQ((*device)->limits().target, c.target);
+  }
 }
 
 TEST_F(DeviceTest, OutOfMemorySaysWhatIsFree) {

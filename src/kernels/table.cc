@@ -14,8 +14,11 @@ int ColumnTiles(const Case& c, const Limits& l) { return CeilDiv(c.m, l.tile_col
 // ---- when a row fits ----
 bool Always(const Case&, const Limits&) { return true; }
 template <int kTiles>
+LaunchShape Flat(const Case& c, const Limits& l);
+template <int kTiles>
 bool FlatFits(const Case& c, const Limits& l) {
-  return ColumnTiles(c, l) <= kTiles && c.k % 8 == 0;  // rows of x are read 16 bytes at a time
+  return ColumnTiles(c, l) <= kTiles && c.k % 8 == 0 &&  // rows of x are read 16 bytes at a time
+         Flat<kTiles>(c, l).shared_bytes <= l.shared_bytes_per_block;
 }
 bool TiledFits(const Case& c, const Limits&) { return c.k % 8 == 0; }
 // Blocks take 256 rows; with fewer the instruction still gains more than it wastes (M = 128: 0.46 against 0.75 ms a

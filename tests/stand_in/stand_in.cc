@@ -258,6 +258,15 @@ int hipDeviceGetAttribute(int* value, int attribute, int) {
   *value = it->second;
   return Enter("hipDeviceGetAttribute", false);
 }
+// Of the struct, only the texts: the name in front and the target's.
+int hipGetDevicePropertiesR0600(void* properties, int) {
+  const StandInControl& c = Driver().control;
+  auto* bytes = static_cast<char*>(properties);
+  std::memset(bytes, 0, 1472);
+  if (!c.architecture.empty()) std::strcpy(bytes, "gfx000");  // as of a card without a name of its own
+  c.architecture.copy(bytes + c.architecture_at, 256);
+  return Enter("hipGetDevicePropertiesR0600", false);
+}
 int cuDeviceTotalMem_v2(size_t* bytes, int) {
   *bytes = Driver().control.memory_bytes;
   return Enter("cuDeviceTotalMem_v2", false);

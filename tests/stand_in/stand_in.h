@@ -17,6 +17,8 @@ struct StandInControl {
   int devices = 1;
   int major = 9, minor = 0;          // the device's version
   std::string runs = "sm_90a";       // code objects for other targets are refused
+  std::string architecture;          // AMD: what the properties tell, "" nothing
+  int architecture_at = 1160;        // where in the properties; 396 before ROCm 6
   size_t memory_bytes = 64'000'000;  // of the device
   // Faults on order.
   int fail_at = 0;           // the n-th call fails; 0: none

@@ -40,6 +40,7 @@
 //   Exp(x) Rsqrt(x) Max(a, b) Min(a, b) IsFinite(x) Infinity()
 // Matrix: y[16 rows, kTileCols] += w[16 rows, 32 k] * x[kTileCols, 32 k]^T in f32, T = bf16 or f16
 //   kTileRows = 16, kTileK = 32, kTileCols (8 or 16), kTileBytes = 1024
+//   kTilesAhead                     k-tiles that a group had best load at once: as many as its registers hold
 //   FragA<T> LoadTile<T>(tile)      weights: a packed tile in global memory, 16-byte loads, each byte once a group
 //   FragB<T> LoadX<T>(x, stride, columns, k_left)
 //                                   activations: x points at [0, k0] of rows with `stride` elements, 16-byte aligned;

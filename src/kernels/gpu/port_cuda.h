@@ -21,6 +21,7 @@ using int64_t = long long;
 
 inline constexpr int kLanes = 32;
 inline constexpr int kTileRows = kPackRows, kTileK = kPackK, kTileCols = 8, kTileBytes = kPackElements * 2;
+inline constexpr int kTilesAhead = 2;
 inline constexpr uint32_t kAllLanes = 0xffffffffu;
 UM_DEVICE float Infinity() { return __int_as_float(0x7f800000); }
 

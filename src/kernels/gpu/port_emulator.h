@@ -206,6 +206,7 @@ inline bool IsFinite(float x) { return std::isfinite(x); }
 // ---- Matrix ----
 inline constexpr int kTileRows = 16, kTileK = 32, kTileBytes = 1024;
 inline constexpr int kTileCols = kLanes == 32 ? 8 : 16;
+inline constexpr int kTilesAhead = 2;
 inline constexpr int kFragC = 4;
 
 constexpr int PackedIndex(int row, int k) { return kLanes == 32 ? MmaTileIndex(row, k) : MfmaTileIndex(row, k); }

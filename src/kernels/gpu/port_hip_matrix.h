@@ -8,13 +8,14 @@ namespace unimax::gpu {
 // ---- Matrix: two instructions of 16 k a tile ----
 // A lane loads kWords words of 16 bytes of its row or column, at TileWord (bytes) of a tile or WordK (elements) of x.
 #if UM_HIP_MFMA
-inline constexpr int kWords = 1, kFragC = 4;
+inline constexpr int kWords = 1, kFragC = 4, kTilesAhead = 2;
 UM_DEVICE constexpr int PackedIndex(int row, int k) { return MfmaTileIndex(row, k); }
 UM_DEVICE int TileWord(int) { return Lane() * 16; }
 UM_DEVICE int WordK(int) { return Lane() / 16 * 8; }
 UM_DEVICE int CRow(int i) { return Lane() / 16 * 4 + i; }
 #else
-inline constexpr int kWords = 2, kFragC = 8;
+// A fragment takes twice the registers of CDNA's, of which a lane has half; more waves make up for fewer loads of each.
+inline constexpr int kWords = 2, kFragC = 8, kTilesAhead = 1;
 UM_DEVICE constexpr int PackedIndex(int row, int k) { return WmmaTileIndex(row, k); }
 UM_DEVICE int TileWord(int word) { return word * 512 + Lane() % 16 * 32 + Lane() / 16 * 16; }
 UM_DEVICE int WordK(int word) { return word * 16 + Lane() / 16 * 8; }
@@ -42,13 +43,24 @@ UM_DEVICE FragA<T> LoadTile(const void* tile) {
   for (int i = 0; i < kWords; ++i) a.v[i] = Load16Once(static_cast<const char*>(tile) + TileWord(i));
   return a;
 }
+// 16 bytes of a row, or zeros outside [rows, k_left]: there the last bytes inside are read instead, since a branch
+// around every load would keep all of them, and what is made of them, in registers until the last one has come.
+template <class T>
+UM_DEVICE Vec16 LoadInside(const T* x, int stride, int row, int rows, int k, int k_left) {
+  uint32_t mask = row < rows && k < k_left ? ~0u : 0;
+  asm("" : "+v"(mask));  // or the compiler makes a branch of it
+  const int64_t last_row = row < rows ? row : rows - 1;
+  const int last_k = k < k_left ? k : k_left - 8;
+  Vec16 v = Load16(x + last_row * stride + last_k);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) v.w[i] &= mask;
+  return v;
+}
 template <class T>
 UM_DEVICE FragB<T> LoadX(const T* x, int stride, int columns, int k_left) {
-  FragB<T> b = {};
+  FragB<T> b;
 #pragma unroll
-  for (int i = 0; i < kWords; ++i) {
-    if (CCol(0) < columns && WordK(i) < k_left) b.v[i] = Load16(x + static_cast<int64_t>(CCol(0)) * stride + WordK(i));
-  }
+  for (int i = 0; i < kWords; ++i) b.v[i] = LoadInside(x, stride, CCol(0), columns, WordK(i), k_left);
   return b;
 }
 template <class T>
@@ -119,12 +131,9 @@ UM_DEVICE void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
 
 template <class T>
 UM_DEVICE FragA<T> LoadRows(const T* x, int stride, int rows, int k_left) {
-  FragA<T> a = {};
-  const int row = Lane() % 16;
+  FragA<T> a;
 #pragma unroll
-  for (int i = 0; i < kWords; ++i) {
-    if (row < rows && WordK(i) < k_left) a.v[i] = Load16(x + static_cast<int64_t>(row) * stride + WordK(i));
-  }
+  for (int i = 0; i < kWords; ++i) a.v[i] = LoadInside(x, stride, Lane() % 16, rows, WordK(i), k_left);
   return a;
 }
 // Results and operands lie across each other here: they change places in shared memory.
@@ -148,6 +157,8 @@ UM_DEVICE FragA<T> ToOperand(const FragC (&c)[kTileK / kTileCols], Shared<T> x, 
 }
 template <class T>
 UM_DEVICE FragB<T> LoadColumns(const Shared<T>& x, int base, int stride) {
+  // One fragment after the other: all of a tile's at once would not fit 256 registers.
+  if (!UM_HIP_MFMA) __builtin_amdgcn_sched_barrier(0);
   FragB<T> b;
 #pragma unroll
   for (int i = 0; i < kWords; ++i) {
