@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <stand_in/stand_in.h>
 
+#include <algorithm>
 #include <numeric>
 #include <thread>
 

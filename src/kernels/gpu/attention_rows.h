@@ -18,7 +18,6 @@
 namespace unimax::UM_PORT_NAMESPACE {
 
 inline constexpr int kTiledKeys = kTileK;  // keys a stage: one k-tile of the second product
-inline constexpr float kLog2E = 1.4426950408889634f;
 
 // Where tiles of 32 keys and values lie in shared memory, in elements. Pitches spread the rows over the banks: values
 // are read down their columns; keys 16 bytes of a row at a time, which wants kKeyPad = 32, while 8 is smaller.
