@@ -71,6 +71,8 @@ void WalkCpuTable(const SelftestOptions& options, std::vector<KernelResult>* res
 Status Selftest(const SelftestOptions& options) {
   UM_ASSIGN_OR_RETURN(const DeviceChoice choice, ParseDevice(options.device));
   UM_ASSIGN_OR_RETURN(const OpenedDevice opened, Open(choice));
+  ReportFile file;  // before the work, which takes minutes
+  if (!options.report.empty()) UM_RETURN_IF_ERROR(file.Create(options.report));
   Device* const device = opened.device.get();
   ReportInputs found;
   if (device == nullptr) {
@@ -91,7 +93,7 @@ Status Selftest(const SelftestOptions& options) {
                           static_cast<ptrdiff_t>(found.kernels.size()) - failed, failed, name));
   }
   if (!options.report.empty()) {
-    UM_RETURN_IF_ERROR(WriteReport(options.report, found, device));
+    UM_RETURN_IF_ERROR(WriteReport(found, device, file));
     if (!options.json) PrintLine(fmt::format("{}: everything agrees; this is the file to send back", options.report));
     return {};
   }

@@ -128,33 +128,39 @@ Json BenchOf(const ReportInputs& inputs, Device* device, Problems* problems) {
           {"roofline_share", times->bytes / times->decode_ms * 1e3 / times->read_rate}};
 }
 
-// A reader sees the old file or the new one, never a part.
-Status WriteWhole(const std::string& path, const std::string& text) {
-  const std::string beside = fmt::format("{}.{}.part", path, ::getpid());
-  const auto failed = [&](const char* what) {
-    const int code = errno;
-    ::unlink(beside.c_str());
-    return IoError("{}: cannot {} the report: {}", path, what, std::strerror(code));
-  };
-  const int file = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (file < 0) return IoError("{}: cannot create the report: {}", path, std::strerror(errno));
-  for (size_t done = 0; done < text.size();) {
-    const ssize_t wrote = ::write(file, text.data() + done, text.size() - done);
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote <= 0) {
-      ::close(file);
-      return failed("write");
-    }
-    done += static_cast<size_t>(wrote);
-  }
-  const bool synced = ::fsync(file) == 0;
-  if (::close(file) != 0 || !synced) return failed("write");
-  return std::rename(beside.c_str(), path.c_str()) == 0 ? Status() : failed("rename");
-}
-
 }  // namespace
 
-Status WriteReport(const std::string& path, const ReportInputs& inputs, Device* device) {
+ReportFile::~ReportFile() {
+  if (file_ >= 0) ::close(file_);
+  if (!part_.empty()) ::unlink(part_.c_str());
+}
+
+Status ReportFile::Create(const std::string& path) {
+  const std::string part = fmt::format("{}.{}.part", path, ::getpid());
+  file_ = ::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (file_ < 0) return IoError("{}: cannot create the report: {}", path, std::strerror(errno));
+  path_ = path;
+  part_ = part;
+  return Status();
+}
+
+Status ReportFile::Write(std::string_view text) {
+  const auto failed = [&](const char* what) {
+    return IoError("{}: cannot {} the report: {}", path_, what, std::strerror(errno));
+  };
+  while (!text.empty()) {
+    const ssize_t wrote = ::write(file_, text.data(), text.size());
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) return failed("write");
+    text.remove_prefix(static_cast<size_t>(wrote));
+  }
+  if (::fsync(file_) != 0) return failed("write");
+  if (std::rename(part_.c_str(), path_.c_str()) != 0) return failed("rename");
+  part_.clear();
+  return Status();
+}
+
+Status WriteReport(const ReportInputs& inputs, Device* device, ReportFile& file) {
   Problems problems;
   for (const KernelResult& k : inputs.kernels) {
     if (k.pass) continue;
@@ -170,10 +176,10 @@ Status WriteReport(const std::string& path, const ReportInputs& inputs, Device* 
   for (std::string& error : errors) error = WithoutPaths(error);
   report["errors"] = errors;
   report["pass"] = errors.empty();
-  UM_RETURN_IF_ERROR(WriteWhole(path, report.dump(1, ' ', false, Json::error_handler_t::replace) + "\n"));
+  UM_RETURN_IF_ERROR(file.Write(report.dump(1, ' ', false, Json::error_handler_t::replace) + "\n"));
   if (errors.empty()) return Status();
   return Status(problems.kind,
-                fmt::format("{} checks failed, the first: {}; {} tells all", errors.size(), errors[0], path));
+                fmt::format("{} checks failed, the first: {}; {} tells all", errors.size(), errors[0], file.path()));
 }
 
 }  // namespace unimax
