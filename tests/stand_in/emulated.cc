@@ -7,7 +7,10 @@ namespace unimax {
 namespace {
 
 std::span<const EmulatorEntry> EntriesFor(std::string_view target) {
+  if (target == "gfx950") return EmulatorEntriesMfma32();
   if (target.starts_with("gfx9")) return EmulatorEntries64();
+  if (target.starts_with("gfx11")) return EmulatorEntriesWmma11();
+  if (target.starts_with("gfx12")) return EmulatorEntriesWmma12();
   return {};
 }
 

@@ -18,6 +18,7 @@
 #include "exec/graph.h"
 #include "exec/reference.h"
 #include "kernels/args.h"
+#include "kernels/check.h"
 #include "models/checkpoint_source.h"
 #include "stand_in/code_object.h"
 #include "stand_in/fixture.h"
@@ -32,9 +33,13 @@ constexpr bool kSlow = std::string_view(UM_SANITIZERS) != "";
 
 struct Target {
   const char* name;
-  int major, minor;
+  int major, minor, lanes;
+  std::span<const EmulatorEntry> (*entries)();
 };
-constexpr Target kTargets[] = {{"gfx90a", 9, 0}, {"gfx942", 9, 4}, {"gfx950", 9, 5}};
+constexpr Target kTargets[] = {
+    {"gfx90a", 9, 0, 64, EmulatorEntries64},       {"gfx942", 9, 4, 64, EmulatorEntries64},
+    {"gfx950", 9, 5, 64, EmulatorEntriesMfma32},   {"gfx1100", 11, 0, 32, EmulatorEntriesWmma11},
+    {"gfx1151", 11, 5, 32, EmulatorEntriesWmma11}, {"gfx1201", 12, 0, 32, EmulatorEntriesWmma12}};
 
 template <class T>
 void Append(Bytes* bytes, const T& value) {
@@ -81,7 +86,7 @@ json KernelOf(const EmulatorEntry& entry, int lanes) {
 // Every kernel of the emulator, as a code object would list it.
 json MetadataOf(const Target& target) {
   json kernels = json::array();
-  for (const EmulatorEntry& entry : EmulatorEntries64()) kernels.push_back(KernelOf(entry, 64));
+  for (const EmulatorEntry& entry : target.entries()) kernels.push_back(KernelOf(entry, target.lanes));
   return {{"amdhsa.target", std::string("amdgcn-amd-amdhsa--") + target.name}, {"amdhsa.kernels", kernels}};
 }
 
@@ -281,7 +286,7 @@ TEST_F(HipTest, AModelAnswersThroughTheCodeObjectsOfThisBuild) {
     const auto code = ReadCodeObject({object->begin, object->end});
     ASSERT_TRUE(code.ok()) << target.name << ": " << code.status().text();
     EXPECT_EQ(code->target, target.name);
-    for (const EmulatorEntry& entry : EmulatorEntries64()) {  // the object was made from this source
+    for (const EmulatorEntry& entry : target.entries()) {  // the object was made from this source
       const auto kernel = code->kernels.find(entry.name);
       if (kernel == code->kernels.end()) continue;  // of the stream kernel, which AMD GPUs do not have
       EXPECT_EQ(kernel->second.args_bytes, entry.args_bytes) << entry.name;
@@ -302,11 +307,39 @@ TEST_F(HipTest, AModelAnswersThroughMetadataAlone) {
   const auto reference = MakeReferenceExecutor(tiny.model->program(), *tiny.source, tiny.options);
   const auto want = tiny.Run(**reference, 2);
   ASSERT_TRUE(want.ok());
-  const Bytes bytes = MakeObject(MetadataOf(kTargets[1]));
-  const EmbeddedCode objects[] = {Code("gfx942", bytes)};
-  const auto device = Open(kTargets[1], objects);
-  ASSERT_TRUE(device.ok()) << device.status().text();
-  AnswerThrough(control_, **device, tiny, *want, "gfx942, metadata");
+  for (const Target& target : kTargets) {
+    const Bytes bytes = MakeObject(MetadataOf(target));
+    const EmbeddedCode objects[] = {Code(target.name, bytes)};
+    const auto device = Open(target, objects);
+    ASSERT_TRUE(device.ok()) << device.status().text();
+    EXPECT_EQ((*device)->limits().lanes, target.lanes);
+    AnswerThrough(control_, **device, tiny, *want, target.name);
+    EXPECT_EQ(control_->refused, std::vector<std::string>());
+  }
+}
+
+// The kernel table with the fragments of each matrix instruction: weights packed for it, read and multiplied by it.
+TEST_F(HipTest, TheKernelTableOnEachMatrixInstruction) {
+  for (const Target& target : {kTargets[2], kTargets[3], kTargets[5]}) {
+    const Bytes bytes = MakeObject(MetadataOf(target));
+    const EmbeddedCode objects[] = {Code(target.name, bytes)};
+    const auto device = Open(target, objects);
+    ASSERT_TRUE(device.ok()) << device.status().text();
+    int checked = 0;
+    for (const Row& row : GpuRows()) {
+      if (row.target != nullptr) continue;
+      for (const Case& c : row.cases) {
+        if (!RowTakes(row, c, (*device)->limits())) continue;
+        if (kSlow && checked++ % 20 != 0) continue;
+        const auto result = CheckRow(**device, row, c, 7, 0);
+        ASSERT_TRUE(result.ok()) << row.kernel << " " << CaseName(row, c) << ": " << result.status().text();
+        EXPECT_LE(result->error, row.tolerance) << target.name << " " << row.kernel << " " << CaseName(row, c);
+        ++checked;
+      }
+    }
+    std::printf("%s: %d cases of the kernel table\n", target.name, checked);
+    EXPECT_GT(checked, 300);
+  }
 }
 
 // Each call of a run fails once: the error is told, nothing hangs, crashes or stays behind.

@@ -4,6 +4,7 @@
 // and v_mfma_f32_16x16x16. RDNA (gfx11, gfx12): 32 lanes and v_wmma_f32_16x16x16.
 #pragma once
 
+#include "base/fragments.h"
 #include "base/tile_order.h"
 
 #define UM_PORT_NAMESPACE gpu
