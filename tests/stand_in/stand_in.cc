@@ -144,6 +144,7 @@ void ReadEnvironment() {
     const size_t equals = part.find('=');
     const auto it = names.find(part.substr(0, equals));
     if (equals != std::string::npos && it != names.end()) *it->second = std::atoi(part.c_str() + equals + 1);
+    if (part == "fail_on=1") c.fail_on = true;
     if (part.starts_with("runs=")) c.runs = part.substr(5);
   }
 }
