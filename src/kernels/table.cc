@@ -312,7 +312,7 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "lazy", "attention_lazy_bf16_1", bf16, Alone, Decode, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "lazy", "attention_lazy_bf16_4", bf16, Grouped, Decode, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "unified", "attention_unified_bf16_64", bf16, Few<64>, Split<64>, 3e-3f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "unified", "attention_unified_bf16_128", bf16, Few<128>, Split<128>,3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "unified","attention_unified_bf16_128",bf16,Few<128>, Split<128>,3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "unified", "attention_unified_bf16_1", bf16, Alone, Decode, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "unified", "attention_unified_bf16_4", bf16, Grouped, Decode, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "rows64", "attention_rows_bf16_64", bf16, Many<64>, ByRows<64>, 3e-3f, KvBytes, kHeadCases},

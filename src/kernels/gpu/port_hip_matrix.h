@@ -5,22 +5,30 @@
 
 namespace unimax::gpu {
 
-// ---- Matrix: two instructions of 16 k a tile ----
+// ---- Matrix: which lane holds what is in base/fragments.h ----
 // A lane loads kWords words of 16 bytes of its row or column, at TileWord (bytes) of a tile or WordK (elements) of x.
-#if UM_HIP_MFMA
-inline constexpr int kWords = 1, kFragC = 4, kTilesAhead = 2;
-UM_DEVICE constexpr int PackedIndex(int row, int k) { return MfmaTileIndex(row, k); }
-UM_DEVICE int TileWord(int) { return Lane() * 16; }
-UM_DEVICE int WordK(int) { return Lane() / 16 * 8; }
-UM_DEVICE int CRow(int i) { return Lane() / 16 * 4 + i; }
+#if defined(__gfx950__)
+using Instruction = Mfma32;
+#elif UM_HIP_MFMA
+using Instruction = Mfma16;
+#elif UM_HIP_GFX12
+using Instruction = Wmma12;
 #else
-// A fragment takes twice the registers of CDNA's, of which a lane has half; more waves make up for fewer loads of each.
-inline constexpr int kWords = 2, kFragC = 8, kTilesAhead = 1;
-UM_DEVICE constexpr int PackedIndex(int row, int k) { return WmmaTileIndex(row, k); }
-UM_DEVICE int TileWord(int word) { return word * 512 + Lane() % 16 * 32 + Lane() / 16 * 16; }
-UM_DEVICE int WordK(int word) { return word * 16 + Lane() / 16 * 8; }
-UM_DEVICE int CRow(int i) { return UM_HIP_GFX12 ? Lane() / 16 * 8 + i : 2 * i + Lane() / 16; }
+using Instruction = Wmma11;
 #endif
+#if UM_HIP_MFMA
+UM_DEVICE constexpr int PackedIndex(int row, int k) { return MfmaTileIndex(row, k); }
+#else
+UM_DEVICE constexpr int PackedIndex(int row, int k) { return WmmaTileIndex(row, k); }
+#endif
+inline constexpr int kWords = Instruction::kWords, kFragC = Instruction::kSums;
+// On RDNA a fragment takes twice the registers of CDNA's, of which a lane has half; more waves make up for fewer loads
+// of each.
+inline constexpr int kTilesAhead = UM_HIP_MFMA ? 2 : 1;
+static_assert(kLanes == Instruction::kLanes);
+UM_DEVICE int TileWord(int word) { return Instruction::TileWord(Lane(), word); }
+UM_DEVICE int WordK(int word) { return Instruction::WordK(Lane(), word); }
+UM_DEVICE int CRow(int i) { return Instruction::CRow(Lane(), i); }
 UM_DEVICE int CCol(int) { return Lane() % 16; }
 inline constexpr int kRowsHeld = kFragC, kRowPeers = 16;
 UM_DEVICE constexpr int RowHeld(int i) { return i; }
@@ -75,11 +83,21 @@ template <class Element, int kCount>
 using Vector = Element __attribute__((ext_vector_type(kCount)));
 using Sums = Vector<float, kFragC>;
 
-// One instruction on the part `i` of the words.
-#if UM_HIP_MFMA
+// Instruction number `i` of a tile.
+#if defined(__gfx950__)
+UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int) {
+  using Operand = Vector<__bf16, 8>;
+  return __builtin_amdgcn_mfma_f32_16x16x32_bf16(BitCopy<Operand>(a.v[0]), BitCopy<Operand>(b.v[0]), c, 0, 0, 0);
+}
+UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int) {
+  using Operand = Vector<_Float16, 8>;
+  return __builtin_amdgcn_mfma_f32_16x16x32_f16(BitCopy<Operand>(a.v[0]), BitCopy<Operand>(b.v[0]), c, 0, 0, 0);
+}
+#elif UM_HIP_MFMA
 template <class Operand>
 UM_DEVICE Operand Part(const Words& words, int i) {
-  return BitCopy<Operand>(Vector<uint32_t, 2>{words.v[0].w[2 * i], words.v[0].w[2 * i + 1]});
+  const int first = Instruction::FromElement(i, 0) / 2;
+  return BitCopy<Operand>(Vector<uint32_t, 2>{words.v[0].w[first], words.v[0].w[first + 1]});
 }
 UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
   using Operand = Vector<short, 4>;
@@ -125,8 +143,10 @@ UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
 
 template <class T>
 UM_DEVICE void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
-  const Sums first = Multiply(T(), a, b, BitCopy<Sums>(c), 0);
-  c = BitCopy<FragC>(Multiply(T(), a, b, first, 1));
+  Sums sums = BitCopy<Sums>(c);
+#pragma unroll
+  for (int step = 0; step < Instruction::kSteps; ++step) sums = Multiply(T(), a, b, sums, step);
+  c = BitCopy<FragC>(sums);
 }
 
 template <class T>

@@ -21,7 +21,6 @@ namespace unimax::UM_PORT_NAMESPACE {
 
 enum class Softmax { kOnline, kLazy, kUnified };
 
-inline constexpr float kLog2E = 1.4426950408889634f;
 inline constexpr float kLazyRise = 8 / kLog2E;  // a weight is at most 2^8: f16 holds it
 inline constexpr float kDeepest = 60;           // below phi: e^-60 times a sum of 1e5 keeps all its bits
 
