@@ -9,9 +9,9 @@
 
 namespace unimax {
 
-// So that the masses of a vocabulary add up to less than 2^62.
+// So that the masses of a vocabulary add up to at most 2^62.
 constexpr int DrawBits(int vocabulary) {
-  int bits = 61;
+  int bits = 62;
   for (int n = vocabulary; n > 1; n = (n + 1) / 2) --bits;
   return bits < 44 ? bits : 44;
 }

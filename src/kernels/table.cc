@@ -56,7 +56,7 @@ LaunchShape RowChoice(const Case& c, const Limits& l) {
   return {.grid_x = c.m, .threads = 1024, .shared_bytes = l.lanes * 8};
 }
 LaunchShape RowDraw(const Case& c, const Limits&) {
-  int threads = 128;
+  int threads = 64;
   while (threads < kDrawThreads && threads * 4 < c.n) threads *= 2;
   return {.grid_x = c.m, .threads = threads, .shared_bytes = kDrawShared};
 }
