@@ -358,7 +358,7 @@ void CheckGlobalSlow(const void* address, unsigned bytes, GlobalMemory::Use use)
       self, fmt::format("thread {} {} {} bytes at {}, outside every buffer", self.thread, act, bytes, address));
 }
 
-std::byte* CheckShared(uint64_t offset, unsigned bytes, bool write) {
+std::byte* CheckShared(uint64_t offset, unsigned bytes, Touch touch) {
   ThreadState& self = Self();
   BlockState& block = *self.block;
   if (offset % bytes != 0) {
@@ -366,7 +366,7 @@ std::byte* CheckShared(uint64_t offset, unsigned bytes, bool write) {
                                         self.thread, bytes, static_cast<int64_t>(offset)));
   }
   const Toucher who = {self.thread, self.thread / block.grid->lanes(), block.epoch, self.group->epoch};
-  std::string wrong = block.shared.Check(offset, bytes, write, who);
+  std::string wrong = block.shared.Check(offset, bytes, touch, who);
   if (!wrong.empty()) block.grid->Fault(self, std::move(wrong));
   return block.shared.data() + offset;
 }

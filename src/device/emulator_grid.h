@@ -166,13 +166,13 @@ inline void CheckGlobal(const void* address, unsigned bytes, GlobalMemory::Use u
 }
 
 // The address of `bytes` bytes of shared memory; ends the launch when they are out of bounds or touched in a race.
-std::byte* CheckShared(uint64_t offset, unsigned bytes, bool write);
-inline std::byte* SharedAt(SharedMemory& shared, int64_t offset, unsigned bytes, bool write) {
+std::byte* CheckShared(uint64_t offset, unsigned bytes, Touch touch);
+inline std::byte* SharedAt(SharedMemory& shared, int64_t offset, unsigned bytes, Touch touch) {
   const uint64_t at = static_cast<uint64_t>(offset);
   if (at < shared.fast_bytes() && bytes <= shared.fast_bytes() - at && at % bytes == 0) [[likely]] {
     return shared.data() + at;
   }
-  return CheckShared(at, bytes, write);
+  return CheckShared(at, bytes, touch);
 }
 
 }  // namespace unimax::emulator

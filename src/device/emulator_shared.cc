@@ -7,6 +7,11 @@
 #include <cstring>
 
 namespace unimax::emulator {
+namespace {
+
+const char* Act(Touch touch) { return touch == Touch::kRead ? "reads" : touch == Touch::kWrite ? "writes" : "adds to"; }
+
+}  // namespace
 
 void SharedMemory::Reset(int bytes, bool check_races) {
   constexpr uint64_t kAlign = 128;
@@ -23,14 +28,14 @@ void SharedMemory::Reset(int bytes, bool check_races) {
   if (check_races) words_.assign((bytes_ + kWordBytes - 1) / kWordBytes, Word());
 }
 
-std::string SharedMemory::Check(uint64_t offset, unsigned bytes, bool write, const Toucher& who) {
+std::string SharedMemory::Check(uint64_t offset, unsigned bytes, Touch touch, const Toucher& who) {
   if (offset >= bytes_ || bytes > bytes_ - offset) {
-    return fmt::format("thread {} {} {} bytes at shared offset {} of {}", who.thread, write ? "writes" : "reads", bytes,
+    return fmt::format("thread {} {} {} bytes at shared offset {} of {}", who.thread, Act(touch), bytes,
                        static_cast<int64_t>(offset), bytes_);
   }
   if (!check_races_) return {};
   for (uint64_t w = offset / kWordBytes; w <= (offset + bytes - 1) / kWordBytes; ++w) {
-    const std::string wrong = CheckWord(words_[w], write, who);
+    const std::string wrong = CheckWord(words_[w], touch, who);
     if (!wrong.empty()) return fmt::format("{} at shared offset {}", wrong, w * kWordBytes);
   }
   return {};
@@ -43,26 +48,32 @@ void SharedMemory::MarkCopied(uint64_t offset, uint64_t bytes) {
   std::fill_n(words_.begin() + static_cast<std::ptrdiff_t>(offset / kWordBytes), bytes / kWordBytes, copied);
 }
 
-std::string SharedMemory::CheckWord(Word& word, bool write, const Toucher& who) {
-  if (word.writer < 0 && !write) return fmt::format("thread {} reads what nobody wrote", who.thread);
+std::string SharedMemory::CheckWord(Word& word, Touch touch, const Toucher& who) {
+  const bool add = touch == Touch::kAdd;
+  if (word.writer < 0 && touch != Touch::kWrite) return fmt::format("thread {} reads what nobody wrote", who.thread);
   // Unordered with the last write: same block epoch, and not separated by a GroupSync of one common group.
-  if (word.writer >= 0 && word.writer != kCopied && word.writer != who.thread && word.write_epoch == who.block_epoch &&
+  const bool others = word.writer != who.thread || word.added;
+  if (word.writer >= 0 && word.writer != kCopied && others && !(word.added && add) &&
+      word.write_epoch == who.block_epoch &&
       (word.writer_group != who.group || word.write_group_epoch == who.group_epoch)) {
     return fmt::format("race: thread {} wrote and thread {} {} without a barrier between", word.writer, who.thread,
-                       write ? "writes" : "reads");
+                       Act(touch));
   }
   if (word.read_epoch != who.block_epoch) {
     word.read_epoch = who.block_epoch;
     word.readers[0] = word.readers[1] = Readers();
   }
-  if (write) {
+  if (touch != Touch::kRead) {
     for (const Readers& r : word.readers) {
       if (r.thread < 0 || (r.group == who.group && r.group_epoch != who.group_epoch)) continue;
       const int reader = r.thread != who.thread ? r.thread : r.other;
       if (reader < 0) continue;
-      return fmt::format("race: thread {} read and thread {} writes without a barrier between", reader, who.thread);
+      return fmt::format("race: thread {} read and thread {} {} without a barrier between", reader, who.thread,
+                         Act(touch));
     }
     word.writer = static_cast<int16_t>(who.thread);
+    // Its own addition does not hide what this thread wrote just before.
+    word.added = add && (word.added || word.write_epoch != who.block_epoch);
     word.writer_group = static_cast<int16_t>(who.group);
     word.write_epoch = who.block_epoch;
     word.write_group_epoch = who.group_epoch;

@@ -10,6 +10,9 @@
 
 namespace unimax::emulator {
 
+// Atomic additions of several threads do not race with each other, but with reads and writes.
+enum class Touch : uint8_t { kRead, kWrite, kAdd };
+
 // Who touches shared memory, and after how many synchronisations.
 struct Toucher {
   int thread, group;
@@ -28,7 +31,7 @@ class SharedMemory {
   // A copy of the hardware has written here, in an order that its barrier keeps.
   void MarkCopied(uint64_t offset, uint64_t bytes);
   // What is wrong with this access; "" when it may proceed. An access out of bounds is always wrong.
-  std::string Check(uint64_t offset, unsigned bytes, bool write, const Toucher& who);
+  std::string Check(uint64_t offset, unsigned bytes, Touch touch, const Toucher& who);
 
  private:
   // A race needs two threads with no synchronisation between them. Two groups' last readers are enough to find one: a
@@ -40,6 +43,7 @@ class SharedMemory {
   };
   struct Word {
     int16_t writer = -1, writer_group = -1;
+    bool added = false;  // the last write was an atomic addition
     uint32_t write_epoch = 0, write_group_epoch = 0;
     uint32_t read_epoch = 0;  // the block epoch of the readers
     Readers readers[2];
@@ -47,7 +51,7 @@ class SharedMemory {
   static constexpr int16_t kCopied = INT16_MAX;  // no thread: the copy's barrier orders it
   static constexpr unsigned kWordBytes = 2;      // a bf16: neighbours may be written by different threads
 
-  static std::string CheckWord(Word& word, bool write, const Toucher& who);
+  static std::string CheckWord(Word& word, Touch touch, const Toucher& who);
 
   std::unique_ptr<std::byte[]> storage_;
   std::byte* data_ = nullptr;  // aligned into storage_

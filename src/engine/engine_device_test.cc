@@ -163,6 +163,8 @@ TEST(Reliability, E03TheStepLoopAllocatesNothing) {
   for (int i = 0; i < 4; ++i) {
     Request r = RequestOf(i, 10, 60, real.program.vocab, few[static_cast<size_t>(i)]);
     if (i % 2 != 0) MakeDemanding(r, i);
+    if (i == 2)
+      r.sampling.temperature = 0.7, r.sampling.top_p = 0.9, r.sampling.repetition_penalty = 1.1;  // drawn there
     ASSERT_TRUE((*on_device)->Submit(std::move(r), i + 1).ok());
   }
   for (Time now = 10; !(*on_device)->idle(); ++now) ASSERT_TRUE((*on_device)->Step(now).ok());
@@ -275,7 +277,8 @@ TEST(Ahead, GivesTheSameIds) {
     for (int i = 0; i < 6; ++i) {
       sinks.emplace_back(nullptr, std::vector<std::string>{}, nullptr);
       Request r = RequestOf(i, 20 + i, 12 + i, model.program.vocab, sinks.back());
-      if (i == 4) r.sampling.temperature = 1;  // drawn on the host, with the last two of the others
+      if (i == 2) r.sampling.temperature = 1, r.sampling.frequency_penalty = 0.5;  // drawn on the device
+      if (i == 4) r.sampling.temperature = 1, r.sampling.typical_p = 0.9;          // drawn on the host
       ASSERT_TRUE((*engine)->Submit(std::move(r)).ok());
     }
     (*engine)->Drain();

@@ -8,11 +8,16 @@
 namespace unimax {
 namespace {
 
-// Whether the largest raw logit is the choice, so that no logits have to leave the device.
-bool TakesTheLargest(const Request& request, std::span<const SamplingStep> steps) {
+// Whether the host need not see the logits, only the id.
+bool WantsTheIdAlone(const Request& request) {
   const SamplingParams& p = request.sampling;
+  return request.mask == nullptr && !p.raw_logprobs && !p.processed_logprobs;
+}
+
+// Whether the largest raw logit is the choice.
+bool TakesTheLargest(const SamplingParams& p, std::span<const SamplingStep> steps) {
   const bool plain = std::ranges::all_of(steps, [](const SamplingStep& s) { return s.kind == SamplingStep::kMask; });
-  return p.temperature <= 0 && plain && request.mask == nullptr && !p.raw_logprobs && !p.processed_logprobs;
+  return p.temperature <= 0 && plain;
 }
 
 }  // namespace
@@ -68,6 +73,9 @@ EngineLoop::EngineLoop(Executor& executor, const ExecutorOptions& limits, const 
   ids_.reserve(static_cast<size_t>(options.max_step_tokens));
   rope_rows_.reserve(ids_.capacity());
   results_.reserve(static_cast<size_t>(options.max_outputs));
+  if (executor.draw_entries() < 0) return;
+  draws_.reserve(results_.capacity());
+  draw_entries_.reserve(results_.capacity() * static_cast<size_t>(executor.draw_entries() + 1));
 }
 
 Status EngineLoop::Check(const Request& request) const {
@@ -100,7 +108,14 @@ Result<Ticket> EngineLoop::Submit(Request request, Time now) {
   made.lives = true;
   made.ticket = ticket;
   made.steps = StepsOf(request.sampling);
-  made.greedy = TakesTheLargest(request, made.steps);
+  if (WantsTheIdAlone(request)) {
+    made.on_device = TakesTheLargest(request.sampling, made.steps);
+    if (!made.on_device) {
+      made.draw = DeviceDraw::Make(request.sampling, made.steps, scheduler_.History(ticket), request.max_new,
+                                   executor_.draw_entries());
+      made.on_device = made.draw.has_value();
+    }
+  }
   made.request = std::move(request);
   made.rope_offset = rope_offset;
   made.arrived = now;
@@ -152,7 +167,7 @@ bool EngineLoop::HostChooses(const StepPlan& plan) {
   return std::ranges::any_of(plan.sequences, [&](const PlannedSequence& part) {
     if (part.outputs == 0 || !scheduler_.Lives(part.ticket)) return false;
     const Live& of = live(part.ticket);
-    return of.request.prompt_logprobs || (part.samples && !of.greedy);
+    return of.request.prompt_logprobs || (part.samples && !of.on_device);
   });
 }
 
@@ -165,7 +180,21 @@ Status EngineLoop::Launch(const StepPlan& plan, Time now) {
     if (part.feed >= 0) ids_[static_cast<size_t>(part.at)] = -1 - part.feed;
     for (int i = part.at; i < part.at + part.count; ++i) rope_rows_[static_cast<size_t>(i)] += of.rope_offset;
   }
-  return executor_.Run({ids_, plan.positions, plan.rows, scheduler_.page_table(), plan.outputs, rope_rows_});
+  AskForDraws(plan);
+  return executor_.Run(
+      {ids_, plan.positions, plan.rows, scheduler_.page_table(), plan.outputs, rope_rows_, draws_, draw_entries_});
+}
+
+void EngineLoop::AskForDraws(const StepPlan& plan) {
+  draws_.clear();
+  draw_entries_.clear();
+  for (const PlannedSequence& part : plan.sequences) {
+    const Live& of = live(part.ticket);
+    if (!part.samples || !of.draw) continue;
+    if (draws_.empty()) draws_.resize(plan.outputs.size());  // the others keep the largest
+    const size_t output = static_cast<size_t>(part.output + part.outputs - 1);
+    draws_[output] = of.draw->Row(part.first + part.count, part.feed, &draw_entries_);
+  }
 }
 
 // Takes the results of the oldest open step; `chosen` are the ids of its outputs, -1 where a logit was not finite.
@@ -213,7 +242,7 @@ Result<RowResult> EngineLoop::Choose(const PlannedSequence& part, Live& of, int 
   const int prompt = scheduler_.PromptTokens(part.ticket);
   Sampled sampled;
   sampled.id = greedy_id;
-  if (!of.greedy) {
+  if (!of.on_device) {
     UM_ASSIGN_OR_RETURN(const std::span<const float> logits, executor_.Logits(part.output + part.outputs - 1));
     if (request.mask != nullptr) request.mask->Fill(mask_);
     const std::span<const uint64_t> mask = request.mask != nullptr ? mask_ : std::span<const uint64_t>();
@@ -222,6 +251,7 @@ Result<RowResult> EngineLoop::Choose(const PlannedSequence& part, Live& of, int 
   // A row with nothing left to choose ends like a poisoned one: no token is drawn from it.
   if (sampled.outcome != Sampled::kToken) return RowResult{0, RowResult::kPoisoned};
   if (request.mask != nullptr) request.mask->Accept(sampled.id);
+  if (of.draw) of.draw->Append(sampled.id);
   if (of.first_token == 0) of.first_token = now;
   TokenEvent event;
   event.request = request.id;

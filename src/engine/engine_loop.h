@@ -8,9 +8,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/status.h"
+#include "engine/device_draw.h"
 #include "engine/page_key.h"
 #include "engine/request.h"
 #include "engine/sampler.h"
@@ -58,7 +60,8 @@ class EngineLoop {
     Ticket ticket;
     Request request;
     std::vector<SamplingStep> steps;
-    bool greedy = false;  // the executor's own choice will do
+    bool on_device = false;  // the executor's own choice will do: the largest logit, or what `draw` says
+    std::optional<DeviceDraw> draw;
     int told = 0;         // tokens that the sink has heard
     int rope_offset = 0;  // of its rows in the rotary table
     Time arrived = 0, started = 0, first_token = 0;
@@ -67,6 +70,7 @@ class EngineLoop {
   Status Advance(Time now);
   bool HostChooses(const StepPlan& plan);
   Status Launch(const StepPlan& plan, Time now);
+  void AskForDraws(const StepPlan& plan);
   Status Collect(Time now, const Result<std::span<const int>>& chosen);
   Status ScorePrompt(const PlannedSequence& part, Live& live);
   Result<RowResult> Choose(const PlannedSequence& part, Live& live, int greedy_id, Time now);
@@ -82,8 +86,10 @@ class EngineLoop {
   Scheduler scheduler_;
   Sampler sampler_;
   std::vector<Live> live_;
-  std::vector<uint64_t> mask_;        // a bit for each id
-  std::vector<int> ids_, rope_rows_;  // of the step that is launched
+  std::vector<uint64_t> mask_;           // a bit for each id
+  std::vector<int> ids_, rope_rows_;     // of the step that is launched
+  std::vector<DrawRow> draws_;           // of its outputs; empty: none is drawn by the executor
+  std::vector<DrawEntry> draw_entries_;  // what they point to
   std::vector<RowResult> results_;
   Time (*clock_)() = nullptr;
 };

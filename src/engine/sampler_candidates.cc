@@ -2,39 +2,24 @@
 #include "engine/sampler_candidates.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
+
+#include "base/draw_mass.h"
 
 namespace unimax {
 namespace {
 
 constexpr double kRemoved = -std::numeric_limits<double>::infinity();
-constexpr size_t kBlock = 256;  // weights a block of sums
+constexpr size_t kBlock = 256;  // masses a block of sums
 
-// exp(d) for d <= 0 within 1e-15 of the value; 0 below -708. Without branches and calls, so that the compiler makes
-// vectors of it: the usual 2^k * e^r with |r| <= ln 2 / 2 and Taylor's polynomial of degree 11, whose rest is 6e-15.
-inline double FastExp(double d) {
-  const double x = d < -708.0 ? -708.0 : d;
-  const double shifted = x * 1.4426950408889634 + 0x1.8p52;  // the low bits of its mantissa are k
-  const double k = shifted - 0x1.8p52;
-  const double r = (x - k * 0x1.62e42fefa3800p-1) - k * 0x1.ef35793c76730p-45;
-  double e = 1.0 / 39916800;
-  e = e * r + 1.0 / 3628800;
-  e = e * r + 1.0 / 362880;
-  e = e * r + 1.0 / 40320;
-  e = e * r + 1.0 / 5040;
-  e = e * r + 1.0 / 720;
-  e = e * r + 1.0 / 120;
-  e = e * r + 1.0 / 24;
-  e = e * r + 1.0 / 6;
-  e = e * r + 0.5;
-  e = e * r + 1;
-  e = e * r + 1;
-  const double power = std::bit_cast<double>((std::bit_cast<uint64_t>(shifted) + 1023) << 52);
-  return d < -708.0 ? 0.0 : e * power;
-}
+// The arithmetic of base/draw_mass.h on the host, which is compiled without contraction.
+struct Host {
+  static constexpr double Mul(double a, double b) { return a * b; }
+  static constexpr double Add(double a, double b) { return a + b; }
+};
+inline double FastExp(double d) { return DrawExp<Host>(d); }
 
 double Largest(std::span<const double> x) {
   double most[4] = {kRemoved, kRemoved, kRemoved, kRemoved};
@@ -57,23 +42,16 @@ double Sum(std::span<const double> x) {
   return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-// How many of x are at most `bound`, and their sum.
+// How many of the masses are at most `bound`, and their sum. Masses stay below 2^62.
 struct Low {
-  double sum;
-  size_t count;
+  uint64_t sum = 0, count = 0;
 };
-Low SumUpTo(std::span<const double> x, double bound) {
-  Low low = {0, 0};
-  double values[kBlock], ones[kBlock];
-  for (size_t from = 0; from < x.size(); from += kBlock) {
-    const size_t count = std::min(kBlock, x.size() - from);
-    const double* block = x.data() + from;
-    for (size_t i = 0; i < count; ++i) {
-      values[i] = block[i] <= bound ? block[i] : 0.0;
-      ones[i] = block[i] <= bound ? 1.0 : 0.0;
-    }
-    low.sum += Sum({values, count});
-    low.count += static_cast<size_t>(Sum({ones, count}));
+Low SumUpTo(std::span<const uint64_t> masses, uint64_t bound) {
+  Low low;
+  for (const uint64_t mass : masses) {
+    const bool in = static_cast<int64_t>(mass) <= static_cast<int64_t>(bound);
+    low.sum += in ? mass : 0;
+    low.count += in;
   }
   return low;
 }
@@ -84,6 +62,7 @@ Candidates::Candidates(int vocabulary)
     : x_(static_cast<size_t>(vocabulary)),
       weights_(x_.size()),
       scratch_(x_.size()),
+      masses_(x_.size()),
       blocks_(x_.size() / kBlock + 1),
       ids_(x_.size()),
       counts_(x_.size()) {
@@ -219,7 +198,6 @@ void Candidates::KeepIf(Keep keep) {
     if (!keep(i)) continue;
     const int here = id(i);
     x_[kept] = x_[i];
-    weights_[kept] = weights_[i];
     ids_[kept++] = here;
   }
   n_ = kept;
@@ -259,28 +237,35 @@ void Candidates::TopK(size_t k) {
   KeepIf([this, least](size_t i) { return x_[i] >= least; });
 }
 
+double MinPBound(double p) {
+  if (!(p > 0)) return kRemoved;
+  // exp decides next to the logarithm, which is not exact.
+  double below = std::log(p) - 1e-9, bound = std::log(p) + 1e-9;
+  for (;;) {
+    const double middle = below + (bound - below) / 2;
+    if (middle <= below || middle >= bound) return bound;
+    (std::exp(middle) >= p ? bound : below) = middle;
+  }
+}
+
 void Candidates::MinP(double p) {
   DropRemoved();
-  const double largest = Largest(x()), bound = std::log(p);
-  // exp decides only where the logarithm is too near to the bound to be trusted.
-  KeepIf([this, largest, bound, p](size_t i) {
-    const double d = x_[i] - largest;
-    return d > bound + 1e-9 || (d > bound - 1e-9 && std::exp(d) >= p);
-  });
+  const double largest = Largest(x()), bound = MinPBound(p);
+  KeepIf([this, largest, bound](size_t i) { return x_[i] - largest >= bound; });
 }
 
 // Of items_ in ascending order of (key, ties by the order of `index` that the caller made them in): the first at which
 // crossed(mass + the masses up to it); the last if none. Expected O(items): halves that cannot hold it are never
 // sorted.
 template <class Crossed>
-Candidates::Item Candidates::Crossing(Crossed crossed, double mass) {
+Candidates::Item Candidates::Crossing(Crossed crossed, uint64_t mass) {
   const auto less = [](const Item& a, const Item& b) { return a.key < b.key || (a.key == b.key && a.index > b.index); };
   size_t low = 0, high = items_.size();
   while (high - low > 1) {
     const size_t middle = low + (high - low) / 2;
     const auto at = [this](size_t i) { return items_.begin() + static_cast<ptrdiff_t>(i); };
     std::nth_element(at(low), at(middle), at(high), less);
-    double more = mass;
+    uint64_t more = mass;
     for (size_t i = low; i < middle; ++i) more += items_[i].mass;
     if (crossed(more)) {
       high = middle;
@@ -295,29 +280,25 @@ Candidates::Item Candidates::Crossing(Crossed crossed, double mass) {
 void Candidates::TopP(double p) {
   DropRemoved();
   if (n_ == 0) return;
-  const std::span<const double> weights(weights_.data(), n_);
-  const double budget = (1 - p) * Weigh();
-  // All of the n smallest weights up to budget / n fit into the budget together: they go before anything is sorted.
+  const std::span<const uint64_t> masses(masses_.data(), n_);
+  const uint64_t total = WeighWhole(), budget = total - DrawKept(p, total);
+  // All of the n smallest masses up to budget / n fit into the budget together: they go before anything is sorted.
   // What they leave of it raises that bound for the rest.
-  double share = budget / static_cast<double>(n_);
+  uint64_t share = budget / n_;
   for (int round = 0; round < 2; ++round) {
-    const Low low = SumUpTo(weights, share);
+    const Low low = SumUpTo(masses, share);
     if (low.count == n_) break;
-    share = std::max(share, (budget - low.sum) / static_cast<double>(n_ - low.count));
+    share = std::max(share, (budget - low.sum) / (n_ - low.count));
   }
-  const double dropped = SumUpTo(weights, share).sum;
+  const uint64_t dropped = SumUpTo(masses, share).sum;
   items_.clear();
   for (size_t i = 0; i < n_; ++i) {
-    if (weights_[i] > share) items_.push_back({weights_[i], weights_[i], static_cast<uint32_t>(i)});
+    if (masses_[i] > share) items_.push_back({x_[i], masses_[i], static_cast<uint32_t>(i)});
   }
-  if (items_.empty()) {  // nothing stands out: p is next to 0
-    const size_t best = Best();
-    return KeepIf([best](size_t i) { return i == best; });
-  }
-  const Item cut = Crossing([budget](double mass) { return mass > budget; }, dropped);
-  KeepIf([this, cut](size_t i) {
-    return weights_[i] > cut.key || (weights_[i] == cut.key && static_cast<uint32_t>(i) <= cut.index);
-  });
+  UM_CHECK(!items_.empty());  // all together exceed the budget, and those up to `share` do not
+  const Item cut = Crossing([budget](uint64_t mass) { return mass > budget; }, dropped);
+  KeepIf(
+      [this, cut](size_t i) { return x_[i] > cut.key || (x_[i] == cut.key && static_cast<uint32_t>(i) <= cut.index); });
 }
 
 double Candidates::Entropy(double sum) const {
@@ -333,10 +314,11 @@ void Candidates::Typical(double mass) {
   DropRemoved();
   if (n_ == 0) return;
   const double sum = Weigh(), largest = Largest(x()), log_sum = std::log(sum), entropy = Entropy(sum);
+  const double wanted = mass * static_cast<double>(WeighWhole());
   const auto surprise = [=, this](size_t i) { return std::fabs(-(x_[i] - largest - log_sum) - entropy); };
   items_.clear();
-  for (size_t i = 0; i < n_; ++i) items_.push_back({surprise(i), weights_[i] / sum, static_cast<uint32_t>(i)});
-  const Item cut = Crossing([mass](double so_far) { return so_far >= mass; }, 0);
+  for (size_t i = 0; i < n_; ++i) items_.push_back({surprise(i), masses_[i], static_cast<uint32_t>(i)});
+  const Item cut = Crossing([wanted](uint64_t so_far) { return static_cast<double>(so_far) >= wanted; }, 0);
   KeepIf([&](size_t i) { return surprise(i) <= cut.key; });
 }
 
@@ -357,29 +339,33 @@ size_t Candidates::Best() const {
 double Candidates::Weigh() {
   const double largest = Largest(x());
   double sum = 0;
-  for (size_t from = 0, block = 0; from < n_; from += kBlock, ++block) {
+  for (size_t from = 0; from < n_; from += kBlock) {
     const size_t to = std::min(n_, from + kBlock);
     for (size_t i = from; i < to; ++i) weights_[i] = FastExp(x_[i] - largest);
-    blocks_[block] = Sum({weights_.data() + from, to - from});
-    sum += blocks_[block];
+    sum += Sum({weights_.data() + from, to - from});
   }
   return sum;
 }
 
+uint64_t Candidates::WeighWhole() {
+  const double largest = Largest(x()), scale = DrawScale(static_cast<int>(x_.size()));
+  uint64_t total = 0;
+  for (size_t from = 0, block = 0; from < n_; from += kBlock, ++block) {
+    const size_t to = std::min(n_, from + kBlock);
+    uint64_t sum = 0;
+    for (size_t i = from; i < to; ++i) masses_[i] = DrawMass<Host>(x_[i] - largest, scale);
+    for (size_t i = from; i < to; ++i) sum += masses_[i];
+    total += blocks_[block] = sum;
+  }
+  return total;
+}
+
 size_t Candidates::Draw(double uniform) {
-  double left = uniform * Weigh();
-  size_t from = 0;
-  while (from + kBlock < n_ && left >= blocks_[from / kBlock]) {
-    left -= blocks_[from / kBlock];
-    from += kBlock;
-  }
-  size_t last = n_;  // of positive weight: where rounding leaves a rest
-  for (size_t i = from; i < n_; ++i) {
-    if (weights_[i] > 0) last = i;
-    left -= weights_[i];
-    if (left < 0) return i;
-  }
-  return last < n_ ? last : Best();
+  uint64_t left = DrawTarget(uniform, WeighWhole());
+  size_t i = 0;
+  for (size_t block = 0; left >= blocks_[block]; ++block, i += kBlock) left -= blocks_[block];
+  for (; left >= masses_[i]; ++i) left -= masses_[i];
+  return i;
 }
 
 double Candidates::LogSum() {

@@ -12,6 +12,9 @@
 
 namespace unimax {
 
+// Min-p keeps what lies at most this far below the largest: the smallest d with exp(d) >= p.
+double MinPBound(double p);
+
 class Candidates {
  public:
   explicit Candidates(int vocabulary);
@@ -35,7 +38,8 @@ class Candidates {
   size_t Best() const;
   // exp(x - largest) of all candidates, and their sum.
   double Weigh();
-  // The index whose share of the cumulative sum of weights, in the order of ids, holds `uniform` in [0, 1).
+  // The index whose share of the cumulative sum of masses (base/draw_mass.h), in the order of ids, holds `uniform` in
+  // [0, 1). At least one candidate, none of them removed.
   size_t Draw(double uniform);
   // log of the sum of exp(x): x[i] - LogSum() is a log-probability.
   double LogSum();
@@ -44,13 +48,14 @@ class Candidates {
 
  private:
   struct Item {
-    double key, mass;
+    double key;
+    uint64_t mass;
     uint32_t index;
   };
   template <class Keep>
   void KeepIf(Keep keep);
   template <class Crossed>
-  Item Crossing(Crossed crossed, double mass);
+  Item Crossing(Crossed crossed, uint64_t mass);
   void Remove(int id);
   double* At(int id);
   template <class Change>
@@ -64,9 +69,11 @@ class Candidates {
   void Typical(double mass);
   void Cutoff(double probability);
   double Entropy(double sum) const;
+  uint64_t WeighWhole();  // masses of all candidates, and their sum
 
   std::vector<double> x_, weights_, scratch_;  // [vocabulary]
-  std::vector<double> blocks_;                 // sums of weights
+  std::vector<uint64_t> masses_;               // [vocabulary]
+  std::vector<uint64_t> blocks_;               // sums of masses
   std::vector<int> ids_;                       // [vocabulary] ascending; unused while dense
   std::vector<int> counts_;                    // [vocabulary] all 0 between steps
   std::vector<Item> items_;

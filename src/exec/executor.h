@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "kernels/draw_args.h"
 #include "program/program.h"
 
 namespace unimax {
@@ -22,6 +23,9 @@ struct Step {
   std::span<const int> page_table;      // [sequences, max_pages]: page number of each run of page_tokens positions
   std::span<const int> outputs;         // [O] rows whose logits are wanted
   std::span<const int> rope_rows = {};  // [T] row of the rotary table, as RopeRow says; empty: the positions
+  // Where the executor draws: [O] how each output's id is chosen, or empty: the largest logits; and what they point to.
+  std::span<const DrawRow> draws = {};
+  std::span<const DrawEntry> draw_entries = {};
 };
 
 struct ExecutorOptions {
@@ -56,12 +60,14 @@ class Executor {
   virtual ~Executor() = default;
   // Runs the program's ops. Afterwards the values of the last step can be read until the next Run.
   virtual Status Run(const Step& step) = 0;
-  // The sampled ids of the last step, one for each output row; -1 where a logit was not finite.
+  // The sampled ids of the last step, one for each output row; -1 where a logit was not finite, or no id was left.
   virtual Result<std::span<const int>> Ids() = 0;
   // The same of the step before the last, which may still be running: waits for the former alone.
   virtual Result<std::span<const int>> PreviousIds() = 0;
   // Whether Run returns before the step has ended, so that the next one may be planned and launched meanwhile.
   virtual bool runs_ahead() const { return false; }
+  // The most entries of a row of Step::draws; -1: the executor takes the largest logits alone, and ignores draws.
+  virtual int draw_entries() const { return -1; }
   // Logits of output row `row`, [vocab], valid until the next call.
   virtual Result<std::span<const float>> Logits(int row) = 0;
   // Any value of the program as f32, [rows, cols], for `eval --check`. Only the output of the last op is sure to hold.

@@ -9,6 +9,7 @@
 #include <map>
 
 #include "exec/fit.h"
+#include "exec/graph_draw.h"
 #include "exec/graph_plan.h"
 #include "exec/graph_weights.h"
 #include "exec/stream.h"
@@ -38,6 +39,7 @@ class GraphExecutor : public Executor {
   Result<std::span<const int>> Ids() override { return IdsOf(run_ % 2); }
   Result<std::span<const int>> PreviousIds() override { return IdsOf((run_ + 1) % 2); }
   bool runs_ahead() const override { return graph_.ahead; }
+  int draw_entries() const override { return draw_ == nullptr ? -1 : draw_->most_entries(); }
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override { return memory_; }
@@ -66,6 +68,7 @@ class GraphExecutor : public Executor {
   }
   std::byte* WeightAt(int w) const { return w < 0 ? nullptr : weights_[static_cast<size_t>(w)].data(); }
 
+  bool Draws() const { return program_.logits >= 0 && program_.ops.back().kind == OpKind::kSample; }
   uint64_t KvBytes() const;
   uint64_t SplitBytes() const;
   Status CheckRows() const;
@@ -76,7 +79,7 @@ class GraphExecutor : public Executor {
   Result<StepShape> ShapeOf(const Step& step) const;
   Status CheckIds(const Step& step) const;
   Status UploadStep(const Step& step);
-  Status FetchIds(bool streamed);
+  Status FetchIds(const Step& step, bool streamed);
   Result<std::span<const int>> IdsOf(int slot);
   Result<RecordedStep*> Recorded(const StepShape& shape);
   Result<Launch> Plan(const Op& op, const StepShape& shape, RowPart part);
@@ -106,6 +109,7 @@ class GraphExecutor : public Executor {
   std::map<StepShape, RecordedStep> recorded_;
   StepShape last_;
   std::unique_ptr<StreamStep> stream_;  // null: every step goes op by op
+  std::unique_ptr<DrawStage> draw_;     // null: the largest logits alone
   std::vector<float> logits_;
 };
 
@@ -174,6 +178,7 @@ Status GraphExecutor::CheckFits(uint64_t weight_bytes) {
   memory_.kv = KvBytes();
   memory_.workspace = SplitBytes();
   for (int example : plan_.example) memory_.workspace += ValueBytes(example);
+  if (Draws()) memory_.workspace += DrawStage::Bytes(options_);
   return unimax::CheckFits(memory_, static_cast<uint64_t>(device_.limits().free_bytes), device_.limits().name, options_,
                            "take a smaller model or --device cpu");
 }
@@ -203,6 +208,9 @@ Status GraphExecutor::Allocate() {
   // Apart from the values, whose buffers the next step writes before and while it reads these.
   UM_ASSIGN_OR_RETURN(chosen_, device_.Allocate(static_cast<size_t>(options_.max_outputs) * sizeof(int), "chosen ids"));
   if (program_.ops.back().kind == OpKind::kSample) chosen_value_ = program_.ops.back().out;
+  if (Draws()) {
+    UM_ASSIGN_OR_RETURN(draw_, DrawStage::Make(device_, options_, program_.vocab));
+  }
   return {};
 }
 
@@ -397,12 +405,17 @@ Status GraphExecutor::Run(const Step& step) {
   UM_ASSIGN_OR_RETURN(const StepShape shape, ShapeOf(step));
   UM_RETURN_IF_ERROR(CheckIds(step));
   last_ = shape;
+  if (draw_ != nullptr && !step.draws.empty()) {
+    const size_t before = fetched_[static_cast<size_t>(run_ % 2)];
+    UM_RETURN_IF_ERROR(draw_->Check(step, static_cast<int>(before)));
+    UM_RETURN_IF_ERROR(draw_->Keep(reinterpret_cast<const int*>(chosen_.data()), before));
+  }
   if (Streams(shape, step)) {
     UM_RETURN_IF_ERROR(UploadStep(step));
     UM_RETURN_IF_ERROR(stream_->Run(shape.tokens, {Input(0, shape), Input(1, shape), Input(2, shape), Input(3, shape),
                                                    reinterpret_cast<const int*>(page_table_.data()),
                                                    reinterpret_cast<const int*>(chosen_.data())}));
-    return FetchIds(true);
+    return FetchIds(step, true);
   }
   UM_ASSIGN_OR_RETURN(RecordedStep * recorded, Recorded(shape));
   UM_RETURN_IF_ERROR(UploadStep(step));
@@ -411,14 +424,18 @@ Status GraphExecutor::Run(const Step& step) {
   } else {
     for (const Launch& launch : recorded->launches) UM_RETURN_IF_ERROR(device_.Run(launch));
   }
-  return FetchIds(false);
+  return FetchIds(step, false);
 }
 
-// Begins to bring the ids that the step has chosen to the host, behind the step and before the next one.
-Status GraphExecutor::FetchIds(bool streamed) {
+// Draws what the step asks for, then begins to bring the ids that it has chosen to the host, before the next step.
+Status GraphExecutor::FetchIds(const Step& step, bool streamed) {
   const auto slot = static_cast<size_t>(++run_ % 2);
   fetched_[slot] = chosen_value_ < 0 ? 0 : static_cast<size_t>(last_.outputs);
   streamed_[slot] = streamed;
+  if (draw_ != nullptr && !step.draws.empty()) {
+    std::byte* ids = streamed ? stream_->results().data() : chosen_.data();
+    UM_RETURN_IF_ERROR(draw_->Run(step, As<float>(program_.logits), reinterpret_cast<int*>(ids)));
+  }
   if (!streamed) return device_.Fetch(static_cast<int>(slot), chosen_.data(), fetched_[slot] * sizeof(int));
   UM_RETURN_IF_ERROR(device_.Copy(chosen_.data(), stream_->results().data(), fetched_[slot] * sizeof(int)));
   return device_.Fetch(static_cast<int>(slot), stream_->results().data(), stream_->results().bytes());

@@ -12,6 +12,7 @@
 #include "device/cuda.h"
 #include "device/emulator.h"
 #include "exec/graph.h"
+#include "kernels/reference.h"
 #include "program/builder.h"
 
 namespace unimax {
@@ -229,6 +230,43 @@ TEST(Stream, GivesTheSameBitsInAnyOrderAndBatch) {
     }
     if (seed == 0) alone = bits;
     EXPECT_EQ(bits, alone) << "seed " << seed;
+  }
+}
+
+// Ids that are drawn behind the launch, and fed to the next one, whose penalty counts them.
+TEST(Stream, DrawsBehindTheStep) {
+  Runner runner(Decoder(kShapes[0], 2), OpenEmulator({}).value(), GraphOptions::kAlways);
+  ASSERT_FALSE(HasFailure());
+  runner.Prefill({40, 70});
+  std::vector<int> ids = {5, 9}, before;
+  const std::vector<int> sequences = {0, 1}, outputs = {0, 1};
+  std::vector<DrawEntry> entries = {{0, -1, 0, 0, 0}};
+  for (int step = 0; step < 4; ++step) {
+    const std::vector<int> positions = {40 + step, 70 + step};
+    std::vector<DrawRow> draws(2);
+    draws[0].mode = DrawRow::kLargest;
+    draws[0].pending = step > 0 ? 0 : -1;
+    draws[0].step[draws[0].steps++] = {DrawKind::kPresence, 0, 1e6};
+    draws[1].mode = DrawRow::kWeighted;
+    draws[1].uniform = 0.2 + 0.2 * step;
+    draws[1].step[draws[1].steps++] = {DrawKind::kTemperature, 0, 3};
+    const Status ran = runner.executor->Run({ids, positions, sequences, runner.table, outputs, {}, draws, entries});
+    ASSERT_TRUE(ran.ok()) << ran.text();
+    const auto chosen = runner.executor->Ids();
+    ASSERT_TRUE(chosen.ok()) << chosen.status().text();
+    const std::vector<int> now(chosen->begin(), chosen->end());
+    for (int o : outputs) {
+      const auto logits = runner.executor->Logits(o);
+      const std::vector<double> exact(logits->begin(), logits->end());
+      const int newest = o == 0 && step > 0 ? before[0] : -1;
+      const size_t at = static_cast<size_t>(o);
+      EXPECT_EQ(now[at], RefDraw(exact.data(), static_cast<int>(exact.size()), draws[at], entries.data(), newest));
+    }
+    if (step > 0) {
+      EXPECT_NE(now[0], before[0]);
+    }
+    before = now;
+    ids = {-1, -2};
   }
 }
 

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "kernels/args.h"
+#include "kernels/check_draw.h"
 #include "kernels/pack.h"
 #include "kernels/reference.h"
 
@@ -46,7 +47,9 @@ class Checker {
   static int* Ints(const Buffer& b) { return reinterpret_cast<int*>(b.data()); }
   template <class Args>
   Status Launch(const Args& args);
-  Result<double> MedianMicroseconds();  // 0 when not asked for
+  // Of the last launch again, after its first result was fetched: rows that work in place may be repeated on any
+  // values. The buffers of the case must still be there.
+  Result<double> Median() { return MedianMicroseconds(device_, launch_, repeats_); }
   Result<CheckResult> Compare(DType type, const Buffer& out, const std::vector<double>& reference);
 
   Result<CheckResult> Embed();
@@ -151,22 +154,6 @@ Status Checker::Launch(const Args& args) {
   return device_.Synchronize();
 }
 
-// The launch again, after its first result was fetched: rows that work in place may be repeated on any values. The
-// buffers of the case must still be there.
-Result<double> Checker::MedianMicroseconds() {
-  std::vector<double> times;
-  for (int i = 0; i < repeats_; ++i) {
-    UM_RETURN_IF_ERROR(device_.Mark(0));
-    UM_RETURN_IF_ERROR(device_.Run(launch_));
-    UM_RETURN_IF_ERROR(device_.Mark(1));
-    UM_ASSIGN_OR_RETURN(const double ms, device_.Milliseconds(0, 1));
-    times.push_back(ms * 1e3);
-  }
-  if (times.empty()) return 0.0;
-  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size()) / 2, times.end());
-  return times[times.size() / 2];
-}
-
 Result<CheckResult> Checker::Compare(DType type, const Buffer& out, const std::vector<double>& reference) {
   UM_ASSIGN_OR_RETURN(const std::vector<double> y, Fetch(type, out, static_cast<int64_t>(reference.size())));
   CheckResult result;
@@ -180,7 +167,7 @@ Result<CheckResult> Checker::Compare(DType type, const Buffer& out, const std::v
   result.norm = std::sqrt(norm);
   result.error =
       finite ? std::sqrt(difference) / std::max(result.norm, 1e-30) : std::numeric_limits<double>::infinity();
-  UM_ASSIGN_OR_RETURN(result.microseconds, MedianMicroseconds());
+  UM_ASSIGN_OR_RETURN(result.microseconds, Median());
   return result;
 }
 
@@ -519,7 +506,7 @@ Result<CheckResult> Checker::Sample() {
   for (int t = 0; t < case_.m; ++t) {
     if (got[static_cast<size_t>(t)] != RefSample(logits.data() + int64_t{t} * vocab, vocab)) result.error += 1;
   }
-  UM_ASSIGN_OR_RETURN(result.microseconds, MedianMicroseconds());
+  UM_ASSIGN_OR_RETURN(result.microseconds, Median());
   return result;
 }
 
@@ -555,6 +542,7 @@ Result<CheckResult> CheckRow(Device& device, const Row& row, const Case& c, uint
   Case own = c;
   own.op = row.op;
   own.act = row.act;
+  if (own.draws) return CheckDraws(device, row, own, seed, repeats);
   return Checker(device, row, own, seed, repeats).Run();
 }
 

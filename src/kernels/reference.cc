@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/reference.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -129,6 +130,87 @@ int RefSample(const double* logits, int vocab) {
     if (logits[i] > logits[best]) best = i;
   }
   return best;
+}
+
+namespace {
+
+double RefPenalised(const DrawStep& step, const DrawEntry& e, double length, double x) {
+  const double turned = x < 0 ? x * step.value : x / step.value;
+  switch (step.kind) {
+    case DrawKind::kRepetition:
+      return e.all > 0 ? turned : x;
+    case DrawKind::kFrequency:
+      return x - step.value * e.generated;
+    case DrawKind::kPresence:
+      return x - (e.generated > 0 ? step.value : 0);
+    case DrawKind::kFrequencyShare:
+      return x - step.value * e.all / length;
+    case DrawKind::kFrequencySigned:
+      return e.id != 0 ? x - e.all * turned : x;
+    default:
+      return x;
+  }
+}
+
+struct RefCandidate {
+  double x;
+  int id;
+};
+
+// `from` best first: those that the step leaves.
+void RefFilter(const DrawStep& step, std::vector<RefCandidate>* from) {
+  size_t kept = from->size();
+  const auto best = (*from)[0].x;
+  if (step.kind == DrawKind::kMinP) {
+    while ((*from)[kept - 1].x - best < step.value) --kept;
+  } else if (step.kind == DrawKind::kTopK) {
+    kept = std::min(kept, static_cast<size_t>(step.value));
+    while (kept < from->size() && (*from)[kept].x == (*from)[kept - 1].x) ++kept;
+  } else if (step.kind == DrawKind::kTopP) {
+    double sum = 0, dropped = 0;
+    for (const RefCandidate& c : *from) sum += std::exp(c.x - best);
+    while (kept > 1 && (dropped += std::exp((*from)[kept - 1].x - best)) <= (1 - step.value) * sum) --kept;
+  }
+  from->resize(kept);
+}
+
+}  // namespace
+
+int RefDraw(const double* logits, int vocab, const DrawRow& row, const DrawEntry* entries, int newest) {
+  std::vector<double> x(logits, logits + vocab);
+  std::vector<DrawEntry> own(entries, entries + row.entries);
+  if (newest >= 0) {
+    auto found = std::ranges::find_if(own, [&](const DrawEntry& e) { return e.id == newest; });
+    if (found == own.end()) found = own.insert(found, {0, newest, 0, 0, 0});
+    ++found->all;
+    ++found->generated;
+  }
+  for (const DrawEntry& e : own) {
+    double& value = x[static_cast<size_t>(e.id)];
+    value += e.x;
+    for (int s = 0; s < row.steps; ++s) value = RefPenalised(row.step[s], e, row.length, value);
+  }
+  for (int s = 0; s < row.steps; ++s) {
+    if (row.step[s].kind != DrawKind::kTemperature) continue;
+    for (double& value : x) value /= row.step[s].value;
+  }
+  std::vector<RefCandidate> candidates;
+  for (int id = 0; id < vocab; ++id) {
+    if (std::isfinite(x[static_cast<size_t>(id)])) candidates.push_back({x[static_cast<size_t>(id)], id});
+  }
+  if (candidates.empty()) return -1;
+  std::ranges::stable_sort(candidates, [](const RefCandidate& a, const RefCandidate& b) { return a.x > b.x; });
+  const RefCandidate best = candidates[0];
+  if (row.mode == DrawRow::kLargest) return best.id;
+  for (int s = 0; s < row.steps; ++s) RefFilter(row.step[s], &candidates);
+  std::ranges::sort(candidates, [](const RefCandidate& a, const RefCandidate& b) { return a.id < b.id; });
+  double left = 0;
+  for (const RefCandidate& c : candidates) left += std::exp(c.x - best.x);
+  left *= row.uniform;
+  for (const RefCandidate& c : candidates) {
+    if ((left -= std::exp(c.x - best.x)) < 0) return c.id;
+  }
+  return candidates.back().id;
 }
 
 std::vector<float> CosSinTable(const std::vector<double>& inv_freq, double magnitude, int context) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/activation.h"
+#include "kernels/draw_args.h"
 #include "program/program.h"
 
 namespace unimax {
@@ -48,6 +49,9 @@ void RefAttentionRow(const double* q, const double* k, const double* v, double* 
                      int head_dim, double scale, double cap = 0, int window = 0);
 // The index of the largest of [vocab], the lowest on ties; -1 where one is not finite.
 int RefSample(const double* logits, int vocab);
+// The id that `row` draws from [vocab], with its entries and the newest id of its history (-1: they count it already);
+// -1 where none is left. Sorted whole, in double.
+int RefDraw(const double* logits, int vocab, const DrawRow& row, const DrawEntry* entries, int newest);
 
 // cos and sin of position * inv_freq[i], times magnitude: [context, half, 2] in f32, the table of RopeStoreArgs.
 std::vector<float> CosSinTable(const std::vector<double>& inv_freq, double magnitude, int context);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/args.h"
+#include "kernels/draw_args.h"
 
 namespace unimax {
 namespace {
@@ -43,6 +44,8 @@ bool Alone(const Case& c, const Limits& l) {
 bool Grouped(const Case& c, const Limits& l) {
   return HeadFits(c, l) && c.decode && c.attention.heads != c.attention.kv_heads;
 }
+bool Greedy(const Case& c, const Limits&) { return !c.draws; }
+bool Draws(const Case& c, const Limits&) { return c.draws && c.n < 1 << 22; }
 int Rotary(const Case& c) { return c.rotary < 0 ? c.attention.head_dim : c.rotary; }
 bool PairsFit(const Case& c, const Limits&) { return c.attention.head_dim % 2 == 0 && Rotary(c) % 2 == 0; }
 
@@ -54,6 +57,11 @@ LaunchShape RowSum(const Case& c, const Limits& l) {
 }
 LaunchShape RowChoice(const Case& c, const Limits& l) {
   return {.grid_x = c.m, .threads = 1024, .shared_bytes = l.lanes * 8};
+}
+LaunchShape RowDraw(const Case& c, const Limits&) {
+  int threads = 64;
+  while (threads < kDrawThreads && threads * 4 < c.n) threads *= 2;
+  return {.grid_x = c.m, .threads = threads, .shared_bytes = kDrawShared};
 }
 LaunchShape PerSlice(const Case& c, const Limits&) {
   return {.grid_x = c.m, .grid_y = std::clamp(CeilDiv(c.n, 1024), 1, 64), .threads = 256};
@@ -194,6 +202,11 @@ constexpr Case kActCases[] = {{.m = 1, .n = 64, .activation = kSilu},
                               {.m = 3, .n = 1025, .flags = kActWideIn, .bare = true},
                               {.m = 2, .n = 48, .flags = kActWideIn, .bare = true, .activation = kGelu}};
 constexpr Case kPickCases[] = {{.m = 1, .n = 384}, {.m = 5, .n = 49152}, {.m = 2, .n = 1001}, {.m = 1, .n = 1}};
+constexpr Case kDrawCases[] = {{.m = 1, .n = 384, .draws = true},
+                               {.m = 12, .n = 1001, .draws = true},
+                               {.m = 24, .n = 64, .draws = true},
+                               {.m = 12, .n = 12289, .draws = true},
+                               {.m = 3, .n = 131072, .draws = true}};
 constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
                                  {.m = 2, .n = 48, .k = 40},
                                  {.m = 7, .n = 100, .k = 576},
@@ -285,7 +298,8 @@ constexpr Row kRows[] = {
     {OpKind::kAdd, "slice", "add_bf16", bf16, Always, PerSlice, 1e-6f, AddBytes, kRowCases},
     {OpKind::kAdd, "slice", "add_f16",  f16,  Always, PerSlice, 1e-6f, AddBytes, kRowCases},
     {OpKind::kSelect, "row", "select_rows", f32, Always, PerRow, 0.0f, SelectBytes, kRowCases},
-    {OpKind::kSample, "greedy", "sample_greedy", f32, Always, RowChoice, 0.0f, SampleBytes, kPickCases},
+    {OpKind::kSample, "greedy", "sample_greedy", f32, Greedy, RowChoice, 0.0f, SampleBytes, kPickCases},
+    {OpKind::kSample, "draw", "sample_draw", f32, Draws, RowDraw, 0.0f, SampleBytes, kDrawCases},
     {OpKind::kLinear, "plain", "linear_plain_f32",   f32,  Always,      Plain,   1e-5f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat1", "linear_flat_bf16_1", bf16, FlatFits<1>, Flat<1>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinearCases},

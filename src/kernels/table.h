@@ -28,6 +28,7 @@ struct Case {
   int split_tokens = 0;           // --deterministic: sums in one order for every M; attention splits by so many tokens
   bool residual = false;          // Linear
   bool bare = false;              // Linear, Norm: no bias; ActMul: no second factor
+  bool draws = false;             // Sample: rows are drawn (draw_args.h), not just the largest
   // What changes only the values: Linear and ActMul; Embed, Linear and Add; Linear and Attention; Norm.
   Activation activation = Activation::kNone;
   float scale = 1, cap = 0, offset = 0;

@@ -5,6 +5,7 @@
 #include "kernels/gpu/attention_rows.h"
 #include "kernels/gpu/attention_split.h"
 #include "kernels/gpu/bench_bodies.h"
+#include "kernels/gpu/draw.h"
 #include "kernels/gpu/linear_flat.h"
 #include "kernels/gpu/linear_plain.h"
 #include "kernels/gpu/linear_tiled.h"
@@ -31,6 +32,7 @@ UM_ENTRY(add_bf16, AddArgs, Add<bf16>, 256, 1)
 UM_ENTRY(add_f16, AddArgs, Add<f16>, 256, 1)
 UM_ENTRY(select_rows, SelectArgs, Select, 256, 1)
 UM_ENTRY(sample_greedy, SampleArgs, Sample, 1024, 1)
+UM_ENTRY(sample_draw, DrawArgs, Draw, 512, 1)
 UM_ENTRY(linear_plain_f32, LinearArgs, LinearPlain, 128, 1)
 UM_ENTRY(linear_flat_bf16_1, LinearArgs, (LinearFlat<bf16, 1>), 512, 1)
 UM_ENTRY(linear_flat_bf16_2, LinearArgs, (LinearFlat<bf16, 2>), 512, 1)

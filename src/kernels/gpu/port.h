@@ -24,7 +24,8 @@
 //   Shared<T>(offset)               a view with Get(i), Set(i, v), Get16(i) -> Vec16, Set16(i, Vec16) (i: element
 //   index,
 //                                   16-byte aligned). Every access to shared memory goes through it, so that the
-//                                   emulator sees races.
+//                                   emulator sees races. Add(i, v) -> T adds atomically in the block, for int and
+//                                   uint64_t, and returns the old value; it orders nothing else.
 // Global memory
 //   Vec16                           16 bytes: As<T>(i) reads element i as type T, Put<T>(i, v) writes it
 //   Load16(p) Load16Once(p) Store16(p, v)   p 16-byte aligned; Once: read once, do not keep in caches
@@ -34,11 +35,13 @@
 //                                   copies but its last n batches: a Barrier() or GroupSync() after it shows them
 //   AtomicAdd(int* p, int v)        device scope, returns the old value; orders as release and acquire
 // Types
+//   BitCopy<To>(v)                  the same bits as another type of the same size
 //   bf16 f16                        storage only; ToFloat(v), FromFloat<T>(f), rounding to nearest even
 // Arithmetic (f32, no fast-math; Exp within 2 ulp, flushes to 0 below -87.3)
 //   Exp2(x) = 2^x within 2 ulp of f32, 0 for -infinity
 //   Fma(a, b, c) = a * b + c, rounded once; Rint(x) to the nearest even integer; Scale(x, n) = x * 2^n, n whole
 //   ExpTimes(x, x_low, y, y_low) = exp(x + x_low) * (y + y_low) for x <= 0 and low parts that x and y have lost
+//   Exact::Mul(a, b) Exact::Add(a, b)   double, each rounded by itself to nearest even: the same on every target
 //   Exp(x) Rsqrt(x) Max(a, b) Min(a, b) IsFinite(x) Infinity()
 // Matrix: y[16 rows, kTileCols] += w[16 rows, 32 k] * x[kTileCols, 32 k]^T in f32, T = bf16 or f16
 //   kTileRows = 16, kTileK = 32, kTileCols (8 or 16), kTileBytes = 1024

@@ -161,6 +161,7 @@ class Shared {
   UM_DEVICE void Set(int i, T v) { data_[i] = v; }
   UM_DEVICE Vec16 Get16(int i) const { return Load16(data_ + i); }
   UM_DEVICE void Set16(int i, const Vec16& v) { Store16(data_ + i, v); }
+  UM_DEVICE T Add(int i, T v) { return atomicAdd(data_ + i, v); }
   UM_DEVICE uint32_t Address(int i) const { return static_cast<uint32_t>(__cvta_generic_to_shared(data_ + i)); }
 
  private:
@@ -189,6 +190,11 @@ UM_DEVICE float Exp2(float x) {
 }
 UM_DEVICE float Exp(float x) { return expf(x); }
 UM_DEVICE float Rsqrt(float x) { return 1.0f / sqrtf(x); }
+// Intrinsics are never contracted.
+struct Exact {
+  UM_DEVICE static double Mul(double a, double b) { return __dmul_rn(a, b); }
+  UM_DEVICE static double Add(double a, double b) { return __dadd_rn(a, b); }
+};
 UM_DEVICE bool IsFinite(float x) { return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u; }
 
 inline constexpr int kFragC = 4;

@@ -127,6 +127,11 @@ T FromFloat(float v) {
   }
 }
 
+template <class To, class From>
+To BitCopy(const From& from) {
+  return std::bit_cast<To>(from);
+}
+
 struct alignas(16) Vec16 {
   uint32_t w[4];
   template <class T>
@@ -157,22 +162,30 @@ class Shared {
   void Set(int i, T v) const { Write(i, v); }
   Vec16 Get16(int i) const { return Read<Vec16>(i); }
   void Set16(int i, Vec16 v) const { Write(i, v); }
+  T Add(int i, T v) const {
+    std::byte* at = At<T>(i, emulator::Touch::kAdd);
+    T old;
+    std::memcpy(&old, at, sizeof(T));
+    const T sum = old + v;
+    std::memcpy(at, &sum, sizeof(T));
+    return old;
+  }
 
  private:
   template <class V>
-  std::byte* At(int i, bool write) const {
+  std::byte* At(int i, emulator::Touch touch) const {
     return emulator::SharedAt(*shared_, offset_ + static_cast<int64_t>(i) * static_cast<int64_t>(sizeof(T)), sizeof(V),
-                              write);
+                              touch);
   }
   template <class V>
   V Read(int i) const {
     V v;
-    std::memcpy(&v, At<V>(i, false), sizeof(V));
+    std::memcpy(&v, At<V>(i, emulator::Touch::kRead), sizeof(V));
     return v;
   }
   template <class V>
   void Write(int i, V v) const {
-    std::memcpy(At<V>(i, true), &v, sizeof(V));
+    std::memcpy(At<V>(i, emulator::Touch::kWrite), &v, sizeof(V));
   }
 
   emulator::SharedMemory* shared_;
@@ -209,6 +222,11 @@ template <int kLeft>
 void WaitCopies() {}
 
 // ---- Arithmetic ----
+// This project is compiled without contraction.
+struct Exact {
+  static double Mul(double a, double b) { return a * b; }
+  static double Add(double a, double b) { return a + b; }
+};
 constexpr float Infinity() { return std::numeric_limits<float>::infinity(); }
 inline float Fma(float a, float b, float c) { return std::fma(a, b, c); }
 inline float Rint(float x) { return std::nearbyint(x); }

@@ -139,6 +139,16 @@ void Reduce(const TestArgs& a) {
   a.y[Lane()] = equal ? sum : NAN;
 }
 
+// All threads add to three cells; n says which barrier is missing.
+void Count(const TestArgs& a) {
+  Shared<uint64_t> cells(0);
+  if (Thread() < 3) cells.Set(Thread(), 0);
+  if (a.n != 1) Barrier();
+  cells.Add(Thread() % 3, (uint64_t{1} << 40) + 1);
+  if (a.n != 2) Barrier();
+  a.y[Thread()] = cells.Get(0) == cells.Get(1) ? static_cast<float>(cells.Get(2) >> 40) : NAN;
+}
+
 template <void (*kBody)(const TestArgs&)>
 constexpr EmulatorEntry Row(const char* name) {
   return {name, sizeof(TestArgs), 1024, [](const void* args) { kBody(*static_cast<const TestArgs*>(args)); }};
@@ -146,7 +156,7 @@ constexpr EmulatorEntry Row(const char* name) {
 constexpr EmulatorEntry kRows[] = {
     Row<SumAll>("sum_all"),           Row<Exchange>("exchange"), Row<ExchangeInGroup>("exchange_in_group"),
     Row<Diverge>("diverge"),          Row<Misuse>("misuse"),     Row<Product<bf16>>("product_bf16"),
-    Row<Product<f16>>("product_f16"), Row<Reduce>("reduce")};
+    Row<Product<f16>>("product_f16"), Row<Reduce>("reduce"),     Row<Count>("count")};
 
 std::unique_ptr<Device> Open(uint64_t seed, bool check_races) {
   auto device = OpenEmulatorWith({.lanes = kLanes, .seed = seed, .check_races = check_races}, kRows);
@@ -234,6 +244,16 @@ TEST(Emulator, FindsRaces) {
   }
   Bench unchecked(0, false);
   EXPECT_TRUE(unchecked.Run("exchange", 1, 2, 64, 256).ok());
+}
+
+TEST(Emulator, AdditionsRaceWithAllButAdditions) {
+  for (uint64_t seed : {0, 1, 2, 3}) {
+    Bench bench(seed);
+    ASSERT_TRUE(bench.Run("count", 0, 2, 192, 1024).ok());
+    EXPECT_EQ(Download(*bench.device, bench.y)[191], 64.0f);
+    EXPECT_NE(bench.Fault("count", 1, 192, 1024).find("shared offset"), std::string::npos);
+    EXPECT_NE(bench.Fault("count", 2, 192, 1024).find("without a barrier"), std::string::npos);
+  }
 }
 
 TEST(Emulator, NamesTheRace) {

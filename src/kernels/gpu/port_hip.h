@@ -29,6 +29,7 @@ namespace unimax::gpu {
 
 using uint16_t = unsigned short;
 using uint32_t = unsigned int;
+using uint64_t = unsigned long long;
 using int64_t = long long;
 
 inline constexpr int kLanes = UM_HIP_MFMA ? 64 : 32;
@@ -155,6 +156,9 @@ class Shared {
   UM_DEVICE void Set(int i, T v) { *(T*)(data_ + i) = v; }
   UM_DEVICE Vec16 Get16(int i) const { return BitCopy<Vec16>(*(SharedPointer<const Words4>)(data_ + i)); }
   UM_DEVICE void Set16(int i, const Vec16& v) { *(SharedPointer<Words4>)(data_ + i) = BitCopy<Words4>(v); }
+  UM_DEVICE T Add(int i, T v) {
+    return __scoped_atomic_fetch_add(data_ + i, v, __ATOMIC_RELAXED, __MEMORY_SCOPE_WRKGRP);
+  }
 
  private:
   SharedPointer<T> data_;
@@ -179,6 +183,16 @@ UM_DEVICE float Rsqrt(float x) {
   const float better = y * __builtin_fmaf(-0.5f * x * y, y, 1.5f);
   return better == better ? better : y;
 }
+struct Exact {
+  UM_DEVICE static double Mul(double a, double b) {
+#pragma clang fp contract(off)
+    return a * b;
+  }
+  UM_DEVICE static double Add(double a, double b) {
+#pragma clang fp contract(off)
+    return a + b;
+  }
+};
 UM_DEVICE bool IsFinite(float x) { return (BitCopy<uint32_t>(x) & 0x7f800000u) != 0x7f800000u; }
 
 }  // namespace unimax::gpu

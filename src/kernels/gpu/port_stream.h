@@ -19,7 +19,6 @@
 //                                           the kernel's code must stay in the caches of instructions
 //   const S& SharedObject<S>(offset)        plain data in shared memory; the emulator's race check does not see it, so
 //                                           the caller says which barrier orders it
-//   To BitCopy<To>(from)                    the same bits as another type of the same size
 //   SomeBarrier(threads)                    as Barrier(), for the first `threads` threads of the block
 // Shared memory as operands
 //   FragA<T> LoadTileShared<T>(Shared<T> x, int at)           a packed tile at element `at`

@@ -9,11 +9,6 @@
 
 namespace unimax::UM_PORT_NAMESPACE {
 
-template <class To, class From>
-To BitCopy(const From& from) {
-  return std::bit_cast<To>(from);
-}
-
 inline void RingInit(int bars, int slots, int readers) {
   emulator::ThreadState& self = emulator::Self();
   for (int s = 0; s < slots; ++s) {
