@@ -30,7 +30,8 @@ SchedulerOptions SchedulerOptionsFor(const ExecutorOptions& limits) {
   o.max_running = std::min({limits.max_sequences, limits.max_outputs, limits.max_tokens});
   o.max_sequences = std::max(o.max_sequences, o.max_running);
   o.max_step_tokens = limits.max_tokens;
-  o.max_step_prefill = std::min(o.max_step_prefill, limits.max_tokens);
+  // Half of a step: on an H200 (2,048 tokens a step) that is as fast as all of it, and the gap half as long.
+  o.max_step_prefill = std::max(limits.max_tokens / 2, 1);
   o.max_outputs = limits.max_outputs;
   return o;
 }
