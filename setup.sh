@@ -96,23 +96,15 @@ fetch_nvcc() {
   rm -f $BUILD/build.ninja  # configure again
 }
 
-# fetch_clang: Debian's clang with AMD targets; its absence is no error.
+# fetch_clang: the compiler for AMD GPUs; that a distribution lacks it is no error.
 fetch_clang() {
-  local wanted=(clang-22 lld-22 llvm-22) missing
-  command -v dpkg-query >/dev/null || { say "skipped: no clang-22 (needs a Debian package)" && return; }
-  read -ra missing <<<"$(missing_packages "${wanted[@]}")"
+  local missing status=0
+  read -ra missing <<<"$(missing_packages "${CLANG_PACKAGES[@]}")"
   [[ ${#missing[@]} -gt 0 ]] || return 0
-  require_root "${missing[*]}"
-  quiet "reading package lists" as_root apt-get update || true
-  if [[ -z $(apt-cache search --names-only '^clang-22$') ]]; then
-    say "skipped: this distribution has no clang-22 (Debian 12 has it in bookworm-security): no code for AMD GPUs"
-    return
-  fi
-  if ! apt_install "${missing[@]}"; then
-    show_log 5
-    die "apt-get could not install ${missing[*]}: see $LOG, or run without --gpu"
-  fi
-  rm -f $BUILD/build.ninja
+  ! command -v dpkg-query >/dev/null || require_root "${missing[*]}"
+  ensure_clang || status=$?
+  [[ $status -ne 2 ]] || die "apt-get could not install ${missing[*]}: see $LOG, or run without --gpu"
+  [[ $status -ne 0 ]] || rm -f $BUILD/build.ninja  # configure again
 }
 
 build() {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Builds and runs all tests: release, debug (address and undefined-behaviour sanitizers), and under the thread sanitizer
-# those that are labelled tsan. GPU code is compiled where its compilers are present and never run.
+# those that are labelled tsan. GPU code is compiled where its compilers are present (that for AMD GPUs is installed
+# where apt offers it) and never run.
 # The last line is "N passed, N failed", summed over all runs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -75,6 +76,9 @@ done
 trap stop_job EXIT
 : >"$LOG"
 ensure_packages
+if [[ $EUID -eq 0 ]] || sudo -n true 2>/dev/null; then
+  ensure_clang || say "AMD GPUs: nothing is compiled and checked for them"
+fi
 START=$SECONDS
 run release ""
 if [[ $QUICK == no ]]; then

@@ -6,6 +6,8 @@
 PACKAGES=(g++ cmake ninja-build ccache python3 python3-pip ca-certificates git libboost-dev libboost-context-dev
   nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev libfmt-dev libssl-dev zlib1g-dev libgtest-dev)
 
+CLANG_PACKAGES=(clang-22 lld-22 llvm-22)  # for AMD GPUs: Debian 12 has them in bookworm-security
+
 JOB=  # process id of the quiet command that runs now
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
@@ -99,4 +101,23 @@ ensure_packages() {
     show_log 5
     die "apt-get could not install ${missing[*]}: check the network and $LOG, then run again"
   fi
+}
+
+# ensure_clang: installs those of CLANG_PACKAGES that are missing. 1, with a message, where they are not to be had; 2
+# when apt-get fails. The caller sees to the rights.
+ensure_clang() {
+  local missing
+  if ! command -v dpkg-query >/dev/null || ! command -v apt-cache >/dev/null; then
+    command -v clang++-22 >/dev/null && return
+    say "skipped: no clang-22 (a Debian package): no code for AMD GPUs"
+    return 1
+  fi
+  read -ra missing <<<"$(missing_packages "${CLANG_PACKAGES[@]}")"
+  [[ ${#missing[@]} -gt 0 ]] || return 0
+  quiet "reading package lists" as_root apt-get update || true
+  if [[ -z $(apt-cache search --names-only '^clang-22$') ]]; then
+    say "skipped: this distribution has no clang-22 (Debian 12 has it in bookworm-security): no code for AMD GPUs"
+    return 1
+  fi
+  apt_install "${missing[@]}" || { show_log 5 && return 2; }
 }

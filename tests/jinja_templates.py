@@ -52,6 +52,15 @@ CHAT = [
 ]
 
 FEATURES = [
+    "{% set bos_token %}[{{ bos_token }}]{% endset %}{{ bos_token }}|{% set t %}{{ eos_token }}{% endset %}{{ t }}",
+    "{% for m in messages %}{{ eos_token }}{% endfor %}{% set eos_token = 'x' %}{% for m in messages %}{{ eos_token }}"
+    "{% endfor %}{% macro m() %}{{ bos_token }}{% endmacro %}{{ m() }}{% set bos_token %}<{{ m() }}>"
+    "{% endset %}{{ m() }}",
+    "{% for m in messages %}{% set tools %}({{ tools }}{{ loop.index }}){% endset %}{{ tools }}{% if loop.first %}"
+    "{% set bos_token %}{{ bos_token }}!{% endset %}{% else %}{{ bos_token }}{% endif %}{{ bos_token }}{% endfor %}",
+    "{% filter upper %}{{ bos_token }}{% endfilter %}{% if messages %}{% set bos_token = 'a' %}{% elif tools %}"
+    "{% set bos_token = 'b' %}{% else %}{% set bos_token = 'c' %}{% endif %}{{ bos_token }}{% with eos_token = 1 %}"
+    "{% set eos_token %}{{ eos_token }}2{% endset %}{{ eos_token }}{% endwith %}{{ eos_token }}",
     "  {% if messages %}  \n  a\n  {%- else %}\n b {% endif +%}\n c\n{#- x -#}\n d {% raw %}{{ x }}{% endraw %}\n",
     "{% for m in messages %}\n    {{- m.role -}}\n{% endfor %}\n\n{%+ if true %} y{% endif %}\n",
     "{{ messages | length // 2 }} {{ messages | length / 4 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 2 ** 10 }} {{ 7.5 % 2 }}",
@@ -88,7 +97,7 @@ FEATURES = [
 ]
 
 TEMPLATES = CHAT + FEATURES
-assert len(TEMPLATES) == 40
+assert len(TEMPLATES) == 44
 
 NAMES = ["a", "b", "s", "t", "l", "d", "users", "n", "f", "missing"]
 TEXT_FILTERS = ["upper", "lower", "trim", "title", "capitalize", "string", "replace('a', 'bb')", "length", "e",

@@ -9,11 +9,13 @@ Needs nothing but the binary and tests/data: no network, no GPU, no demo model. 
 """
 
 import ctypes
+import getpass
 import json
 import os
 import pathlib
 import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -228,7 +230,8 @@ def ends_of_machines():
             ["GiB free", "weights", "KV cache", "workspace", "--device cpu"]),
         End("KV cache beyond the device's memory", 69, [*large, "--batch", "8", "--context", "1024"],
             ["GiB free", "weights", "KV cache", "workspace", "--context"]),
-        End("no kernel table on the CPU", 69, ["selftest", "--device", "cpu"], ["CPU", "emulator"]),
+        End("a report into no folder", 74, ["selftest", "--device", "cpu", "--only", "Norm", "--failures", "--report",
+                                            SCRATCH / "absent" / "r.json"], ["r.json"]),
         End("a result that differs", 70, ["eval", TINY, "--device", "cpu", "--check", "--tolerance", "1e-30"],
             ["op ", "differs from the reference", "tolerance"], log=True),
     ]
@@ -420,6 +423,32 @@ class Json(Case):
                       **{"pass": bool})
             self.assertIn("norm", line["kernel"])
             self.assertTrue(line["pass"], line)
+
+    def test_selftest_report(self):
+        folder = SCRATCH / "report of a person"
+        folder.mkdir()
+        path = folder / "report.json"
+        path.write_text("an older one")
+        for device, kernel, precisions in (("cpu", "Norm", 1), ("emulator64", "norm", 3)):
+            self.printed("selftest", "--device", device, "--only", kernel, "--report", path)
+            text = path.read_text()
+            report = json.loads(text)
+            self.keys(report, report=str, format=int, version=str, date=str, device=dict, kernels=list, models=list,
+                      bench=dict, errors=list, **{"pass": bool})
+            self.assertTrue(report["pass"], report["errors"])
+            self.assertEqual(len(report["models"]), 3 * precisions)
+            for found in report["models"]:
+                self.keys(found, model=str, precision=str, executor=str, steps=int, same_ids=int, error=NUMBER,
+                          tolerance=NUMBER, **{"pass": bool})
+                self.assertGreater(found["error"], 0)
+            self.assertGreater(len(report["kernels"]), 2)
+            if device == "cpu":
+                self.assertGreater(report["bench"]["decode_ms"], 0)
+                self.assertGreater(report["bench"]["read_gbps"], 0)
+            for personal in (socket.gethostname(), str(SCRATCH), "person", os.environ.get("HOME", SCRATCH.name),
+                             getpass.getuser() + "/"):
+                self.assertNotIn(personal, text)
+        self.assertEqual(os.listdir(folder), ["report.json"])
 
 
 class SameIds(Case):

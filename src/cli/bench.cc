@@ -20,7 +20,7 @@ struct BenchOptions {
   std::vector<int> batches = {1}, contexts = {128, 1024};
   int steps = 64;
   std::string name, commit;
-  bool json = false;
+  bool json = false, print_plan = false;
   BenchLoadOptions load;
   CLI::Option* requests = nullptr;  // given: load on the engine
 };
@@ -60,6 +60,20 @@ std::string JsonLine(const BenchOptions& options, Model& model, const char* benc
                             Today(), JsonString(CommandLine()));
 }
 
+// The kernel rows that such steps would take, in place of their times.
+Status PrintPlan(const BenchOptions& options, Model& model) {
+  for (int context : options.contexts) {
+    for (int batch : options.batches) {
+      const std::string plan = model.executor().PlanText(batch, batch, context);
+      if (plan.empty()) return UsageError("--print-plan: {} has one way for each op", model.executor().Describe());
+      PrintLine(fmt::format("decode of {} rows with up to {} tokens:\n{}", batch, context, plan));
+    }
+    const int tokens = std::min(context, options.model.max_tokens);
+    PrintLine(fmt::format("{} tokens of a prompt:\n{}", tokens, model.executor().PlanText(tokens, 0, context)));
+  }
+  return {};
+}
+
 Status Bench(const BenchOptions& given) {
   BenchOptions options = given;
   if (options.model.model.empty() == options.model.config.empty()) {
@@ -80,6 +94,7 @@ Status Bench(const BenchOptions& given) {
   options.model.context = longest + options.steps;
   options.model.max_tokens = 2048;
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
+  if (options.print_plan) return PrintPlan(options, *model);
   UM_ASSIGN_OR_RETURN(const double rate, ReadRate(model->device(), options.model.threads));
   if (!options.json) {
     PrintLine(fmt::format("{}; read rate {:.1f} GB/s", model->executor().Describe(), rate * 1e-9));
@@ -113,6 +128,7 @@ std::unique_ptr<Command> AddBench(CLI::App& app) {
   bench->footer(
       "Examples:\n  unimax bench demo --device cpu --context 128,512\n"
       "  unimax bench --config llama-2-7b.json --device cuda --batch 1,8 --context 1024 --json\n"
+      "  unimax bench --config llama-2-7b.json --device cuda --batch 8 --print-plan\n"
       "  unimax bench demo --requests 64 --concurrency 8 --prompt-tokens 128 --new-tokens 64\n"
       "  unimax bench demo --requests 200 --rate 4 --shared-prefix 100 --json\n"
       "Decode times are wall-clock medians of whole steps, the host's part included; --config makes random weights on "
@@ -134,6 +150,7 @@ std::unique_ptr<Command> AddBench(CLI::App& app) {
       ->check(CLI::Range(4, 100000));
   AddLoadFlags(*bench, options.load);
   options.requests = bench->get_option("--requests");
+  bench->add_flag("--print-plan", options.print_plan, "on a GPU: the kernels of such steps, not their times");
   bench->add_flag("--json", options.json, "one JSON line a result");
   bench->add_option("--name", options.name, "the model's name in the JSON lines");
   bench->add_option("--commit", options.commit, "the commit's name in the JSON lines");

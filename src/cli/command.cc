@@ -26,6 +26,8 @@ void AddModelOptions(CLI::App& app, ModelOptions& options, bool model_required) 
   app.add_option("--executor", options.executor,
                  "auto; graph or stream: how a GPU takes decode steps; reference: every op in double, slowly")
       ->capture_default_str();
+  app.add_option("--force", options.force,
+                 "rows of the kernel table in place of the plan's: attention=lazy,linear=tiled");
 }
 
 std::string JsonString(const std::string& text) {

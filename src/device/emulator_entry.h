@@ -18,6 +18,10 @@ struct EmulatorEntry {
 
 std::span<const EmulatorEntry> EmulatorEntries32();
 std::span<const EmulatorEntry> EmulatorEntries64();
+// With the matrix instructions of other AMD GPUs (base/fragments.h); only tests link these.
+std::span<const EmulatorEntry> EmulatorEntriesMfma32();
+std::span<const EmulatorEntry> EmulatorEntriesWmma11();
+std::span<const EmulatorEntry> EmulatorEntriesWmma12();
 
 // OpenEmulator with other kernels than the product's; `entries` must outlive the device.
 Result<std::unique_ptr<Device>> OpenEmulatorWith(const EmulatorOptions& options,

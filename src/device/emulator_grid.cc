@@ -289,10 +289,10 @@ void Grid::Finish(ThreadState& self) {
       Butterfly<int32_t>(group, lanes_, [](int32_t a, int32_t b) { return a > b ? a : b; });
       break;
     case Meeting::kMmaBF16:
-      MultiplyGroup(MatrixType::kBF16, group.matrix, lanes_);
+      MultiplyGroup(MatrixType::kBF16, group.matrix);
       break;
     case Meeting::kMmaF16:
-      MultiplyGroup(MatrixType::kF16, group.matrix, lanes_);
+      MultiplyGroup(MatrixType::kF16, group.matrix);
       break;
     case Meeting::kNone:
     case Meeting::kPause:

@@ -7,7 +7,7 @@
 namespace unimax::emulator {
 namespace {
 
-constexpr int kRows = 16, kK = 16;  // one instruction; a tile of 32 k takes two
+constexpr int kRows = 16, kTileK = 32;
 
 // A power of two puts an f16's exponent right, subnormals included, without a branch but for infinity and NaN.
 float FromF16(uint16_t h) {
@@ -33,7 +33,7 @@ void Unpack(uint32_t word, float& low, float& high) {
 // Four columns at a time: each sum is still added k by k.
 using Columns = float __attribute__((vector_size(16)));
 
-template <int kCols>
+template <int kCols, int kK>
 struct Operands {
   alignas(16) float a[kRows][kK];
   alignas(16) float b[kK][kCols];
@@ -58,7 +58,7 @@ struct Operands {
 // (g + 8, 2t + 8), of B the pairs (2t, g) (2t + 8, g), of C the pairs (g, 2t) (g + 8, 2t). Two instructions a tile.
 template <MatrixType kType>
 void Multiply32(const MatrixLane* lanes) {
-  Operands<8> m;
+  Operands<8, 16> m;
   for (int lane = 0; lane < 32; ++lane) {
     for (int i = 0; i < 4; ++i) m.c[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2] = lanes[lane].c[i];
   }
@@ -80,39 +80,51 @@ void Multiply32(const MatrixLane* lanes) {
   }
 }
 
-// AMD v_mfma_f32_16x16x16: a lane (r = lane % 16, q = lane / 16) holds of A row r and of B column r the k 4q .. 4q + 3,
-// and of C column r the rows 4q .. 4q + 3. Two instructions a tile.
-template <MatrixType kType>
-void Multiply64(const MatrixLane* lanes) {
-  Operands<16> m;
-  for (int lane = 0; lane < 64; ++lane) {
-    for (int i = 0; i < 4; ++i) m.c[lane / 16 * 4 + i][lane % 16] = lanes[lane].c[i];
+// AMD's instructions: each lane's elements come from where Instruction says, and stand for the k that it says.
+template <class Instruction, MatrixType kType>
+void MultiplyAmd(const MatrixLane* lanes) {
+  using I = Instruction;
+  static_assert(I::kK * I::kSteps == kTileK);
+  Operands<16, I::kK> m;
+  for (int lane = 0; lane < I::kLanes; ++lane) {
+    for (int i = 0; i < I::kSums; ++i) m.c[I::CRow(lane, i)][lane % 16] = lanes[lane].c[i];
   }
-  for (int instruction = 0; instruction < 2; ++instruction) {
-    for (int lane = 0; lane < 64; ++lane) {
-      const int r = lane % 16, k = lane / 16 * 4;
-      for (int i = 0; i < 2; ++i) {
-        float* pair = &m.a[r][k + 2 * i];
-        Unpack<kType>(lanes[lane].a[instruction * 2 + i], pair[0], pair[1]);
-        Unpack<kType>(lanes[lane].b[instruction * 2 + i], m.b[k + 2 * i][r], m.b[k + 2 * i + 1][r]);
+  for (int step = 0; step < I::kSteps; ++step) {
+    for (int lane = 0; lane < I::kLanes; ++lane) {
+      for (int i = 0; i < I::kElements; i += 2) {  // neighbours are neighbours everywhere
+        const MatrixLane& from = lanes[I::FromLane(lane, i)];
+        const int word = I::FromWord(step) * 4 + I::FromElement(step, i) / 2, row = lane % 16, k = I::K(lane, i);
+        Unpack<kType>(from.a[word], m.a[row][k], m.a[row][k + 1]);
+        Unpack<kType>(from.b[word], m.b[k][row], m.b[k + 1][row]);
       }
     }
     m.Multiply();
   }
-  for (int lane = 0; lane < 64; ++lane) {
-    for (int i = 0; i < 4; ++i) lanes[lane].c[i] = m.c[lane / 16 * 4 + i][lane % 16];
+  for (int lane = 0; lane < I::kLanes; ++lane) {
+    for (int i = 0; i < I::kSums; ++i) lanes[lane].c[i] = m.c[I::CRow(lane, i)][lane % 16];
+  }
+}
+
+template <MatrixType kType>
+void Multiply(const MatrixLane* lanes) {
+  switch (lanes[0].shape) {
+    case MatrixShape::kMma:
+      return Multiply32<kType>(lanes);
+    case MatrixShape::kMfma16:
+      return MultiplyAmd<Mfma16, kType>(lanes);
+    case MatrixShape::kMfma32:
+      return MultiplyAmd<Mfma32, kType>(lanes);
+    case MatrixShape::kWmma11:
+      return MultiplyAmd<Wmma11, kType>(lanes);
+    case MatrixShape::kWmma12:
+      return MultiplyAmd<Wmma12, kType>(lanes);
   }
 }
 
 }  // namespace
 
-void MultiplyGroup(MatrixType type, const MatrixLane* lanes, int lane_count) {
-  const bool bf16 = type == MatrixType::kBF16;
-  if (lane_count == 32) {
-    bf16 ? Multiply32<MatrixType::kBF16>(lanes) : Multiply32<MatrixType::kF16>(lanes);
-  } else {
-    bf16 ? Multiply64<MatrixType::kBF16>(lanes) : Multiply64<MatrixType::kF16>(lanes);
-  }
+void MultiplyGroup(MatrixType type, const MatrixLane* lanes) {
+  type == MatrixType::kBF16 ? Multiply<MatrixType::kBF16>(lanes) : Multiply<MatrixType::kF16>(lanes);
 }
 
 }  // namespace unimax::emulator

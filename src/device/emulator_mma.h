@@ -4,22 +4,36 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
+
+#include "base/fragments.h"
 
 namespace unimax::emulator {
 
 enum class MatrixType : uint8_t { kBF16, kF16 };
 
-// One lane's registers: a points at 16 (32 lanes) or 8 (64 lanes) weights, b at 8 activations, two in a word; c at 4
-// sums.
+// Whose fragments: NVIDIA's mma.m16n8k16, or AMD's as base/fragments.h has them.
+enum class MatrixShape : uint8_t { kMma, kMfma16, kMfma32, kWmma11, kWmma12 };
+template <class Instruction>
+constexpr MatrixShape ShapeOf() {
+  if constexpr (std::is_same_v<Instruction, Mfma16>) return MatrixShape::kMfma16;
+  if constexpr (std::is_same_v<Instruction, Mfma32>) return MatrixShape::kMfma32;
+  if constexpr (std::is_same_v<Instruction, Wmma11>) return MatrixShape::kWmma11;
+  return MatrixShape::kWmma12;
+}
+
+// One lane's registers for a tile: a and b point at its weights and activations, two in a word; c at its sums. kMma: 16
+// weights, 8 activations, 4 sums. Others: eight of each a word of the instruction, and kSums.
 struct MatrixLane {
   const uint32_t* a;
   const uint32_t* b;
   float* c;
+  MatrixShape shape;
 };
 
 // Products are exact in f32 (8 + 8 or 11 + 11 significant bits). They are added one by one in f32, to nearest even, in
 // the order of the instruction's own k index. Hardware adds several products at once with bits cut off below the
 // largest, so its sums differ from these by a few units in the last place of the largest term.
-void MultiplyGroup(MatrixType type, const MatrixLane* lanes, int lane_count);
+void MultiplyGroup(MatrixType type, const MatrixLane* lanes);
 
 }  // namespace unimax::emulator

@@ -2,10 +2,12 @@
 #include "device/hip.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 
 #include "device/driver_library.h"
 #include "device/hip_driver.h"
+#include "device/hip_targets.h"
 
 namespace unimax {
 namespace {
@@ -24,6 +26,7 @@ class HipDriver : public GpuDriver {
 
  private:
   Result<int> Attribute(int attribute) const;
+  Result<std::string> Architecture() const;
   Result<std::string_view> PickTarget(const std::string& name, std::span<const EmbeddedCode> objects);
 
   DriverLibrary library_;
@@ -70,6 +73,8 @@ Status HipDriver::Resolve() {
   library_.Need("hipSetDevice", own_.set_device);
   library_.Need("hipGetErrorName", own_.error_name);
   library_.Need("hipGetErrorString", own_.error_string);
+  library_.Want("hipGetDevicePropertiesR0600", own_.properties);  // since ROCm 6
+  if (own_.properties == nullptr) library_.Want("hipGetDeviceProperties", own_.properties);
   if (library_.missing().empty()) return Status();
   return NoDevice("the AMD driver's library lacks {}; unimax needs ROCm 5.3 or newer", library_.missing());
 }
@@ -100,7 +105,25 @@ Result<int> HipDriver::Attribute(int attribute) const {
   return value;
 }
 
+// The device's own name for its target; "" where the library does not tell.
+Result<std::string> HipDriver::Architecture() const {
+  if (own_.properties == nullptr) return std::string();
+  std::vector<char> properties(kHipPropertiesBytes);
+  if (const int code = own_.properties(properties.data(), device_); code != 0) {
+    return Error(code, "cannot ask for the GPU's properties");
+  }
+  return HipArchitecture({properties.data(), properties.size()});
+}
+
 Result<std::string_view> HipDriver::PickTarget(const std::string& name, std::span<const EmbeddedCode> objects) {
+  UM_ASSIGN_OR_RETURN(const std::string architecture, Architecture());
+  if (!architecture.empty()) {
+    for (const EmbeddedCode& object : objects) {
+      if (object.target == HipTargetName(architecture)) return std::string_view(object.target);
+    }
+    return NoDevice("{}: no code object for {}", name, architecture);
+  }
+  // An older library: try what the version allows.
   UM_ASSIGN_OR_RETURN(const int major, Attribute(kHipCapabilityMajor));
   UM_ASSIGN_OR_RETURN(const int minor, Attribute(kHipCapabilityMinor));
   std::vector<std::string_view> targets;
@@ -150,8 +173,7 @@ Result<Limits> HipDriver::Open(int index, std::span<const EmbeddedCode> objects)
   UM_ASSIGN_OR_RETURN(limits.lanes, Attribute(kHipWarpSize));
   UM_ASSIGN_OR_RETURN(limits.shared_bytes_per_block, Attribute(kHipSharedMemoryPerBlock));
   UM_ASSIGN_OR_RETURN(limits.l2_bytes, Attribute(kHipL2CacheSize));
-  limits.tile_order = limits.lanes == 64 ? TileOrder::kMfma : TileOrder::kWmma;
-  limits.tile_cols = 16;  // the matrix instructions of CDNA and RDNA are 16 columns wide
+  SetHipTiles(limits);
   size_t available = 0, total = 0;
   if (const int code = calls_.memory_info(&available, &total); code != 0) {
     return Error(code, "cannot ask for the GPU's memory");
@@ -165,6 +187,20 @@ Result<Limits> HipDriver::Open(int index, std::span<const EmbeddedCode> objects)
 }
 
 }  // namespace
+
+std::string HipArchitecture(std::string_view properties) {
+  // The struct's layout differs between releases, so the text is looked for. It is the last one that is a target's
+  // name: a card without a name of its own is called like its target, in front.
+  std::string_view found;
+  for (size_t at = properties.find("gfx"); at != std::string_view::npos; at = properties.find("gfx", at + 3)) {
+    const std::string_view text = properties.substr(at, properties.substr(at).find('\0'));
+    const std::string_view name = HipTargetName(text);
+    const bool digits = name.find_first_not_of("0123456789abcdef", 3) == std::string_view::npos;
+    const bool begins = at == 0 || std::isalnum(static_cast<unsigned char>(properties[at - 1])) == 0;
+    if (begins && name.size() >= 6 && digits) found = text;
+  }
+  return std::string(found);
+}
 
 std::vector<std::string_view> HipCandidates(int major, int minor, std::span<const std::string_view> targets) {
   std::vector<std::string_view> result;

@@ -32,10 +32,17 @@ struct HipCalls {
   int (*set_device)(int device) = nullptr;
   const char* (*error_name)(int code) = nullptr;
   const char* (*error_string)(int code) = nullptr;
+  int (*properties)(void* properties, int device) = nullptr;  // hipDeviceProp_t; may be absent
 };
 
+// More than hipDeviceProp_t takes in any release (1,472 bytes in ROCm 6).
+inline constexpr size_t kHipPropertiesBytes = 16 << 10;
+
+// gcnArchName of a hipDeviceProp_t, "gfx90a:sramecc+:xnack-"; "" where there is none.
+std::string HipArchitecture(std::string_view properties);
+
 // The targets that a device of version major.minor may run, in the order given, each once: "gfx942" is 9.4 stepping 2.
-// The driver does not tell the stepping by a number, so the caller takes the first that the driver loads.
+// For libraries that do not tell the target's name: the caller takes the first that the driver loads.
 std::vector<std::string_view> HipCandidates(int major, int minor, std::span<const std::string_view> targets);
 
 // OpenHip with other library names and other code objects.

@@ -3,7 +3,9 @@
 // the reliability table.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
+#include <cmath>
 #include <cstdlib>
 #include <deque>
 #include <limits>
@@ -18,6 +20,7 @@
 #include "engine/test_alone.h"
 #include "engine/watchdog.h"
 #include "exec/graph.h"
+#include "exec/reference.h"
 #include "exec/team.h"
 #include "models/checkpoint_source.h"
 #include "models/config.h"
@@ -218,6 +221,45 @@ TEST(Reliability, E07TooLittleMemoryIsSaidAtTheStart) {
               out_of_memory_later, 100 * (refused - without_bytes) / std::max(refused, 1), by_size, refused, allocated,
               pass ? "PASS" : "FAIL");
   EXPECT_TRUE(pass);
+}
+
+// Decodes beside a part of a prompt: the rows that are alone in their sequences go another way through attention.
+TEST(MixedSteps, EqualTheReference) {
+  OnDevice model("llama3_bf16");
+  auto graph = model.Make(*model.emulator);
+  auto reference = MakeReferenceExecutor(model.program, *model.source, model.limits);
+  ASSERT_TRUE(graph.ok() && reference.ok());
+  const std::vector<int> pages = {3, 0, 0, 0, 1, 0, 0, 0, 7, 5, 0, 0, 2, 0, 0, 0};
+  const auto step = [&](std::initializer_list<std::array<int, 3>> parts) {  // sequence, first position, tokens
+    std::vector<int> ids, positions, sequences, outputs;
+    for (const auto& [sequence, first, count] : parts) {
+      for (int i = 0; i < count; ++i) {
+        ids.push_back((5 + sequence * 31 + (first + i) * 17) % model.program.vocab);
+        positions.push_back(first + i);
+        sequences.push_back(sequence);
+      }
+      outputs.push_back(static_cast<int>(ids.size()) - 1);
+    }
+    double difference = 0, norm = 0;
+    EXPECT_TRUE((*graph)->Run({ids, positions, sequences, pages, outputs}).ok());
+    EXPECT_TRUE((*reference)->Run({ids, positions, sequences, pages, outputs}).ok());
+    for (int o = 0; o < std::ssize(outputs); ++o) {
+      const auto got = (*graph)->Logits(o), want = (*reference)->Logits(o);
+      ASSERT_TRUE(got.ok() && want.ok());
+      for (size_t i = 0; i < want->size(); ++i) {
+        difference += std::pow((*got)[i] - (*want)[i], 2);
+        norm += std::pow((*want)[i], 2);
+      }
+    }
+    std::printf("mixed step of %zu rows: relative error %.1e, norm %.1f\n", ids.size(), std::sqrt(difference / norm),
+                std::sqrt(norm));
+    EXPECT_LT(std::sqrt(difference / norm), 2e-2);
+  };
+  step({{0, 0, 9}, {1, 0, 20}});
+  step({{0, 9, 1}, {1, 20, 1}, {2, 0, 25}});               // two decodes, then the first part of a prompt
+  step({{0, 10, 1}, {1, 21, 1}, {2, 25, 12}, {3, 0, 1}});  // a row alone behind it
+  step({{2, 37, 1}, {3, 1, 3}, {0, 11, 1}});
+  step({{0, 12, 1}, {1, 22, 1}, {2, 38, 1}, {3, 4, 1}});
 }
 
 // Steps that are launched before the ones before them are read give the same ids as steps that wait.

@@ -73,6 +73,9 @@ class Executor {
   // Any value of the program as f32, [rows, cols], for `eval --check`. Only the output of the last op is sure to hold.
   virtual Result<std::vector<float>> Read(int value) = 0;
   virtual MemoryUse memory() const = 0;
+  // The kernels of a step of `tokens` rows, of which the first `decodes` are each alone in their sequence, with at most
+  // `context` cached tokens: a line each, for people. Empty where an executor has no such choice.
+  virtual std::string PlanText(int /*tokens*/, int /*decodes*/, int /*context*/) const { return ""; }
   // One line for people: the executor, the device, the precision ("team avx2 2 threads", "graph NVIDIA H200 bf16").
   virtual std::string Describe() const = 0;
 };

@@ -5,39 +5,21 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
+#include <bit>
 #include <map>
-#include <tuple>
 
 #include "exec/fit.h"
 #include "exec/graph_draw.h"
+#include "exec/graph_plan.h"
 #include "exec/graph_weights.h"
 #include "exec/step_check.h"
 #include "exec/stream.h"
 #include "kernels/args.h"
 #include "kernels/reference.h"
-#include "kernels/table.h"
 #include "program/liveness.h"
 
 namespace unimax {
 namespace {
-
-constexpr int kMostSplits = 64;      // of one row's tokens, as in kernels/table.cc
-constexpr int kFlatColumnTiles = 8;  // of the widest flat row
-
-// What makes two steps run the same launches.
-struct StepShape {
-  int tokens = 0, outputs = 0;
-  bool decode = false;  // every row is the newest token of its own sequence
-  int bucket = 0;       // bound on the cached tokens, a power of two for decode steps
-  auto Key() const { return std::tie(tokens, outputs, decode, bucket); }
-  bool operator<(const StepShape& o) const { return Key() < o.Key(); }
-};
-
-// Rows [first, first + count) of a step, which one launch takes.
-struct RowPart {
-  int first = 0, count = 0;
-};
 
 struct RecordedStep {
   std::vector<Launch> launches;
@@ -47,7 +29,12 @@ struct RecordedStep {
 class GraphExecutor : public Executor {
  public:
   GraphExecutor(Program program, Device& device, const ExecutorOptions& options, const GraphOptions& graph)
-      : program_(std::move(program)), device_(device), options_(options), graph_(graph), check_(program_, options) {}
+      : program_(std::move(program)),
+        device_(device),
+        options_(options),
+        graph_(graph),
+        check_(program_, options),
+        plan_of_(program_, device.limits(), options, graph) {}
 
   Status Load(const WeightSource& source);
   Status Run(const Step& step) override;
@@ -58,6 +45,10 @@ class GraphExecutor : public Executor {
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override { return memory_; }
+  std::string PlanText(int tokens, int decodes, int context) const override {
+    return plan_of_.Text(
+        {tokens, std::max(decodes, 1), decodes, static_cast<int>(std::bit_ceil(static_cast<unsigned>(context)))});
+  }
   std::string Describe() const override {
     return fmt::format("{}, {} ({}), {}{}", stream_ != nullptr ? "graph and stream" : "graph", device_.limits().name,
                        device_.limits().target, Info(graph_.act).name, graph_.deterministic ? ", deterministic" : "");
@@ -82,7 +73,6 @@ class GraphExecutor : public Executor {
   bool Draws() const { return program_.logits >= 0 && program_.ops.back().kind == OpKind::kSample; }
   uint64_t KvBytes() const;
   uint64_t SplitBytes() const;
-  int SplitTokens() const;
   Status CheckRows() const;
   Status CheckFits(uint64_t weight_bytes);
   Status Allocate();
@@ -94,14 +84,9 @@ class GraphExecutor : public Executor {
   Result<std::span<const int>> IdsOf(int slot);
   Result<RecordedStep*> Recorded(const StepShape& shape);
   Result<Launch> Plan(const Op& op, const StepShape& shape, RowPart part);
-  int RowsAtOnce(const Op& op) const;
   template <class Args>
   Result<Launch> MakeLaunch(const Case& c, const Args& args);
 
-  int RotaryOf(const Op& op) const {
-    return op.rope < 0 ? 0 : static_cast<int>(program_.ropes[static_cast<size_t>(op.rope)].inv_freq.size()) * 2;
-  }
-  Case CaseOf(const Op& op, const StepShape& shape) const;
   // Step inputs on the device, packed for the shape: ids, positions, sequences, rows of the rotary table, outputs.
   int* Input(int index, const StepShape& shape) const {
     return reinterpret_cast<int*>(inputs_.data()) + static_cast<int64_t>(index) * shape.tokens;
@@ -112,6 +97,7 @@ class GraphExecutor : public Executor {
   ExecutorOptions options_;
   GraphOptions graph_;
   StepCheck check_;
+  GraphPlan plan_of_;
   MemoryUse memory_;
   std::vector<Buffer> weights_, values_, cos_sin_;  // cos_sin_: one a rope
   BufferPlan plan_;
@@ -163,20 +149,12 @@ uint64_t GraphExecutor::SplitBytes() const {
          static_cast<uint64_t>(a.head_dim + 2);
 }
 
-// Tokens of a split under --deterministic: a function of the longest sequence alone.
-int GraphExecutor::SplitTokens() const {
-  constexpr int kLeast = 64, kTile = 32;
-  const int longest = options_.max_pages * options_.page_tokens + kTile;
-  const int each = (longest + kMostSplits - 1) / kMostSplits;
-  return std::max(kLeast, (each + kTile - 1) / kTile * kTile);
-}
-
 // That every op has a kernel row, in a decode step and in a long one, before anything is loaded.
 Status GraphExecutor::CheckRows() const {
   const int tokens = std::min(options_.max_tokens, options_.max_pages * options_.page_tokens);
-  for (const StepShape& shape : {StepShape{1, 1, true, 1}, StepShape{tokens, 1, false, tokens}}) {
+  for (const StepShape& shape : {StepShape{1, 1, 1, 1}, StepShape{tokens, 1, 0, tokens}}) {
     for (const Op& op : program_.ops) {
-      const Case c = CaseOf(op, shape);
+      const Case c = plan_of_.CaseOf(op, shape, plan_of_.PartsOf(op, shape).front());
       const Value& in = program_.values[static_cast<size_t>(std::max(op.in, 0))];
       const bool head = op.kind == OpKind::kAttention || op.kind == OpKind::kRopeAndStore;
       const std::string size = head ? fmt::format("heads of {} elements", c.attention.head_dim)
@@ -185,7 +163,7 @@ Status GraphExecutor::CheckRows() const {
       const bool linear = op.kind == OpKind::kLinear;
       const bool wide_x = linear && in.storage == Storage::kWide && graph_.act != DType::kF32;
       const bool crooked_x = linear && graph_.act != DType::kF32 && (Stride(op.in) % 8 != 0 || in.offset % 8 != 0);
-      if (PlanRow(c, device_.limits()) != nullptr && !wide_x && !crooked_x) continue;
+      if (plan_of_.RowOf(c) != nullptr && !wide_x && !crooked_x) continue;
       return BadModel("{} {} in {}: no kernel takes {}{}; use --device cpu{}", OpName(op.kind),
                       program_.values[static_cast<size_t>(op.out)].name, Info(graph_.act).name, size,
                       wide_x      ? " of a wide input"
@@ -273,7 +251,7 @@ Status GraphExecutor::MakeStream() {
 
 // A decode step whose rows all want their logits, in their order.
 bool GraphExecutor::Streams(const StepShape& shape, const Step& step) const {
-  if (stream_ == nullptr || !shape.decode || shape.tokens > stream_->max_rows()) return false;
+  if (stream_ == nullptr || !shape.decode() || shape.tokens > stream_->max_rows()) return false;
   if (graph_.stream == GraphOptions::kWhereItFits && shape.tokens > stream_->pays_up_to()) return false;
   if (shape.outputs != shape.tokens) return false;
   for (int o = 0; o < shape.outputs; ++o) {
@@ -291,14 +269,14 @@ Result<StepShape> GraphExecutor::ShapeOf(const Step& step) const {
                     options_.max_tokens, options_.max_outputs);
   }
   int longest = 0;
-  shape.decode = shape.tokens <= options_.max_sequences;
+  bool alone = true;  // every row so far
   for (int t = 0; t < shape.tokens; ++t) {
     longest = std::max(longest, step.positions[static_cast<size_t>(t)] + 1);
-    if (t > 0 && step.sequences[static_cast<size_t>(t)] == step.sequences[static_cast<size_t>(t) - 1])
-      shape.decode = false;
+    const bool last = t + 1 == shape.tokens;
+    alone = alone && (last || step.sequences[static_cast<size_t>(t)] != step.sequences[static_cast<size_t>(t) + 1]);
+    if (alone && shape.decodes < options_.max_sequences) ++shape.decodes;
   }
-  shape.bucket = 1;
-  while (shape.bucket < longest) shape.bucket *= 2;
+  shape.bucket = static_cast<int>(std::bit_ceil(static_cast<unsigned>(longest)));
   return shape;
 }
 
@@ -314,45 +292,9 @@ Status GraphExecutor::UploadStep(const Step& step) {
   return device_.Upload(page_table_.data(), host_pages_.data(), host_pages_.size() * sizeof(int));
 }
 
-Case GraphExecutor::CaseOf(const Op& op, const StepShape& shape) const {
-  Case c;
-  c.op = op.kind;
-  c.act = graph_.act;
-  c.attention = program_.attention;
-  c.decode = shape.decode || graph_.deterministic;
-  c.tokens = shape.bucket;
-  if (graph_.deterministic) c.split_tokens = SplitTokens();
-  const Value& out = program_.values[static_cast<size_t>(op.out)];
-  c.m = out.rows == Rows::kTokens ? shape.tokens : shape.outputs;
-  c.n = out.cols;
-  if (op.kind == OpKind::kLinear) {
-    const Weight& w = program_.weights[static_cast<size_t>(op.weight)];
-    c.n = w.rows;
-    c.k = w.cols;
-    if (out.storage == Storage::kWide) c.flags |= kLinearWide;
-    if (w.interleaved) c.flags |= kLinearActMul;
-    c.residual = op.in2 >= 0;
-  }
-  if (op.kind == OpKind::kNorm) {
-    c.n = program_.weights[static_cast<size_t>(op.weight)].cols;
-    c.groups = out.cols / c.n;
-    if (op.norm == NormKind::kLayer) c.flags |= kNormLayer;
-    if (program_.values[static_cast<size_t>(op.in)].storage == Storage::kNarrow) c.flags |= kNormNarrowIn;
-    if (out.storage == Storage::kWide) c.flags |= kNormWideOut;
-  }
-  if (op.kind == OpKind::kRopeAndStore) c.rotary = RotaryOf(op);
-  if (op.kind == OpKind::kActMul && program_.values[static_cast<size_t>(op.in)].storage == Storage::kWide) {
-    c.flags |= kActWideIn;
-  }
-  c.window = op.window;
-  c.bare = op.kind == OpKind::kActMul ? op.in2 < 0 : op.bias < 0;
-  if (op.kind == OpKind::kSample) c.n = program_.vocab;
-  return c;
-}
-
 template <class Args>
 Result<Launch> GraphExecutor::MakeLaunch(const Case& c, const Args& args) {
-  const Row* row = PlanRow(c, device_.limits());
+  const Row* row = plan_of_.RowOf(c);
   if (row == nullptr) return Internal("no kernel row fits {} with m={} n={} k={}", OpName(c.op), c.m, c.n, c.k);
   UM_ASSIGN_OR_RETURN(const Kernel kernel, device_.FindKernel(row->kernel));
   Launch launch = Launch::Of(kernel, args);
@@ -366,19 +308,8 @@ Result<Launch> GraphExecutor::MakeLaunch(const Case& c, const Args& args) {
   return launch;
 }
 
-// Rows that one launch of the op takes. Only --deterministic cuts: products to what the flat rows take, attention to
-// what there is room for unfinished sums.
-int GraphExecutor::RowsAtOnce(const Op& op) const {
-  const bool narrow = graph_.act != DType::kF32;
-  if (graph_.deterministic && op.kind == OpKind::kLinear && narrow)
-    return kFlatColumnTiles * device_.limits().tile_cols;
-  if (graph_.deterministic && op.kind == OpKind::kAttention) return options_.max_sequences;
-  return std::numeric_limits<int>::max();
-}
-
 Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart part) {
-  Case c = CaseOf(op, shape);
-  c.m = part.count;
+  const Case c = plan_of_.CaseOf(op, shape, part);
   const AttentionShape& a = program_.attention;
   const int* ids = Input(0, shape);
   const int* positions = Input(1, shape);
@@ -452,22 +383,18 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
   const auto found = recorded_.find(shape);
   if (found != recorded_.end()) return &found->second;
   // Steps that are not decode steps seldom come again in the same shape: only the last one is kept.
-  std::erase_if(recorded_, [](const auto& entry) { return !entry.first.decode; });
+  std::erase_if(recorded_, [](const auto& entry) { return !entry.first.decode(); });
   RecordedStep step;
   for (const Op& op : program_.ops) {
-    const Value& out = program_.values[static_cast<size_t>(op.out)];
-    if (out.rows == Rows::kOutputs && shape.outputs == 0) continue;
-    const int rows = out.rows == Rows::kTokens ? shape.tokens : shape.outputs;
-    const int most = std::min(RowsAtOnce(op), rows);
-    for (int first = 0; first < rows; first += most) {
-      UM_ASSIGN_OR_RETURN(Launch launch, Plan(op, shape, {first, std::min(most, rows - first)}));
+    for (const RowPart& part : plan_of_.PartsOf(op, shape)) {
+      UM_ASSIGN_OR_RETURN(Launch launch, Plan(op, shape, part));
       // A decode row fetches older keys before the launch before it has ended, which may have written them here.
-      if (op.kind == OpKind::kAttention && graph_.deterministic && !shape.decode) launch.overlap = false;
+      if (op.kind == OpKind::kAttention && graph_.deterministic && !shape.decode()) launch.overlap = false;
       step.launches.push_back(launch);
     }
   }
   if (!step.launches.empty()) step.launches.front().overlap = false;  // it follows a copy, not a kernel
-  if (graph_.capture && shape.decode) {
+  if (graph_.capture && shape.decode()) {
     UM_ASSIGN_OR_RETURN(step.graph, device_.Capture([&]() -> Status {
       for (const Launch& launch : step.launches) UM_RETURN_IF_ERROR(device_.Run(launch));
       return {};

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "base/layout.h"
 #include "device/device.h"
 #include "exec/executor.h"
+#include "kernels/plan.h"
 #include "weights/weight_source.h"
 
 namespace unimax {
@@ -22,6 +24,7 @@ struct GraphOptions {
   // Decode steps of few rows in one launch (exec/stream.h): where program and device allow it and it pays; never; or
   // wherever they allow it, and an error where they do not.
   enum Stream : uint8_t { kWhereItFits, kNever, kAlways } stream = kWhereItFits;
+  std::vector<ForcedRow> forced = {};  // rows of the table that are taken where they fit, in place of the plan's
 };
 
 // `device` must outlive the executor. Errors: of the source; kNoDevice when weights, KV and workspace do not fit, with

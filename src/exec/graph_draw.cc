@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "exec/graph_draw.h"
 
-#include "kernels/table.h"
+#include "kernels/plan.h"
 
 namespace unimax {
 namespace {

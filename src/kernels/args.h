@@ -98,6 +98,10 @@ struct AttentionArgs {
   // Not 0: a split is so many tokens, whatever the number of splits, so that the sums depend on the row alone. A
   // multiple of 32; at least two splits, which together reach all tokens.
   int split_tokens = 0;
+  // Rows with the unified softmax: the base of the exponent for each KV head, in units of a scaled score (null: 0), and
+  // how many blocks had to do without it (null: not counted).
+  const float* phi = nullptr;
+  int* redone = nullptr;
 };
 
 struct ActMulArgs {

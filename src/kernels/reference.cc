@@ -218,8 +218,11 @@ std::vector<float> CosSinTable(const std::vector<double>& inv_freq, double magni
   table.reserve(static_cast<size_t>(context) * inv_freq.size() * 2);
   for (int position = 0; position < context; ++position) {
     for (double f : inv_freq) {
-      table.push_back(static_cast<float>(std::cos(position * f) * magnitude));
-      table.push_back(static_cast<float>(std::sin(position * f) * magnitude));
+      // The low part of the product matters near a zero of either function: 20 bits are lost at position 10^6.
+      const double angle = position * f, low = std::fma(position, f, -angle);
+      const double cos = std::cos(angle), sin = std::sin(angle);
+      table.push_back(static_cast<float>((cos - sin * low) * magnitude));
+      table.push_back(static_cast<float>((sin + cos * low) * magnitude));
     }
   }
   return table;

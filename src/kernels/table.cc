@@ -15,8 +15,11 @@ int ColumnTiles(const Case& c, const Limits& l) { return CeilDiv(c.m, l.tile_col
 // ---- when a row fits ----
 bool Always(const Case&, const Limits&) { return true; }
 template <int kTiles>
+LaunchShape Flat(const Case& c, const Limits& l);
+template <int kTiles>
 bool FlatFits(const Case& c, const Limits& l) {
-  return ColumnTiles(c, l) <= kTiles && c.k % 8 == 0;  // rows of x are read 16 bytes at a time
+  return ColumnTiles(c, l) <= kTiles && c.k % 8 == 0 &&  // rows of x are read 16 bytes at a time
+         Flat<kTiles>(c, l).shared_bytes <= l.shared_bytes_per_block;
 }
 bool TiledFits(const Case& c, const Limits&) { return c.k % 8 == 0; }
 // Blocks take 256 rows; with fewer the instruction still gains more than it wastes (M = 128: 0.46 against 0.75 ms a
@@ -317,6 +320,15 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "split128","attention_split_bf16_128",bf16, Few<128>,Split<128>,3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_bf16_4", bf16, Grouped, Decode,  3e-3f, KvBytes, kHeadCases},
+    // Only by --force: what they gain is in docs/numerics.md.
+    {OpKind::kAttention, "lazy", "attention_lazy_bf16_64", bf16, Few<64>, Split<64>, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "lazy", "attention_lazy_bf16_128", bf16, Few<128>, Split<128>, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "lazy", "attention_lazy_bf16_1", bf16, Alone, Decode, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "lazy", "attention_lazy_bf16_4", bf16, Grouped, Decode, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "unified", "attention_unified_bf16_64", bf16, Few<64>, Split<64>, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "unified","attention_unified_bf16_128",bf16,Few<128>, Split<128>,3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "unified", "attention_unified_bf16_1", bf16, Alone, Decode, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "unified", "attention_unified_bf16_4", bf16, Grouped, Decode, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "rows64", "attention_rows_bf16_64", bf16, Many<64>, ByRows<64>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "rows128","attention_rows_bf16_128", bf16, Many<128>, ByRows<128>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, HeadFits,Prefill, 3e-3f, KvBytes, kHeadCases},
@@ -335,17 +347,6 @@ constexpr Row kRows[] = {
 std::span<const Row> GpuRows() { return kRows; }
 
 bool HasKernel(const Row& row, const Limits& limits) { return row.target == nullptr || limits.target == row.target; }
-
-const Row* PlanRow(const Case& wanted, const Limits& limits) {
-  // Rows of positions, choice and selection read f32 whatever the activations are.
-  const bool wide = wanted.op == OpKind::kAddPosition || wanted.op == OpKind::kSelect || wanted.op == OpKind::kSample;
-  for (const Row& row : kRows) {
-    if (row.op == wanted.op && (wide || row.act == wanted.act) && HasKernel(row, limits) && row.fits(wanted, limits)) {
-      return &row;
-    }
-  }
-  return nullptr;
-}
 
 int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv_heads ? 1 : 4; }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of GPU kernel rows and the plan that chooses among them. A row names its kernel, when it fits, how it is
+// The table of GPU kernel rows, among which the plan (plan.h) chooses. A row names its kernel, when it fits, how it is
 // launched, what it is compared with and how closely. One loop over the table is the test (check.h), one the bench.
 #pragma once
 
@@ -55,9 +55,6 @@ std::span<const Row> GpuRows();
 
 // Whether the device has the row's kernel.
 bool HasKernel(const Row& row, const Limits& limits);
-
-// The first row that fits; rows of an op stand best first. Null: nothing fits.
-const Row* PlanRow(const Case& wanted, const Limits& limits);
 
 // How many blocks share the tokens of one row in decode attention; 1 means no split. A pure function of the case.
 int AttentionSplits(const Case& c, const Limits& limits);

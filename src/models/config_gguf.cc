@@ -4,9 +4,9 @@
 #include <cmath>
 #include <string>
 
+#include "base/json_walk.h"
 #include "models/config.h"
 #include "models/config_gguf_fields.h"
-#include "weights/json_walk.h"
 
 namespace unimax {
 namespace {

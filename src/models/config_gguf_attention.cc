@@ -5,9 +5,9 @@
 #include <cstring>
 #include <string>
 
+#include "base/json_walk.h"
 #include "models/config.h"
 #include "models/config_gguf_fields.h"
-#include "weights/json_walk.h"
 
 namespace unimax {
 namespace {

@@ -5,12 +5,12 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/json_walk.h"
 #include "models/config.h"
 #include "models/config_fields.h"
 #include "models/config_json_attention.h"
 #include "models/config_json_rows.h"
 #include "models/config_rows.h"
-#include "weights/json_walk.h"
 
 namespace unimax {
 namespace {

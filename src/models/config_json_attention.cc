@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/json_walk.h"
 #include "models/config.h"
-#include "weights/json_walk.h"
 
 namespace unimax {
 namespace {

@@ -39,35 +39,61 @@ class TrustWalker {
 
 int AddedMatcher::FindChild(int node, uint8_t byte) const {
   if (node == 0) return roots_[byte];
+  const auto first = [&](int c) { return static_cast<uint8_t>(text_[nodes_[static_cast<size_t>(c)].label]); };
   int c = nodes_[static_cast<size_t>(node)].child;
-  while (c >= 0 && nodes_[static_cast<size_t>(c)].byte != byte) c = nodes_[static_cast<size_t>(c)].sibling;
+  while (c >= 0 && first(c) != byte) c = nodes_[static_cast<size_t>(c)].sibling;
   return c;
+}
+
+int AddedMatcher::AddChild(int node, std::string_view label) {
+  const int child = static_cast<int>(nodes_.size());
+  Node fresh;
+  fresh.label = static_cast<uint32_t>(text_.size());
+  fresh.size = static_cast<uint32_t>(label.size());
+  text_ += label;
+  if (node == 0) {
+    roots_[static_cast<uint8_t>(label[0])] = child;
+  } else {
+    fresh.sibling = nodes_[static_cast<size_t>(node)].child;
+    nodes_[static_cast<size_t>(node)].child = child;
+  }
+  nodes_.push_back(fresh);
+  return child;
+}
+
+// Leaves `node` the first `size` bytes of its label; a new child has the rest and all that came after it.
+void AddedMatcher::Split(int node, size_t size) {
+  Node rest = nodes_[static_cast<size_t>(node)];
+  rest.sibling = -1;
+  rest.label += static_cast<uint32_t>(size);
+  rest.size -= static_cast<uint32_t>(size);
+  Node& n = nodes_[static_cast<size_t>(node)];
+  n.size = static_cast<uint32_t>(size);
+  n.child = static_cast<int>(nodes_.size());
+  n.token = -1;
+  nodes_.push_back(rest);
 }
 
 void AddedMatcher::Add(const AddedToken& token, std::string_view spelling) {
   if (spelling.empty()) return;
   int node = 0;
-  for (char b : spelling) {
-    const auto byte = static_cast<uint8_t>(b);
-    int next = FindChild(node, byte);
-    if (next < 0) {
-      next = static_cast<int>(nodes_.size());
-      Node fresh;
-      fresh.byte = byte;
-      if (node == 0) {
-        roots_[byte] = next;
-      } else {
-        fresh.sibling = nodes_[static_cast<size_t>(node)].child;
-        nodes_[static_cast<size_t>(node)].child = next;
-      }
-      nodes_.push_back(fresh);
+  while (!spelling.empty()) {
+    const int child = FindChild(node, static_cast<uint8_t>(spelling[0]));
+    if (child < 0) {
+      node = AddChild(node, spelling);
+      break;
     }
-    node = next;
+    const std::string_view label = Label(nodes_[static_cast<size_t>(child)]);
+    const auto differ = std::mismatch(label.begin(), label.end(), spelling.begin(), spelling.end()).first;
+    const auto common = static_cast<size_t>(differ - label.begin());
+    if (common < label.size()) Split(child, common);
+    spelling.remove_prefix(common);
+    node = child;
   }
   // Of two tokens with one spelling the first is matched.
   if (nodes_[static_cast<size_t>(node)].token >= 0) return;
   nodes_[static_cast<size_t>(node)].token = static_cast<int>(tokens_.size());
-  tokens_.push_back(token);
+  tokens_.push_back({token.id, token.single_word, token.left_strip, token.right_strip, token.special});
 }
 
 std::vector<Cutting> AddedMatcher::Cut(std::string_view text, const TrustRuns& trust) const {
@@ -83,21 +109,21 @@ std::vector<Cutting> AddedMatcher::Cut(std::string_view text, const TrustRuns& t
     const size_t trusted_end = walker.TrustedEnd(at, text.size());
     int best = -1;
     size_t best_end = at;
-    for (size_t i = at + 1;; ++i) {
-      const int token = nodes_[static_cast<size_t>(node)].token;
-      if (token >= 0 && (!tokens_[static_cast<size_t>(token)].special || i <= trusted_end)) {
-        best = token;
+    for (size_t i = at; node >= 0;) {
+      const Node& n = nodes_[static_cast<size_t>(node)];
+      if (!text.substr(i).starts_with(Label(n))) break;
+      i += n.size;
+      if (n.token >= 0 && (!tokens_[static_cast<size_t>(n.token)].special || i <= trusted_end)) {
+        best = n.token;
         best_end = i;
       }
-      if (i >= text.size()) break;
-      node = FindChild(node, static_cast<uint8_t>(text[i]));
-      if (node < 0) break;
+      node = i < text.size() ? FindChild(node, static_cast<uint8_t>(text[i])) : -1;
     }
     if (best < 0) {
       ++at;
       continue;
     }
-    const AddedToken& token = tokens_[static_cast<size_t>(best)];
+    const Token& token = tokens_[static_cast<size_t>(best)];
     size_t begin = at;
     size_t end = best_end;
     at = best_end;

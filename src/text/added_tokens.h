@@ -2,6 +2,7 @@
 // Added tokens: pieces that are matched in the text before any model sees it (control tokens, user-defined symbols).
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,15 +38,24 @@ class AddedMatcher {
   std::vector<Cutting> Cut(std::string_view text, const TrustRuns& trust) const;
 
  private:
+  // A stretch on which nothing branches or ends is one node, so that there are at most two nodes a token.
   struct Node {
     int child = -1, sibling = -1;  // first child, next child of the same parent
-    int token = -1;
-    uint8_t byte = 0;
+    int token = -1;                // that ends behind the label
+    uint32_t label = 0, size = 0;  // where in `text_`
+  };
+  struct Token {
+    int id;
+    bool single_word, left_strip, right_strip, special;
   };
   int FindChild(int node, uint8_t byte) const;
+  int AddChild(int node, std::string_view label);
+  void Split(int node, size_t size);
+  std::string_view Label(const Node& n) const { return std::string_view(text_).substr(n.label, n.size); }
   std::vector<Node> nodes_ = std::vector<Node>(1);
-  std::vector<int> roots_ = std::vector<int>(256, -1);
-  std::vector<AddedToken> tokens_;
+  std::string text_;
+  std::vector<int> roots_ = std::vector<int>(256, -1);  // the children of the first node by their first byte
+  std::vector<Token> tokens_;
 };
 
 }  // namespace unimax

@@ -3,37 +3,41 @@
 
 #include <algorithm>
 
+#include "base/json_walk.h"
 #include "text/utf8.h"
 
 namespace unimax {
 
-Status BpeModel::AddMerges(const std::vector<PieceView>& merges) {
-  merges_.Reserve(merges.size());
+Status BpeModel::AddMerges(size_t count, const Merges& merges) {
+  merges_.Reserve(count);
   parts_at_marks_ = vocabulary_.Find(kSpaceMark) >= 0;
   std::string joined;
-  for (size_t i = 0; i < merges.size(); ++i) {
-    auto [left, right] = merges[i];
+  Merge merge;
+  for (int i = 0; merges(&merge); ++i) {
+    auto [left, right] = merge;
     const int a = vocabulary_.Find(left);
     const int b = vocabulary_.Find(right);
     if (a < 0 || b < 0) {
-      return BadModel("merge {} of the tokenizer joins '{}', which is not in the vocabulary", i, a < 0 ? left : right);
+      return BadModel("merge {} of the tokenizer joins '{}', which is not in the vocabulary", i,
+                      Printable(a < 0 ? left : right));
     }
     if (right.starts_with(options_.continuing_prefix)) right.remove_prefix(options_.continuing_prefix.size());
     joined.assign(left).append(right);
     const int result = vocabulary_.Find(joined);
-    if (result < 0) return BadModel("merge {} of the tokenizer makes '{}', which is not in the vocabulary", i, joined);
-    merges_.Add(a, b, static_cast<int>(i), result);
+    if (result < 0)
+      return BadModel("merge {} of the tokenizer makes '{}', which is not in the vocabulary", i, Printable(joined));
+    merges_.Add(a, b, i, result);
     if (right.starts_with(kSpaceMark) && !left.ends_with(kSpaceMark)) parts_at_marks_ = false;
   }
   return {};
 }
 
-Result<std::unique_ptr<BpeModel>> BpeModel::Make(const Vocabulary& vocabulary, const std::vector<PieceView>& merges,
+Result<std::unique_ptr<BpeModel>> BpeModel::Make(const Vocabulary& vocabulary, size_t count, const Merges& merges,
                                                  BpeOptions options) {
   auto model = std::make_unique<BpeModel>(vocabulary);
   model->options_ = std::move(options);
   BpeOptions& o = model->options_;
-  UM_RETURN_IF_ERROR(model->AddMerges(merges));
+  UM_RETURN_IF_ERROR(model->AddMerges(count, merges));
   const bool plain = o.continuing_prefix.empty() && o.word_suffix.empty();
   if (!plain || o.ignore_merges) model->parts_at_marks_ = false;
   o.reads_bytes = o.reads_bytes && plain && !o.byte_fallback;
@@ -46,14 +50,22 @@ Result<std::unique_ptr<BpeModel>> BpeModel::Make(const Vocabulary& vocabulary, c
     model->byte_ids_[b] = o.reads_bytes ? model->short_ids_[ByteToChar(static_cast<uint8_t>(b))]
                                         : vocabulary.Find(fmt::format("<0x{:02X}>", b));
   }
-  if (o.reads_bytes && o.ignore_merges) {
-    for (int id = 0; id < vocabulary.size(); ++id) {
-      const std::string_view piece = vocabulary.Piece(id);
-      if (piece.empty() || vocabulary.Find(piece) != id) continue;
-      if (const auto bytes = CharsToBytes(piece)) model->raw_pieces_.Add(*bytes, id);
-    }
-  }
+  if (o.reads_bytes && o.ignore_merges) model->KeepRawPieces();
   return model;
+}
+
+void BpeModel::KeepRawPieces() {
+  size_t pieces = 0, bytes = 0;  // not fewer than there are
+  for (int id = 0; id < vocabulary_.size(); ++id) {
+    pieces += vocabulary_.Piece(id).empty() ? 0 : 1;
+    bytes += vocabulary_.Piece(id).size();
+  }
+  raw_pieces_.Reserve(pieces, static_cast<size_t>(vocabulary_.size()), bytes);
+  for (int id = 0; id < vocabulary_.size(); ++id) {
+    const std::string_view piece = vocabulary_.Piece(id);
+    if (piece.empty() || vocabulary_.Find(piece) != id) continue;
+    if (const auto raw = CharsToBytes(piece)) raw_pieces_.Add(*raw, id);
+  }
 }
 
 int BpeModel::CharId(std::string_view spelling) const {

@@ -4,8 +4,8 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
-#include <utility>
 
 #include "text/vocabulary.h"
 
@@ -22,17 +22,22 @@ struct BpeOptions {
 
 class BpeModel final : public SubwordModel {
  public:
-  using PieceView = std::pair<std::string_view, std::string_view>;
+  struct Merge {
+    std::string_view left, right;
+  };
+  // Gives the next merge, best first; false: there are no more. The texts are valid until the next call.
+  using Merges = std::function<bool(Merge*)>;
   explicit BpeModel(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}  // use Make
-  // `merges`: best first. Errors: kBadModel for a merge whose parts or result are not in the vocabulary.
-  static Result<std::unique_ptr<BpeModel>> Make(const Vocabulary& vocabulary, const std::vector<PieceView>& merges,
+  // `count`: of the merges. Errors: kBadModel for a merge whose parts or result are not in the vocabulary.
+  static Result<std::unique_ptr<BpeModel>> Make(const Vocabulary& vocabulary, size_t count, const Merges& merges,
                                                 BpeOptions options);
   void Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const override;
   bool reads_bytes() const override { return options_.reads_bytes; }
   bool parts_at_marks() const override { return parts_at_marks_; }
 
  private:
-  Status AddMerges(const std::vector<PieceView>& merges);
+  Status AddMerges(size_t count, const Merges& merges);
+  void KeepRawPieces();
   void Split(std::string_view word, std::vector<Symbol>& symbols) const;
   void SplitBytes(std::string_view word, std::vector<Symbol>& symbols) const;
   int CharId(std::string_view spelling) const;

@@ -82,7 +82,11 @@ enum class StmtKind : uint8_t {
 
 struct Stmt;
 using StmtPtr = std::unique_ptr<Stmt>;
-using Body = std::vector<StmtPtr>;
+struct Body {
+  std::vector<StmtPtr> stmts;
+  // Where the body is a scope of its own: names that are undefined in it until it sets them (jinja_scopes.h).
+  std::vector<std::string> undefined;
+};
 
 struct Parameter {
   std::string name;

@@ -37,6 +37,17 @@ Scope* Interpreter::NewScope(Scope* parent) {
   return scope;
 }
 
+Scope* Interpreter::NewScope(Scope* parent, const Body& body) {
+  Scope* scope = NewScope(parent);
+  Undefine(body, scope);
+  return scope;
+}
+
+void Interpreter::Undefine(const Body& body, Scope* scope) {
+  heap_.Charge(64 * body.undefined.size());
+  for (const std::string& name : body.undefined) scope->names.Set(name, Value());
+}
+
 Result<Text> Interpreter::Run(const Program& program, const Value& context) {
   Scope* globals = NewScope(nullptr);
   for (const FilterRow& row : GlobalFunctions()) {
@@ -48,7 +59,7 @@ Result<Text> Interpreter::Run(const Program& program, const Value& context) {
   for (const auto& [key, value] : context.dict().items) globals->names.Set(key.bytes(), value);
   Text out;
   out_ = &out;
-  UM_RETURN_IF_ERROR(ExecBody(program.body, NewScope(globals)));
+  UM_RETURN_IF_ERROR(ExecBody(program.body, NewScope(globals, program.body)));
   return out;
 }
 
@@ -72,7 +83,7 @@ Status Interpreter::Output(const Value& v) {
 }
 
 Status Interpreter::ExecBody(const Body& body, Scope* scope) {
-  for (const StmtPtr& s : body) {
+  for (const StmtPtr& s : body.stmts) {
     UM_RETURN_IF_ERROR(Exec(*s, scope));
     if (flow_ != Flow::kNext) break;
   }
@@ -82,7 +93,7 @@ Status Interpreter::ExecBody(const Body& body, Scope* scope) {
 Result<Text> Interpreter::Capture(const Body& body, Scope* scope) {
   Text written;
   Text* outer = std::exchange(out_, &written);
-  const Status status = ExecBody(body, NewScope(scope));
+  const Status status = ExecBody(body, NewScope(scope, body));
   out_ = outer;
   if (!status.ok()) return status;
   return written;
@@ -136,11 +147,11 @@ Status Interpreter::Exec(const Stmt& s, Scope* scope) {
     case StmtKind::kWith:
       return ExecWith(s, scope);
     case StmtKind::kScope:
-      return ExecBody(s.bodies[0], NewScope(scope));
+      return ExecBody(s.bodies[0], NewScope(scope, s.bodies[0]));
     case StmtKind::kAutoescape: {
       UM_ASSIGN_OR_RETURN(const Value on, Eval(*s.exprs[0], scope));
       const bool outer = std::exchange(autoescape_, Truthy(on));
-      const Status status = ExecBody(s.bodies[0], NewScope(scope));
+      const Status status = ExecBody(s.bodies[0], NewScope(scope, s.bodies[0]));
       autoescape_ = outer;
       return status;
     }
@@ -173,7 +184,7 @@ Status Interpreter::RunLoop(const Stmt& s, std::vector<Value> items, int depth, 
     }
     items = std::move(kept);
   }
-  if (items.empty()) return ExecBody(s.bodies[1], NewScope(scope));
+  if (items.empty()) return ExecBody(s.bodies[1], NewScope(scope, s.bodies[1]));
   auto* loop = heap_.Make<LoopObject>();
   loop->items = std::move(items);
   loop->depth = depth;
@@ -184,6 +195,7 @@ Status Interpreter::RunLoop(const Stmt& s, std::vector<Value> items, int depth, 
     loop->at = i;
     if (inner == nullptr || s.keeps_scopes) inner = NewScope(scope);
     inner->names.Clear();
+    Undefine(s.bodies[0], inner);
     UM_RETURN_IF_ERROR(Assign(*s.targets[0], loop->items[i], inner));
     inner->names.Set("loop", Value::Of(Kind::kLoop, loop));
     UM_RETURN_IF_ERROR(ExecBody(s.bodies[0], inner));
@@ -216,7 +228,7 @@ Status Interpreter::ExecCallBlock(const Stmt& s, Scope* scope) {
 }
 
 Status Interpreter::ExecWith(const Stmt& s, Scope* scope) {
-  Scope* inner = NewScope(scope);
+  Scope* inner = NewScope(scope, s.bodies[0]);
   std::vector<Value> values;
   for (const ExprPtr& e : s.exprs) {
     UM_ASSIGN_OR_RETURN(const Value v, Eval(*e, scope));

@@ -164,6 +164,8 @@ class Interpreter {
   Result<Value> Method(const Value& self, std::span<const FilterRow> rows, std::string_view name);
   Value Lookup(std::string_view name, const Scope* scope) const;
   Scope* NewScope(Scope* parent);
+  Scope* NewScope(Scope* parent, const Body& body);
+  void Undefine(const Body& body, Scope* scope);
 
   enum class Flow { kNext, kBreak, kContinue };
   TemplateBudget budget_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "text/jinja_parser_impl.h"
+#include "text/jinja_scopes.h"
 
 namespace unimax::jinja {
 
@@ -71,7 +72,7 @@ Result<Body> Parser::ParseBody(Words end_words) {
       if (Peek().type != Tok::kBlockEnd) return Unexpected();
       Next();
     }
-    if (s != nullptr) body.push_back(std::move(s));
+    if (s != nullptr) body.stmts.push_back(std::move(s));
   }
   --nesting_;
   return body;
@@ -303,6 +304,7 @@ Result<std::unique_ptr<const Program>> ParseTemplate(std::string_view source) {
   auto program = std::make_unique<Program>();
   Parser parser(std::move(tokens));
   UM_ASSIGN_OR_RETURN(program->body, parser.ParseAll());
+  FindUndefined(program->body);
   return std::unique_ptr<const Program>(std::move(program));
 }
 

@@ -10,6 +10,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr size_t kMaxTypeBytes = 80;  // longer than every name
+
 // The member, or nullptr when it is absent or null.
 const json* Member(const json& spec, const char* key) {
   if (!spec.is_object()) return nullptr;
@@ -41,7 +43,9 @@ int JsonDepth(std::string_view text) {
 Result<std::string> TypeOf(const json& spec, std::string_view what) {
   const json* type = Member(spec, "type");
   if (type == nullptr || !type->is_string()) return BadModel("a {} of the tokenizer has no type", what);
-  return type->get_ref<const std::string&>();
+  const auto& name = type->get_ref<const std::string&>();
+  if (name.size() > kMaxTypeBytes) return BadModel("a {} of the tokenizer has a type of {} bytes", what, name.size());
+  return name;
 }
 
 Result<std::string> TextAt(const json& spec, const char* key) {

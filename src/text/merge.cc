@@ -10,12 +10,10 @@
 namespace unimax {
 
 void MergeTable::Reserve(size_t n) {
-  size_t size = 2;
-  while (size < n * 2) size *= 2;
+  const size_t size = n * 2;
   if (size <= table_.size()) return;
   std::vector<Entry> old(size);
   old.swap(table_);
-  mask_ = size - 1;
   used_ = 0;
   for (const Entry& e : old) {
     if (e.left >= 0) Add(e.left, e.right, e.merge.rank, e.merge.result);
@@ -26,7 +24,7 @@ void MergeTable::Add(int left, int right, int rank, int result) {
   if ((used_ + 1) * 2 > table_.size()) Reserve(table_.size());
   size_t slot = Slot(left, right);
   while (table_[slot].left >= 0 && (table_[slot].left != left || table_[slot].right != right)) {
-    slot = (slot + 1) & mask_;
+    slot = After(slot);
   }
   if (table_[slot].left < 0) ++used_;
   table_[slot] = {left, right, {rank, result}};

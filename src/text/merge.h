@@ -21,13 +21,13 @@ class MergeTable {
     int rank;  // -1: no such merge
     int result;
   };
-  void Reserve(size_t n);
+  void Reserve(size_t n);                               // makes room for exactly `n` pairs
   void Add(int left, int right, int rank, int result);  // a repeated pair takes the later rank
   Merge Find(int left, int right) const {
     size_t slot = Slot(left, right);
     while (table_[slot].left >= 0) {
       if (table_[slot].left == left && table_[slot].right == right) return table_[slot].merge;
-      slot = (slot + 1) & mask_;
+      slot = After(slot);
     }
     return {-1, -1};
   }
@@ -41,11 +41,11 @@ class MergeTable {
   size_t Slot(int left, int right) const {
     uint64_t h = (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32) | static_cast<uint32_t>(right);
     h *= 0x9e3779b97f4a7c15u;
-    h ^= h >> 29;
-    return static_cast<size_t>(h) & mask_;
+    return static_cast<size_t>(((h >> 32) * table_.size()) >> 32);
   }
+  size_t After(size_t slot) const { return slot + 1 == table_.size() ? 0 : slot + 1; }
   std::vector<Entry> table_ = std::vector<Entry>(2);
-  size_t mask_ = 1, used_ = 0;
+  size_t used_ = 0;
   int ranks_ = 0;
 };
 

@@ -250,19 +250,26 @@ Status Normalizer::Append(const json& spec, int depth) {
   return BadModel("normalizer '{}' of the tokenizer is not supported", type);
 }
 
-std::string Normalizer::Apply(std::string_view text, SourceMap* map) const {
-  Rewriter out(map != nullptr);
+std::optional<std::string> Normalizer::Run(std::string_view text, size_t limit, SourceMap* map) const {
+  Rewriter out(map != nullptr, limit);
   std::string old(text);
   for (const Step& step : steps_) {
     out.text.clear();
     SourceMap before;
     before.swap(out.map);
     ApplyStep(step, old, out);
+    if (out.overflow || out.text.size() > limit) return std::nullopt;
     Compose(before, out.map);
     old.swap(out.text);
   }
   if (map != nullptr) *map = std::move(out.map);
   return old;
+}
+
+std::string Normalizer::Apply(std::string_view text, SourceMap* map) const { return *Run(text, SIZE_MAX, map); }
+
+std::optional<std::string> Normalizer::ApplyWithin(size_t limit, std::string_view text) const {
+  return Run(text, limit, nullptr);
 }
 
 }  // namespace unimax

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,9 +52,12 @@ class Normalizer {
   bool empty() const { return steps_.empty(); }
   // `map`: when wanted, what each byte of the result came from.
   std::string Apply(std::string_view text, SourceMap* map = nullptr) const;
+  // None when the result, or what a step makes on the way to it, is longer than `limit`.
+  std::optional<std::string> ApplyWithin(size_t limit, std::string_view text) const;
 
  private:
   Status Append(const nlohmann::json& spec, int depth);
+  std::optional<std::string> Run(std::string_view text, size_t limit, SourceMap* map) const;
   std::vector<Step> steps_;
 };
 

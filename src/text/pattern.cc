@@ -5,11 +5,14 @@
 
 #include <algorithm>
 
+#include "base/json_walk.h"
+
 namespace unimax {
 namespace {
 
 constexpr uint32_t kMatchLimit = 20'000'000;
 constexpr uint32_t kHeapLimitKib = 64 * 1024;
+constexpr size_t kMaxSourceBytes = 16384;  // PCRE2 takes 64 KiB of compiled code
 
 // Members and non-members of White_Space; PCRE2's \s also holds U+180E. Oniguruma's \w holds six digits of Latin-1
 // when it stands alone, and does not within a class.
@@ -83,6 +86,10 @@ struct Pattern::Code {};  // stands for pcre2_code, whose name is a macro
 void Pattern::Freer::operator()(Code* code) const { pcre2_code_free(reinterpret_cast<pcre2_code*>(code)); }
 
 Result<Pattern> Pattern::Regex(std::string_view source, bool scan) {
+  if (source.size() > kMaxSourceBytes) {
+    return BadModel("a regex pattern of the tokenizer has {} bytes; at most {} are read", source.size(),
+                    kMaxSourceBytes);
+  }
   const std::string rewritten = Rewrite(source);
   const std::unique_ptr<pcre2_compile_context, CompileContextFree> context(pcre2_compile_context_create(nullptr));
   if (context == nullptr) return IoError("no memory for a regular expression");
@@ -96,7 +103,8 @@ Result<Pattern> Pattern::Regex(std::string_view source, bool scan) {
   if (code == nullptr) {
     PCRE2_UCHAR reason[256] = {};
     pcre2_get_error_message(error, reason, sizeof(reason));
-    return BadModel("regex pattern '{}' of the tokenizer: {}", source, reinterpret_cast<const char*>(reason));
+    return BadModel("regex pattern '{}' of the tokenizer: {}", Printable(source),
+                    reinterpret_cast<const char*>(reason));
   }
   Pattern p;
   uint32_t matches_empty = 0;

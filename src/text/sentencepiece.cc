@@ -184,10 +184,10 @@ Result<Spec> ReadSpec(std::string_view bytes) {
   return spec;
 }
 
-std::vector<std::pair<std::string_view, int>> UserPieces(const Spec& spec) {
-  std::vector<std::pair<std::string_view, int>> user;
+std::vector<int> UserPieces(const Spec& spec) {
+  std::vector<int> user;
   for (size_t id = 0; id < spec.pieces.size(); ++id) {
-    if (spec.pieces[id].type == kUser) user.emplace_back(spec.pieces[id].text, static_cast<int>(id));
+    if (spec.pieces[id].type == kUser) user.push_back(static_cast<int>(id));
   }
   return user;
 }
@@ -196,12 +196,14 @@ std::vector<std::pair<std::string_view, int>> UserPieces(const Spec& spec) {
 void FillModelVocabulary(const Spec& spec, Tokenizer::Impl& impl) {
   for (size_t id = 0; id < spec.pieces.size(); ++id) {
     const Piece& piece = spec.pieces[id];
-    impl.vocabulary.Add(piece.text, static_cast<int>(id));
     const bool bytes = piece.type == kByte && spec.byte_fallback;
     if (piece.type == kNormal || piece.type == kUser || bytes) {
       impl.model_vocabulary.Add(piece.text, static_cast<int>(id));
+    } else {
+      impl.vocabulary.Add(piece.text, piece.text, static_cast<int>(id));
     }
   }
+  impl.vocabulary.Index();
 }
 
 Status MakeUnigram(const Spec& spec, int unknown, Tokenizer::Impl& impl) {
@@ -213,12 +215,12 @@ Status MakeUnigram(const Spec& spec, int unknown, Tokenizer::Impl& impl) {
     worst = std::min(worst, piece.score);
     best = std::max(best, piece.score);
   }
-  std::vector<std::pair<std::string_view, int>> usable;
+  std::vector<int> usable;
   for (size_t id = 0; id < spec.pieces.size(); ++id) {
     const Piece& piece = spec.pieces[id];
     const auto length = static_cast<float>(piece.text.size());
     scores[id] = piece.type == kUser ? static_cast<double>(length * best - 0.1f) : static_cast<double>(piece.score);
-    if (piece.type == kNormal || piece.type == kUser) usable.emplace_back(piece.text, static_cast<int>(id));
+    if (piece.type == kNormal || piece.type == kUser) usable.push_back(static_cast<int>(id));
   }
   UnigramModel::Options options;
   options.unknown = unknown;
@@ -240,7 +242,8 @@ Status MakeBpe(const Spec& spec, int unknown, Tokenizer::Impl& impl) {
   UM_ASSIGN_OR_RETURN(auto model, ScoredBpeModel::Make(impl.model_vocabulary, scores, usable, unknown));
   model->fuse_unknown();
   impl.model = std::move(model);
-  for (const auto& [text, id] : UserPieces(spec)) {  // found in the normalized text, and never joined with neighbours
+  for (const int id : UserPieces(spec)) {  // found in the normalized text, and never joined with neighbours
+    const std::string_view text = impl.model_vocabulary.Piece(id);
     AddedToken token;
     token.id = id;
     token.content = text;
@@ -264,11 +267,11 @@ void MakeDecoder(const Spec& spec, const std::string& unknown, Decoder& decoder)
 void SentencePieceRules::Apply(std::string_view text, Rewriter& out) const {
   // What stands for the beginning of text.substr(at), and how long that beginning is.
   const auto next = [&](size_t at, std::string_view* fresh) -> size_t {
-    int node = Trie::kRoot;
+    Trie::Place place;
     size_t longest = 0;
-    for (size_t end = at; end < text.size() && node >= 0;) {
-      node = kept.Next(node, static_cast<uint8_t>(text[end++]));
-      if (node >= 0 && kept.Value(node) >= 0) longest = end - at;
+    for (size_t end = at; end < text.size() && kept.Step(place, static_cast<uint8_t>(text[end]));) {
+      ++end;
+      if (kept.Value(place) >= 0) longest = end - at;
     }
     if (longest == 0) {
       longest = charsmap.Longest(text.substr(at), fresh);
@@ -337,7 +340,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromSentencePiece(std::string_view
   step.kind = Normalizer::Kind::kSentencePiece;
   step.rules.dummy_prefix = spec.dummy_prefix;
   step.rules.tidy_spaces = spec.tidy_spaces;
-  step.rules.kept = Trie(UserPieces(spec));
+  step.rules.kept = Trie(impl->model_vocabulary, UserPieces(spec));
   UM_ASSIGN_OR_RETURN(step.rules.charsmap, CharsMap::Parse(spec.charsmap));
   impl->normalizer.AddStep(std::move(step));
   UM_RETURN_IF_ERROR(spec.model_type == kBpe ? MakeBpe(spec, unknown, *impl) : MakeUnigram(spec, unknown, *impl));

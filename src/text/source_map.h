@@ -27,7 +27,8 @@ inline Origin OriginOf(const SourceMap& map, size_t begin, size_t end) {
 // Writes a new text from front to back.
 class Rewriter {
  public:
-  explicit Rewriter(bool tracked) : tracked_(tracked) {}
+  // What would make the text longer than `limit` is left out, and `overflow` is set.
+  explicit Rewriter(bool tracked, size_t limit = SIZE_MAX) : limit_(limit), tracked_(tracked) {}
   // The old text's [begin, end) as it is.
   void Copy(std::string_view old, size_t begin, size_t end) {
     text.append(old.substr(begin, end - begin));
@@ -37,14 +38,18 @@ class Rewriter {
   }
   // `fresh` stands for [begin, end) of the old text.
   void Put(std::string_view fresh, size_t begin, size_t end) {
+    overflow |= text.size() + fresh.size() > limit_;
+    if (overflow) return;
     text += fresh;
     if (tracked_) map.insert(map.end(), fresh.size(), {static_cast<uint32_t>(begin), static_cast<uint32_t>(end)});
   }
   bool tracked() const { return tracked_; }
   std::string text;
   SourceMap map;
+  bool overflow = false;
 
  private:
+  size_t limit_;
   bool tracked_;
 };
 

@@ -7,32 +7,42 @@
 #include "text/utf8.h"
 
 namespace unimax {
+namespace {
+
+constexpr size_t kAddedBytes = 1 << 18;  // by how much normalizing may make all added tokens longer
+
+}  // namespace
 
 Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::~Tokenizer() = default;
 
-void Tokenizer::Impl::IndexAdded() {
-  vocabulary = model_vocabulary;
-  int size = vocabulary.size();
+Status Tokenizer::Impl::IndexAdded(const std::vector<AddedToken>& added) {
+  int size = model_vocabulary.size();
+  size_t room = kAddedBytes;  // how many bytes normalizing may still make
   for (const AddedToken& token : added) size = std::max(size, token.id + 1);
   special.assign(static_cast<size_t>(size), false);
   hidden = special;
   for (const AddedToken& token : added) {
-    vocabulary.Add(token.content, token.id, true);
+    room += token.content.size();
     const auto at = static_cast<size_t>(token.id);
     if (token.special) special[at] = true;
     if (!token.normalized) {
+      vocabulary.Add(token.content, token.content, token.id);
       if (token.special) hidden[at] = true;
       raw_added.Add(token, token.content);
     } else {
-      const std::string normal = normalizer.Apply(token.content);
+      const std::optional<std::string> normal = normalizer.ApplyWithin(room, token.content);
+      if (!normal) return BadModel("the tokenizer's normalizer makes its added token {} too long", token.id);
+      room -= normal->size();
       // The package decodes such a token to its normalized content, and then does not know it as special any more.
-      vocabulary.Respell(token.id, normal);
-      if (token.special && normal == token.content) hidden[at] = true;
-      normal_added.Add(token, normal);
+      vocabulary.Add(token.content, *normal, token.id);
+      if (token.special && *normal == token.content) hidden[at] = true;
+      normal_added.Add(token, *normal);
       if (token.special) special_normal_added.Add(token, token.content);
     }
   }
+  vocabulary.Index();
+  return {};
 }
 
 // Words of a model whose pieces do not reach across U+2581 are parted there: short words are faster and come again.

@@ -10,6 +10,7 @@
 #include "text/decoder.h"
 #include "text/normalizer.h"
 #include "text/pretokenizer.h"
+#include "text/token_table.h"
 #include "text/tokenizer.h"
 #include "text/vocabulary.h"
 #include "text/word_cache.h"
@@ -17,14 +18,13 @@
 namespace unimax {
 
 struct Tokenizer::Impl {
-  Vocabulary model_vocabulary;  // pieces that the model may give
-  Vocabulary vocabulary;        // those and the added tokens
-  std::vector<bool> special;    // by id
-  std::vector<bool> hidden;     // by id: what decoding with skip_special leaves out
-  std::vector<AddedToken> added;
-  AddedMatcher raw_added;             // matched in the text as it came
-  AddedMatcher normal_added;          // matched in the normalized text
-  AddedMatcher special_normal_added;  // special ones of normal_added, matched in text as it came when mixed
+  Vocabulary model_vocabulary;              // pieces that the model may give
+  TokenTable vocabulary{model_vocabulary};  // those and the added tokens
+  std::vector<bool> special;                // by id
+  std::vector<bool> hidden;                 // by id: what decoding with skip_special leaves out
+  AddedMatcher raw_added;                   // matched in the text as it came
+  AddedMatcher normal_added;                // matched in the normalized text
+  AddedMatcher special_normal_added;        // special ones of normal_added, matched in text as it came when mixed
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
   std::unique_ptr<SubwordModel> model;
@@ -32,8 +32,9 @@ struct Tokenizer::Impl {
   Decoder decoder;
   int bos = -1, eos = -1;
 
-  // Fills the matchers and `vocabulary` from `added`, once model_vocabulary and normalizer are there.
-  void IndexAdded();
+  // Fills the matchers and `vocabulary`, once model_vocabulary and normalizer are there. Errors: kBadModel when the
+  // normalizer makes the tokens much longer.
+  Status IndexAdded(const std::vector<AddedToken>& added);
   bool IsSpecial(int id) const {
     return id >= 0 && static_cast<size_t>(id) < special.size() && special[static_cast<size_t>(id)];
   }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tokenizers from Hugging Face tokenizer.json files, as the package `tokenizers` 0.23 reads them.
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/json_walk.h"
 #include "text/bpe.h"
 #include "text/json_fields.h"
 #include "text/tokenizer_impl.h"
+#include "text/tokenizer_parts.h"
 #include "text/word_models.h"
 
 namespace unimax {
@@ -14,8 +15,9 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxBytes = 64u << 20;
-constexpr size_t kMaxAdded = 65536;
-constexpr int kMaxWordChars = 4096;  // cutting a word takes time quadratic in its length
+constexpr size_t kMaxFrame = 65536;
+constexpr uint64_t kFreeIds = 262'144;  // ids that need no tokens below them
+constexpr int kMaxWordChars = 4096;     // cutting a word takes time quadratic in its length
 
 const json& Part(const json& root, const char* key) {
   static const json none;
@@ -31,56 +33,33 @@ Result<int> IdOf(const json& value, const char* where) {
   return value.get<int>();
 }
 
-Status ReadVocab(const json& model, Vocabulary& vocabulary) {
-  const json& vocab = Part(model, "vocab");
-  if (!vocab.is_object()) return BadModel("the tokenizer's vocab is not an object");
-  for (const auto& [piece, id] : vocab.items()) {
-    UM_ASSIGN_OR_RETURN(const int number, IdOf(id, "vocab"));
-    vocabulary.Add(piece, number);
+// Ids may leave gaps, but not such that tables by id are out of proportion to the file.
+Status CheckIds(uint64_t largest, size_t tokens) {
+  if (largest <= kFreeIds + 2 * tokens) return {};
+  return BadModel("the tokenizer has a token id {} and only {} tokens", largest, tokens);
+}
+
+Status ReadVocab(const TokenizerParts& parts, Vocabulary& vocabulary) {
+  if (parts.vocab.form != PieceMember::Form::kObject) return BadModel("the tokenizer's vocab is not an object");
+  UM_RETURN_IF_ERROR(parts.vocab.problem);
+  const PieceLog& log = parts.vocab.log;
+  UM_RETURN_IF_ERROR(CheckIds(log.largest(), log.size()));
+  vocabulary.Reserve(log.size(), log.size() > 0 ? static_cast<size_t>(log.largest()) + 1 : 0, log.bytes());
+  PieceLog::Reader reader(log);
+  std::string_view piece;
+  for (uint64_t number = 0; reader.Next(&piece, &number);) {
+    const int id = static_cast<int>(number);
+    const int before = vocabulary.Add(piece, id, true);
+    if (before >= 0 && before != id && vocabulary.Piece(before) == piece) vocabulary.Drop(before);
   }
   return {};
 }
 
-Result<std::vector<AddedToken>> ReadAdded(const json& root) {
-  std::vector<AddedToken> added;
-  const json& list = Part(root, "added_tokens");
-  if (list.is_null()) return added;
-  if (!list.is_array()) return BadModel("the tokenizer's added_tokens is not a list");
-  if (list.size() > kMaxAdded)
-    return BadModel("the tokenizer has {} added tokens; at most {} are read", list.size(), kMaxAdded);
-  for (const json& item : list) {
-    if (!item.is_object()) return BadModel("an added token of the tokenizer is not an object");
-    AddedToken token;
-    UM_ASSIGN_OR_RETURN(token.id, IdOf(Part(item, "id"), "added_tokens"));
-    UM_ASSIGN_OR_RETURN(token.content, TextAt(item, "content"));
-    UM_ASSIGN_OR_RETURN(token.special, BoolAt(item, "special", false));
-    UM_ASSIGN_OR_RETURN(token.normalized, BoolAt(item, "normalized", !token.special));
-    UM_ASSIGN_OR_RETURN(token.single_word, BoolAt(item, "single_word", false));
-    UM_ASSIGN_OR_RETURN(token.left_strip, BoolAt(item, "lstrip", false));
-    UM_ASSIGN_OR_RETURN(token.right_strip, BoolAt(item, "rstrip", false));
-    added.push_back(std::move(token));
-  }
-  return added;
-}
-
-Result<std::unique_ptr<SubwordModel>> ReadBpe(const json& model, bool bytes, Vocabulary& vocabulary) {
-  UM_RETURN_IF_ERROR(ReadVocab(model, vocabulary));
-  std::vector<BpeModel::PieceView> merges;
-  const json& list = Part(model, "merges");
-  if (!list.is_array()) return BadModel("the tokenizer's merges is not a list");
-  merges.reserve(list.size());
-  for (const json& item : list) {
-    if (item.is_array() && item.size() == 2 && item[0].is_string() && item[1].is_string()) {
-      merges.emplace_back(item[0].get_ref<const std::string&>(), item[1].get_ref<const std::string&>());
-      continue;
-    }
-    const std::string_view pair = item.is_string() ? std::string_view(item.get_ref<const std::string&>()) : "";
-    const size_t space = pair.find(' ');
-    if (space == pair.npos || pair.find(' ', space + 1) != pair.npos) {
-      return BadModel("merge {} of the tokenizer is not a pair", merges.size());
-    }
-    merges.emplace_back(pair.substr(0, space), pair.substr(space + 1));
-  }
+Result<std::unique_ptr<SubwordModel>> ReadBpe(const TokenizerParts& parts, const json& model, bool bytes,
+                                              Vocabulary& vocabulary) {
+  UM_RETURN_IF_ERROR(ReadVocab(parts, vocabulary));
+  if (parts.merges.form != PieceMember::Form::kList) return BadModel("the tokenizer's merges is not a list");
+  UM_RETURN_IF_ERROR(parts.merges.problem);
   BpeOptions options;
   options.reads_bytes = bytes;
   UM_ASSIGN_OR_RETURN(options.fuse_unknown, BoolAt(model, "fuse_unk", false));
@@ -90,36 +69,49 @@ Result<std::unique_ptr<SubwordModel>> ReadBpe(const json& model, bool bytes, Voc
   UM_ASSIGN_OR_RETURN(options.word_suffix, TextAt(model, "end_of_word_suffix", ""));
   UM_ASSIGN_OR_RETURN(const std::string unknown, TextAt(model, "unk_token", ""));
   if (!unknown.empty()) options.unknown = vocabulary.Find(unknown);
-  UM_ASSIGN_OR_RETURN(std::unique_ptr<BpeModel> bpe, BpeModel::Make(vocabulary, merges, std::move(options)));
+  const auto merges = [reader = PieceLog::Reader(parts.merges.log)](BpeModel::Merge* merge) mutable {
+    std::string_view pair;
+    uint64_t left = 0;
+    if (!reader.Next(&pair, &left)) return false;
+    *merge = {pair.substr(0, static_cast<size_t>(left)), pair.substr(static_cast<size_t>(left))};
+    return true;
+  };
+  UM_ASSIGN_OR_RETURN(std::unique_ptr<BpeModel> bpe,
+                      BpeModel::Make(vocabulary, parts.merges.log.size(), merges, std::move(options)));
   return std::unique_ptr<SubwordModel>(std::move(bpe));
 }
 
 // Control tokens stand among the pieces, but text becomes them only as added tokens: a message must not spell one.
-Result<std::unique_ptr<SubwordModel>> ReadUnigram(const json& model, const std::vector<AddedToken>& added,
+Result<std::unique_ptr<SubwordModel>> ReadUnigram(const TokenizerParts& parts, const json& model,
                                                   Vocabulary& vocabulary) {
-  const json& list = Part(model, "vocab");
-  if (!list.is_array() || list.empty()) return BadModel("the tokenizer's vocab is not a list of pieces and scores");
+  const PieceLog& log = parts.vocab.log;
+  if (parts.vocab.form == PieceMember::Form::kList) UM_RETURN_IF_ERROR(parts.vocab.problem);
+  if (parts.vocab.form != PieceMember::Form::kList || log.size() == 0) {
+    return BadModel("the tokenizer's vocab is not a list of pieces and scores");
+  }
+  vocabulary.Reserve(log.size(), log.size(), log.bytes());
   std::vector<double> scores;
-  for (const json& item : list) {
-    if (!item.is_array() || item.size() != 2 || !item[0].is_string() || !item[1].is_number()) {
-      return BadModel("piece {} of the tokenizer is not a string and a score", scores.size());
-    }
-    vocabulary.Add(item[0].get_ref<const std::string&>(), static_cast<int>(scores.size()), true);
-    scores.push_back(item[1].get<double>());
+  scores.reserve(log.size());
+  PieceLog::Reader reader(log);
+  std::string_view piece;
+  for (uint64_t packed = 0; reader.Next(&piece, &packed);) {
+    vocabulary.Add(piece, static_cast<int>(scores.size()), true);
+    scores.push_back(UnpackScore(packed));
   }
   UM_ASSIGN_OR_RETURN(const int unknown, IntAt(model, "unk_id", -1));
   if (unknown < -1 || unknown >= vocabulary.size()) return BadModel("the tokenizer's unk_id {} is not there", unknown);
   UM_ASSIGN_OR_RETURN(const bool bytes, BoolAt(model, "byte_fallback", false));
   std::vector<bool> usable(scores.size(), true);
-  for (const AddedToken& token : added) {
+  for (const AddedToken& token : parts.added) {
     if (token.special && token.id < vocabulary.size()) usable[static_cast<size_t>(token.id)] = false;
   }
   return std::unique_ptr<SubwordModel>(
       std::make_unique<UnigramModel>(vocabulary, usable, std::move(scores), unknown, bytes));
 }
 
-Result<std::unique_ptr<SubwordModel>> ReadWords(const json& model, bool pieces, Vocabulary& vocabulary) {
-  UM_RETURN_IF_ERROR(ReadVocab(model, vocabulary));
+Result<std::unique_ptr<SubwordModel>> ReadWords(const TokenizerParts& parts, const json& model, bool pieces,
+                                                Vocabulary& vocabulary) {
+  UM_RETURN_IF_ERROR(ReadVocab(parts, vocabulary));
   UM_ASSIGN_OR_RETURN(const std::string unknown, TextAt(model, "unk_token", pieces ? "[UNK]" : "<unk>"));
   const int id = vocabulary.Find(unknown);
   if (!pieces) return std::unique_ptr<SubwordModel>(std::make_unique<WordLevelModel>(vocabulary, id));
@@ -133,16 +125,16 @@ Result<std::unique_ptr<SubwordModel>> ReadWords(const json& model, bool pieces, 
       std::make_unique<WordPieceModel>(vocabulary, id, prefix, static_cast<size_t>(longest)));
 }
 
-Result<std::unique_ptr<SubwordModel>> ReadModel(const json& model, const std::vector<AddedToken>& added, bool bytes,
-                                                Vocabulary& vocabulary) {
+Result<std::unique_ptr<SubwordModel>> ReadModel(const TokenizerParts& parts, bool bytes, Vocabulary& vocabulary) {
+  const json& model = Part(parts.rest, "model");
   if (!model.is_object()) return BadModel("the tokenizer has no model");
   std::string type = "BPE";  // old files do not say; they hold merges
-  if (!Part(model, "type").is_null() || Part(model, "merges").is_null()) {
+  if (!Part(model, "type").is_null() || parts.merges.form == PieceMember::Form::kNone) {
     UM_ASSIGN_OR_RETURN(type, TypeOf(model, "model"));
   }
-  if (type == "BPE") return ReadBpe(model, bytes, vocabulary);
-  if (type == "Unigram") return ReadUnigram(model, added, vocabulary);
-  if (type == "WordPiece" || type == "WordLevel") return ReadWords(model, type == "WordPiece", vocabulary);
+  if (type == "BPE") return ReadBpe(parts, model, bytes, vocabulary);
+  if (type == "Unigram") return ReadUnigram(parts, model, vocabulary);
+  if (type == "WordPiece" || type == "WordLevel") return ReadWords(parts, model, type == "WordPiece", vocabulary);
   return BadModel("tokenizer model '{}' is not supported", type);
 }
 
@@ -151,7 +143,7 @@ Status AppendSpecial(const json& processor, const std::string& name, std::vector
   const json& specials = Part(processor, "special_tokens");
   const json& entry = specials.is_object() ? Part(specials, name.c_str()) : specials;
   const json& ids = entry.is_object() ? Part(entry, "ids") : entry;
-  if (!ids.is_array()) return BadModel("the tokenizer's template names '{}', which has no ids", name);
+  if (!ids.is_array()) return BadModel("the tokenizer's template names '{}', which has no ids", Printable(name));
   for (const json& id : ids) {
     UM_ASSIGN_OR_RETURN(const int number, IdOf(id, "vocab"));
     frame.push_back(number);
@@ -187,7 +179,7 @@ Status ReadProcessor(const json& processor, int depth, std::vector<int>& frame) 
         UM_ASSIGN_OR_RETURN(const std::string name, TextAt(Part(item, "SpecialToken"), "id"));
         UM_RETURN_IF_ERROR(AppendSpecial(processor, name, outer));
       }
-      if (outer.size() > kMaxAdded) return BadModel("the tokenizer's template is too long");
+      if (outer.size() > kMaxFrame) return BadModel("the tokenizer's template is too long");
     }
   } else if (type == "BertProcessing" || type == "RobertaProcessing") {
     UM_ASSIGN_OR_RETURN(const int cls, PairId(processor, "cls"));
@@ -207,18 +199,17 @@ Status ReadProcessor(const json& processor, int depth, std::vector<int>& frame) 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view text) {
   if (text.size() > kMaxBytes)
     return BadModel("the tokenizer has {} bytes; at most {} are read", text.size(), kMaxBytes);
-  if (JsonDepth(text) > kMaxNesting) return BadModel("the tokenizer's JSON is nested deeper than {}", kMaxNesting);
-  const json root = json::parse(text, nullptr, false);
-  if (root.is_discarded() || !root.is_object()) return BadModel("the tokenizer is not a JSON object");
+  UM_ASSIGN_OR_RETURN(const TokenizerParts parts, ReadTokenizerParts(text));
+  const json& root = parts.rest;
   auto impl = std::make_unique<Impl>();
   UM_ASSIGN_OR_RETURN(impl->normalizer, Normalizer::FromJson(Part(root, "normalizer")));
   UM_ASSIGN_OR_RETURN(impl->pre_tokenizer, PreTokenizer::FromJson(Part(root, "pre_tokenizer")));
   UM_ASSIGN_OR_RETURN(impl->decoder, Decoder::FromJson(Part(root, "decoder")));
-  UM_ASSIGN_OR_RETURN(impl->added, ReadAdded(root));
-  UM_ASSIGN_OR_RETURN(impl->model, ReadModel(Part(root, "model"), impl->added, impl->pre_tokenizer.ends_in_bytes(),
-                                             impl->model_vocabulary));
+  UM_ASSIGN_OR_RETURN(impl->model, ReadModel(parts, impl->pre_tokenizer.ends_in_bytes(), impl->model_vocabulary));
+  const size_t tokens = parts.vocab.log.size() + parts.added.size();
+  for (const AddedToken& token : parts.added) UM_RETURN_IF_ERROR(CheckIds(static_cast<uint64_t>(token.id), tokens));
   UM_RETURN_IF_ERROR(ReadProcessor(Part(root, "post_processor"), 0, impl->frame));
-  impl->IndexAdded();
+  UM_RETURN_IF_ERROR(impl->IndexAdded(parts.added));
   for (int id : impl->frame) {
     if (id >= impl->vocabulary.size())
       return BadModel("the tokenizer's template adds token {}, which is not there", id);

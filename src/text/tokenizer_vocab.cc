@@ -105,9 +105,9 @@ Status CheckVocab(const VocabData& v) {
 }
 
 // SentencePiece's BPE: spaces are marked, a text may begin with one more, and text without pieces becomes bytes.
-Status BuildSentencePiece(const VocabData& v, Tokenizer::Impl& impl) {
+Status BuildSentencePiece(const VocabData& v, std::vector<AddedToken>& added, Tokenizer::Impl& impl) {
   if (v.scores.empty()) return BadModel("the vocabulary has no scores");
-  for (AddedToken& token : impl.added) {
+  for (AddedToken& token : added) {
     for (size_t at = 0; (at = token.content.find(kSpaceMark)) != std::string::npos;) {
       token.content.replace(at, kSpaceMark.size(), " ");
     }
@@ -151,6 +151,7 @@ Status UnknownKind(const std::string& kind) {
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromVocab(const VocabData& v) {
   UM_RETURN_IF_ERROR(CheckVocab(v));
   auto impl = std::make_unique<Impl>();
+  std::vector<AddedToken> added;
   for (size_t i = 0; i < v.tokens.size(); ++i) {
     const int id = static_cast<int>(i);
     impl->model_vocabulary.Add(v.tokens[i], id);
@@ -160,7 +161,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromVocab(const VocabData& v) {
     token.id = id;
     token.content = v.tokens[i];
     token.special = type != kUser;
-    impl->added.push_back(std::move(token));
+    added.push_back(std::move(token));
   }
   if (v.model == "gpt2") {
     const KindRow* kind = nullptr;
@@ -178,21 +179,23 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromVocab(const VocabData& v) {
     }
     impl->pre_tokenizer.AddByteLevel();
     impl->decoder.AddByteLevel();
-    std::vector<BpeModel::PieceView> merges;
-    merges.reserve(v.merges.size());
+    // A space inside a piece is spelled as another character, so the first space after one byte parts the pair.
+    const auto border = [](std::string_view merge) { return merge.find(' ', 1); };
     for (size_t i = 0; i < v.merges.size(); ++i) {
-      const std::string_view merge = v.merges[i];
-      // A space inside a piece is spelled as another character, so the first space after one byte parts the pair.
-      const size_t space = merge.find(' ', 1);
-      if (space == merge.npos) return BadModel("merge {} of the vocabulary is not a pair", i);
-      merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
+      if (border(v.merges[i]) == std::string::npos) return BadModel("merge {} of the vocabulary is not a pair", i);
     }
+    const auto merges = [&, i = size_t{0}](BpeModel::Merge* merge) mutable {
+      if (i == v.merges.size()) return false;
+      const std::string_view pair = v.merges[i++];
+      *merge = {pair.substr(0, border(pair)), pair.substr(border(pair) + 1)};
+      return true;
+    };
     BpeOptions options;
     options.ignore_merges = kind->ignore_merges;
     options.reads_bytes = true;
-    UM_ASSIGN_OR_RETURN(impl->model, BpeModel::Make(impl->model_vocabulary, merges, options));
+    UM_ASSIGN_OR_RETURN(impl->model, BpeModel::Make(impl->model_vocabulary, v.merges.size(), merges, options));
   } else if (v.model == "llama") {
-    UM_RETURN_IF_ERROR(BuildSentencePiece(v, *impl));
+    UM_RETURN_IF_ERROR(BuildSentencePiece(v, added, *impl));
   } else {
     return BadModel("vocabulary model '{}' is not supported", v.model);
   }
@@ -202,7 +205,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromVocab(const VocabData& v) {
   if (v.add_bos) impl->frame.push_back(v.bos);
   impl->frame.push_back(-1);
   if (v.add_eos) impl->frame.push_back(v.eos);
-  impl->IndexAdded();
+  UM_RETURN_IF_ERROR(impl->IndexAdded(added));
   return std::make_unique<Tokenizer>(std::move(impl));
 }
 

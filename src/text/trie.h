@@ -1,45 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fixed set of byte strings, walked byte by byte: which of them start a text.
+// A fixed set of byte strings, walked byte by byte: which of them start a text. A path on which nothing branches or
+// ends is one node with a label (Morrison 1968), so that memory is bound by the strings, whatever they share.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
+
+#include "text/vocabulary.h"
 
 namespace unimax {
 
 class Trie {
  public:
-  static constexpr int kRoot = 0;
+  // Where a walk is: in front of the byte `next` of the labels, on the way to `node` or there.
+  struct Place {
+    int node = 0;
+    uint32_t next = 0;
+  };
   Trie() = default;
-  // `strings`: with the value of each, which is not negative; of equal strings the last one counts.
-  explicit Trie(std::vector<std::pair<std::string_view, int>> strings);
-  // -1: no string goes on like this.
-  int Next(int node, uint8_t byte) const {
-    if (node == kRoot) return root_[byte];
-    const Node& n = nodes_[static_cast<size_t>(node)];
-    const auto* begin = bytes_.data() + n.first_child;
-    const auto* end = begin + n.children;
-    const auto* found = n.children > 8 ? std::lower_bound(begin, end, byte) : std::find(begin, end, byte);
-    return found != end && *found == byte ? static_cast<int>(found - bytes_.data()) : -1;
+  // The pieces with these ids, each with its id as its value; of equal ones the largest id counts.
+  Trie(const Vocabulary& vocabulary, const std::vector<int>& ids);
+  // Goes on by one byte; false: no string goes on like this, and `place` has no meaning any more.
+  bool Step(Place& place, uint8_t byte) const {
+    if (place.next < End(place.node)) return static_cast<uint8_t>(labels_[place.next++]) == byte;
+    const int child = Child(place.node, byte);
+    if (child < 0) return false;
+    place = {child, nodes_[static_cast<size_t>(child)].label};
+    return true;
   }
-  int Walk(int node, std::string_view text) const {
-    for (size_t i = 0; i < text.size() && node >= 0; ++i) node = Next(node, static_cast<uint8_t>(text[i]));
-    return node;
+  int Value(const Place& place) const {  // -1: no string ends here
+    return place.next < End(place.node) ? -1 : nodes_[static_cast<size_t>(place.node)].value;
   }
-  int Value(int node) const { return nodes_[static_cast<size_t>(node)].value; }  // -1: no string ends here
 
  private:
-  // The children of a node lie side by side, by byte; `bytes_` holds the byte that leads to each node.
+  // The children of a node lie side by side, by their first byte, which `bytes_` holds; labels are what follows it.
+  // Children and label of a node end where those of the next node begin; one node more than there are ends the list.
   struct Node {
-    int first_child = 0, children = 0, value = -1;
+    int first_child = 1, value = -1;
+    uint32_t label = 0;
   };
-  std::vector<Node> nodes_ = std::vector<Node>(1);
+  uint32_t End(int node) const { return nodes_[static_cast<size_t>(node) + 1].label; }
+  int Child(int node, uint8_t byte) const {
+    if (node == 0) return root_[byte];
+    const int from = nodes_[static_cast<size_t>(node)].first_child;
+    const int to = nodes_[static_cast<size_t>(node) + 1].first_child;
+    const auto* begin = bytes_.data() + from;
+    const auto* end = bytes_.data() + to;
+    const auto* found = to - from > 8 ? std::lower_bound(begin, end, byte) : std::find(begin, end, byte);
+    return found != end && *found == byte ? static_cast<int>(found - bytes_.data()) : -1;
+  }
+
+  std::vector<Node> nodes_ = std::vector<Node>(2);
   std::vector<uint8_t> bytes_ = std::vector<uint8_t>(1);
+  std::string labels_;
   std::array<int, 256> root_ = [] {
     std::array<int, 256> none;
     none.fill(-1);

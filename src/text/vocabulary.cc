@@ -60,9 +60,9 @@ Vocabulary::Range Vocabulary::Store(std::string_view piece) {
 
 // The slot of `piece`, or the free one where it belongs.
 Vocabulary::Slot& Vocabulary::SlotOf(std::string_view piece, uint32_t hash) {
-  size_t at = hash & (table_.size() - 1);
+  size_t at = Home(hash, table_.size());
   while (table_[at].id >= 0 && (table_[at].hash != hash || Text(table_[at].spelling) != piece)) {
-    at = (at + 1) & (table_.size() - 1);
+    at = After(at, table_.size());
   }
   return table_[at];
 }
@@ -72,38 +72,39 @@ void Vocabulary::Grow(size_t slots) {
   old.swap(table_);
   for (const Slot& s : old) {
     if (s.id < 0) continue;
-    size_t at = s.hash & (slots - 1);
-    while (table_[at].id >= 0) at = (at + 1) & (slots - 1);
+    size_t at = Home(s.hash, slots);
+    while (table_[at].id >= 0) at = After(at, slots);
     table_[at] = s;
   }
 }
 
-void Vocabulary::Reserve(size_t pieces, size_t bytes) {
-  pieces_.reserve(pieces);
+void Vocabulary::Reserve(size_t pieces, size_t ids, size_t bytes) {
+  pieces_.reserve(ids);
   bytes_.reserve(bytes);
-  size_t slots = table_.size();
-  while (slots < pieces + pieces / 2) slots *= 2;
+  const size_t slots = pieces + pieces / 2 + 2;  // two of three are used
   if (slots > table_.size()) Grow(slots);
 }
 
-void Vocabulary::Add(std::string_view piece, int id, bool overwrite) {
+int Vocabulary::Add(std::string_view piece, int id, bool overwrite) {
   const auto at = static_cast<size_t>(id);
   if (at >= pieces_.size()) pieces_.resize(at + 1);
   if ((used_ + 1) * 3 > table_.size() * 2) Grow(table_.size() * 2);
   const auto hash = static_cast<uint32_t>(HashBytes(piece));
   Slot& slot = SlotOf(piece, hash);
-  if (slot.id < 0) {
+  const int before = slot.id;
+  if (before < 0) {
     ++used_;
     slot = {hash, id, Store(piece)};
   } else if (overwrite) {
     slot.id = id;
   }
   pieces_[at] = slot.spelling;
+  return before;
 }
 
 int Vocabulary::Find(std::string_view piece) const {
   const auto hash = static_cast<uint32_t>(HashBytes(piece));
-  for (size_t at = hash & (table_.size() - 1);; at = (at + 1) & (table_.size() - 1)) {
+  for (size_t at = Home(hash, table_.size());; at = After(at, table_.size())) {
     const Slot& slot = table_[at];
     if (slot.id < 0 || (slot.hash == hash && Text(slot.spelling) == piece)) return slot.id;
   }

@@ -50,9 +50,13 @@ inline uint64_t HashBytes(std::string_view bytes) {
 // All spellings lie in one string and are found through one flat table: a file of 128k pieces is read in milliseconds.
 class Vocabulary {
  public:
-  // A piece that is already there keeps its first id for Find (`overwrite`: takes the new one).
-  void Add(std::string_view piece, int id, bool overwrite = false);
-  void Reserve(size_t pieces, size_t bytes);
+  // A piece that is already there keeps its first id for Find (`overwrite`: takes the new one). Returns the id that
+  // the piece had before, -1 for none.
+  int Add(std::string_view piece, int id, bool overwrite = false);
+  // Makes room for exactly `pieces` different spellings of `bytes` together, under ids below `ids`.
+  void Reserve(size_t pieces, size_t ids, size_t bytes);
+  // Takes the piece from an id; Find still knows its spelling.
+  void Drop(int id) { pieces_[static_cast<size_t>(id)] = {}; }
   // Changes what Piece gives for an id that is there; Find still knows the old spelling.
   void Respell(int id, std::string_view piece) { pieces_[static_cast<size_t>(id)] = Store(piece); }
   int Find(std::string_view piece) const;  // -1: not there
@@ -72,6 +76,10 @@ class Vocabulary {
   };
   Range Store(std::string_view piece);
   std::string_view Text(Range r) const { return std::string_view(bytes_).substr(r.begin, r.size); }
+  // Where the search for a spelling begins: slots need not be a power of two, so that a table can be as large as
+  // needed.
+  static size_t Home(uint32_t hash, size_t slots) { return static_cast<size_t>((uint64_t{hash} * slots) >> 32); }
+  static size_t After(size_t slot, size_t slots) { return slot + 1 == slots ? 0 : slot + 1; }
   Slot& SlotOf(std::string_view piece, uint32_t hash);
   void Grow(size_t slots);
 

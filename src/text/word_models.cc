@@ -23,17 +23,24 @@ bool AllBytes(const std::array<int, 256>& ids, std::string_view bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [&](char b) { return ids[static_cast<uint8_t>(b)] >= 0; });
 }
 
-// The pieces that Find knows, with their ids.
-// `usable`: by id; empty: all are.
-std::vector<std::pair<std::string_view, int>> Known(const Vocabulary& vocabulary,
-                                                    const std::vector<bool>& usable = {}) {
-  std::vector<std::pair<std::string_view, int>> known;
+// The ids of the pieces that Find knows. `usable`: by id; empty: all are.
+std::vector<int> Known(const Vocabulary& vocabulary, const std::vector<bool>& usable = {}) {
+  std::vector<int> known;
+  known.reserve(static_cast<size_t>(vocabulary.size()));
   for (int id = 0; id < vocabulary.size(); ++id) {
     const std::string_view piece = vocabulary.Piece(id);
     if (!usable.empty() && !usable[static_cast<size_t>(id)]) continue;
-    if (!piece.empty() && vocabulary.Find(piece) == id) known.emplace_back(piece, id);
+    if (!piece.empty() && vocabulary.Find(piece) == id) known.push_back(id);
   }
   return known;
+}
+
+std::optional<Trie::Place> Walk(const Trie& trie, std::string_view text) {
+  Trie::Place place;
+  for (const char c : text) {
+    if (!trie.Step(place, static_cast<uint8_t>(c))) return std::nullopt;
+  }
+  return place;
 }
 
 size_t CharLength(std::string_view text, size_t at) { return static_cast<size_t>(utf8::At(text, at).length); }
@@ -42,16 +49,16 @@ size_t CharLength(std::string_view text, size_t at) { return static_cast<size_t>
 
 UnigramModel::UnigramModel(const Vocabulary& vocabulary, const std::vector<bool>& usable, std::vector<double> scores,
                            int unknown, bool byte_fallback)
-    : scores_(std::move(scores)), pieces_(Known(vocabulary, usable)) {
+    : scores_(std::move(scores)), pieces_(vocabulary, Known(vocabulary, usable)) {
   options_.unknown = unknown;
   options_.byte_fallback = byte_fallback;
   unknown_score_ = *std::min_element(scores_.begin(), scores_.end()) - kUnknownPenalty;
   if (byte_fallback) byte_ids_ = ByteIds(vocabulary);
 }
 
-UnigramModel::UnigramModel(const Vocabulary& vocabulary, std::vector<std::pair<std::string_view, int>> pieces,
-                           std::vector<double> scores, const Options& options)
-    : scores_(std::move(scores)), pieces_(std::move(pieces)), options_(options) {
+UnigramModel::UnigramModel(const Vocabulary& vocabulary, const std::vector<int>& pieces, std::vector<double> scores,
+                           const Options& options)
+    : scores_(std::move(scores)), pieces_(vocabulary, pieces), options_(options) {
   unknown_score_ = static_cast<double>(static_cast<float>(options.worst - kUnknownPenalty));
   if (options.byte_fallback) byte_ids_ = ByteIds(vocabulary);
 }
@@ -69,11 +76,10 @@ void UnigramModel::Encode(std::string_view word, SubwordScratch& scratch, std::v
     const double here = best[at].score;
     const size_t length = CharLength(word, at);
     bool single = false;
-    int node = Trie::kRoot;
+    Trie::Place place;
     for (size_t end = at; end < word.size();) {
-      node = pieces_.Next(node, static_cast<uint8_t>(word[end++]));
-      if (node < 0) break;
-      const int id = pieces_.Value(node);
+      if (!pieces_.Step(place, static_cast<uint8_t>(word[end++]))) break;
+      const int id = pieces_.Value(place);
       if (id < 0) continue;
       offer(at, end, here + scores_[static_cast<size_t>(id)], id);
       single |= end - at == length;
@@ -110,7 +116,8 @@ Result<std::unique_ptr<ScoredBpeModel>> ScoredBpeModel::Make(const Vocabulary& v
   model->byte_ids_ = ByteIds(vocabulary);
   model->pieces_ = vocabulary.size();
   std::vector<int> order;
-  for (const auto& [piece, id] : Known(vocabulary)) {
+  for (const int id : Known(vocabulary)) {
+    const std::string_view piece = vocabulary.Piece(id);
     if (!usable.empty() && !usable[static_cast<size_t>(id)]) continue;
     if (piece.size() > kMaxJoinedBytes) {
       return BadModel("piece {} of the vocabulary has {} bytes; at most {} are supported", id, piece.size(),
@@ -189,7 +196,7 @@ void ScoredBpeModel::Encode(std::string_view word, SubwordScratch& scratch, std:
 }
 
 WordPieceModel::WordPieceModel(const Vocabulary& vocabulary, int unknown, std::string_view prefix, size_t max_chars)
-    : pieces_(Known(vocabulary)), inner_(pieces_.Walk(Trie::kRoot, prefix)), unknown_(unknown), max_chars_(max_chars) {}
+    : pieces_(vocabulary, Known(vocabulary)), inner_(Walk(pieces_, prefix)), unknown_(unknown), max_chars_(max_chars) {}
 
 void WordPieceModel::Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const {
   const size_t before = out.size();
@@ -197,11 +204,11 @@ void WordPieceModel::Encode(std::string_view word, SubwordScratch& scratch, std:
   for (size_t begin = 0; known && begin < word.size();) {
     int id = -1;
     size_t best_end = begin;
-    int node = begin > 0 ? inner_ : Trie::kRoot;
-    for (size_t end = begin; node >= 0 && end < word.size();) {
-      node = pieces_.Next(node, static_cast<uint8_t>(word[end++]));
-      if (node < 0 || pieces_.Value(node) < 0) continue;
-      id = pieces_.Value(node);
+    std::optional<Trie::Place> place = begin > 0 ? inner_ : Trie::Place();
+    for (size_t end = begin; place && end < word.size();) {
+      if (!pieces_.Step(*place, static_cast<uint8_t>(word[end++]))) break;
+      if (pieces_.Value(*place) < 0) continue;
+      id = pieces_.Value(*place);
       best_end = end;
     }
     known = id >= 0;

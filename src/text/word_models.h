@@ -5,7 +5,7 @@
 
 #include <array>
 #include <memory>
-#include <utility>
+#include <optional>
 #include <vector>
 
 #include "text/trie.h"
@@ -25,9 +25,9 @@ class UnigramModel final : public SubwordModel {
   // The usable pieces of `vocabulary`. `usable`, `scores`: by id.
   UnigramModel(const Vocabulary& vocabulary, const std::vector<bool>& usable, std::vector<double> scores, int unknown,
                bool byte_fallback);
-  // Text becomes `pieces` only; `vocabulary` holds those for bytes.
-  UnigramModel(const Vocabulary& vocabulary, std::vector<std::pair<std::string_view, int>> pieces,
-               std::vector<double> scores, const Options& options);
+  // Text becomes `pieces`, ids, only; `vocabulary` holds those for bytes, too.
+  UnigramModel(const Vocabulary& vocabulary, const std::vector<int>& pieces, std::vector<double> scores,
+               const Options& options);
   void Encode(std::string_view word, SubwordScratch& scratch, std::vector<int>& out) const override;
 
  private:
@@ -68,7 +68,7 @@ class WordPieceModel final : public SubwordModel {
 
  private:
   Trie pieces_;
-  int inner_;  // the node where pieces begin that go on with a word; -1: there are none
+  std::optional<Trie::Place> inner_;  // where pieces begin that go on with a word; none: there are no such
   int unknown_;
   size_t max_chars_;
 };

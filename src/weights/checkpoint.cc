@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "weights/json_walk.h"
+#include "base/json_walk.h"
 #include "weights/name_order.h"
 
 namespace unimax {

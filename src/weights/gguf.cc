@@ -7,7 +7,7 @@
 #include <cstring>
 #include <optional>
 
-#include "weights/json_walk.h"
+#include "base/json_walk.h"
 #include "weights/name_order.h"
 
 namespace unimax {

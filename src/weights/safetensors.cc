@@ -5,8 +5,8 @@
 #include <cstring>
 #include <optional>
 
+#include "base/json_walk.h"
 #include "weights/gguf.h"
-#include "weights/json_walk.h"
 
 namespace unimax {
 namespace {

@@ -1,85 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "stand_in.h"
-
 #include <cstdlib>
 #include <cstring>
-#include <deque>
-#include <functional>
-#include <map>
-#include <memory>
 #include <sstream>
 
 #include "base/flags.h"
 #include "device/cuda_driver.h"
 #include "device/hip_driver.h"
+#include "stand_in/state.h"
 
-namespace unimax {
-namespace {
-
-constexpr int kInvalidValue = 1, kInvalidContext = 201, kInvalidImage = 200, kWrongGpu = 209, kInvalidHandle = 400;
-constexpr int kIllegalAddress = 700, kCaptureUnsupported = 900, kCaptureInvalidated = 901;
-constexpr int kSharedLimit = 232448;
-
-using Work = std::function<void()>;
-
-struct Object {
-  virtual ~Object() = default;
-};
-struct Memory : Object {
-  explicit Memory(size_t n) : bytes(std::make_unique_for_overwrite<std::byte[]>(n)), size(n) {}
-  std::unique_ptr<std::byte[]> bytes;  // never cleared: drivers do not either
-  size_t size;
-  bool on_host = false;
-};
-struct Function {
-  std::string name;
-  int args_bytes = 0, static_shared = 0, dynamic_shared = 48 << 10;
-};
-struct Module : Object {
-  std::map<std::string, Function> functions;
-};
-struct GraphObject : Object {
-  std::vector<Work> work;
-};
-struct Stream : Object {
-  std::deque<Work> queue;
-  std::unique_ptr<GraphObject> capture;
-  bool invalidated = false;
-};
-struct Event : Object {
-  Stream* stream = nullptr;
-  bool done = true, recorded = false;
-  uint64_t order = 0;  // counts records, so that an old record does not end a newer one
-  double time = 0;
-};
-
-struct State {
-  StandInControl control;
-  std::map<const void*, std::unique_ptr<Object>> objects;
-  int contexts = 0;
-  int fault = 0;
-  double clock = 0;  // milliseconds; a kernel takes one
-};
+namespace unimax::stand_in {
 
 State& Driver() {
   static State state;
   return state;
 }
 
+namespace {
+
 bool& Current() {
   static thread_local bool current = false;
   return current;
 }
+
+}  // namespace
 
 int Wrong(std::string what, int code) {
   Driver().control.wrong.push_back(std::move(what));
   return code;
 }
 
+namespace {
+
 // Every call passes here first: counts, fails on order, and needs a current context unless told otherwise.
 int Enter(const char* name, bool needs_context = true) {
   State& s = Driver();
   ++s.control.calls;
+  ++s.control.calls_of[name];
   if (s.control.fail_at != 0 &&
       (s.control.calls == s.control.fail_at || (s.control.fail_on && s.control.calls > s.control.fail_at))) {
     if (s.control.failed.empty()) s.control.failed = name;
@@ -88,14 +44,6 @@ int Enter(const char* name, bool needs_context = true) {
   if (s.fault != 0) return s.fault;
   if (needs_context && !Current()) return Wrong(fmt::format("{} without a context", name), kInvalidContext);
   return 0;
-}
-
-template <class T, class Handle>
-void Keep(std::unique_ptr<T> object, Handle** handle) {
-  *handle = reinterpret_cast<Handle*>(object.get());
-  const void* key = object.get();
-  Driver().objects[key] = std::move(object);
-  Driver().control.live = Driver().objects.size() + static_cast<size_t>(Driver().contexts);
 }
 
 template <class T>
@@ -143,6 +91,9 @@ int Drain(Stream* stream) {
   return Driver().fault;
 }
 
+}  // namespace
+
+void Ran(std::string what) { Driver().control.ran.push_back(std::move(what)); }
 int Queue(DriverStream* handle, Work work) {
   auto* stream = Find<Stream>(handle);
   if (stream == nullptr) return kInvalidHandle;
@@ -154,6 +105,8 @@ int Queue(DriverStream* handle, Work work) {
   return 0;
 }
 
+namespace {
+
 // Waiting is not allowed while the stream is recorded, and spoils the recording.
 bool Capturing(Stream* stream) {
   if (stream->capture == nullptr) return false;
@@ -161,12 +114,11 @@ bool Capturing(Stream* stream) {
   return true;
 }
 
-void Ran(std::string what) { Driver().control.ran.push_back(std::move(what)); }
-
 int LaunchAs(const char* call, DriverFunction* handle, const unsigned (&grid)[3], unsigned threads, unsigned shared,
              DriverStream* stream, void** params, const char* how) {
   if (const int code = Enter(call); code != 0) return code;
   const auto* function = reinterpret_cast<const Function*>(handle);
+  if (function->entry != nullptr) return LaunchEmulated(*function, grid, threads, shared, stream, params[0]);
   if (grid[0] == 0 || grid[1] == 0 || grid[2] == 0 || threads == 0 || threads > 1024) return kInvalidValue;
   if (static_cast<int>(shared) > function->dynamic_shared) return kInvalidValue;
   // The arguments are copied now, as drivers do; the caller's struct may change once this returns.
@@ -192,13 +144,16 @@ void ReadEnvironment() {
     const size_t equals = part.find('=');
     const auto it = names.find(part.substr(0, equals));
     if (equals != std::string::npos && it != names.end()) *it->second = std::atoi(part.c_str() + equals + 1);
+    if (part == "fail_on=1") c.fail_on = true;
+    if (part.starts_with("runs=")) c.runs = part.substr(5);
   }
 }
 
 }  // namespace
-}  // namespace unimax
+}  // namespace unimax::stand_in
 
-using namespace unimax;  // NOLINT: the functions below must have the driver's names
+using namespace unimax;            // NOLINT: the functions below must have the driver's names
+using namespace unimax::stand_in;  // NOLINT
 
 extern "C" {
 
@@ -247,16 +202,25 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
 }
 int hipDeviceGetAttribute(int* value, int attribute, int) {
   const StandInControl& c = Driver().control;
-  const std::map<int, int> values = {{kHipWarpSize, 64},
+  const std::map<int, int> values = {{kHipWarpSize, c.runs.starts_with("gfx1") ? 32 : 64},
                                      {kHipMultiprocessorCount, 304},
                                      {kHipL2CacheSize, 4 << 20},
                                      {kHipCapabilityMajor, c.major},
                                      {kHipCapabilityMinor, c.minor},
-                                     {kHipSharedMemoryPerBlock, 64 << 10}};
+                                     {kHipSharedMemoryPerBlock, kHipSharedLimit}};
   const auto it = values.find(attribute);
   if (it == values.end()) return Wrong(fmt::format("attribute {}", attribute), kInvalidValue);
   *value = it->second;
   return Enter("hipDeviceGetAttribute", false);
+}
+// Of the struct, only the texts: the name in front and the target's.
+int hipGetDevicePropertiesR0600(void* properties, int) {
+  const StandInControl& c = Driver().control;
+  auto* bytes = static_cast<char*>(properties);
+  std::memset(bytes, 0, 1472);
+  if (!c.architecture.empty()) std::strcpy(bytes, "gfx000");  // as of a card without a name of its own
+  c.architecture.copy(bytes + c.architecture_at, 256);
+  return Enter("hipGetDevicePropertiesR0600", false);
 }
 int cuDeviceTotalMem_v2(size_t* bytes, int) {
   *bytes = Driver().control.memory_bytes;
@@ -290,6 +254,9 @@ int hipSetDevice(int) {
 
 int cuModuleLoadData(DriverModule** module, const void* image) {
   if (const int code = Enter("cuModuleLoadData"); code != 0) return code;
+  if (const size_t bytes = ElfBytes(static_cast<const unsigned char*>(image)); bytes != 0) {
+    return LoadElf(module, {static_cast<const unsigned char*>(image), bytes});
+  }
   std::istringstream lines(static_cast<const char*>(image));
   std::string line;
   std::getline(lines, line);
@@ -346,6 +313,7 @@ int StandInAllocate(void** address, size_t bytes) {
   auto memory = std::make_unique<Memory>(bytes);
   void* at = memory->bytes.get();
   c.used_bytes += bytes;
+  Driver().emulated->Add(at, bytes);
   Memory* kept = nullptr;
   Keep(std::move(memory), &kept);
   *address = at;
@@ -358,6 +326,7 @@ int cuMemFree_v2(void* address) {
   Memory* memory = Holder(address, 1);
   if (memory == nullptr || memory->bytes.get() != address) return Wrong("free", kInvalidValue);
   if (!memory->on_host) Driver().control.used_bytes -= memory->size;
+  if (!memory->on_host) Driver().emulated->Remove(address);
   return Release("cuMemFree_v2", memory);
 }
 int StandInHostAllocate(void** address, size_t bytes, unsigned) {

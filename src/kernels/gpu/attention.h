@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention_online: causal attention over pages with the online softmax; decode and prefill share one loop.
+// attention: causal attention over pages in plain arithmetic; decode and prefill share one loop.
 // Who calls: op Attention. decode: queries of a block = the heads of one KV head at one row; prefill: neighbouring rows
 //            of one sequence at one head. Both read every K and V element once for all their queries.
 // Work:      a team of lanes (a power of two, 8 elements a lane) takes one token at a time; teams deal tokens in turn,
@@ -10,13 +10,14 @@
 //            128; shared kQ * teams * (head_dim + 2) * 4, decode at least 16 + kQ * kMostSplits * 4. head_dim a
 //            multiple of 8, at most 256.
 // Reference: RefAttentionRow.
-// Source:    Milakov & Gimelshein 2018 (online softmax); Flash-Decoding (split over tokens).
+// Source:    Flash-Decoding (split over tokens); softmax.h for its variants.
 #pragma once
 
 #include "kernels/args.h"
 #include "kernels/gpu/activation.h"
 #include "kernels/gpu/attention_merge.h"
 #include "kernels/gpu/port.h"
+#include "kernels/gpu/softmax.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
 
@@ -48,9 +49,12 @@ UM_DEVICE int TeamLanes(int head_dim) {
 }
 
 // Attends kQ queries of one sequence and KV head over positions [begin, end), kAhead tokens of a team in flight.
-template <class T, int kQ, int kAhead>
-UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int sequence, int kv_head, int begin,
+// Returns whether the guard of the unified softmax has spoken, the same to all threads: then nothing is written.
+template <class T, int kQ, int kAhead, Softmax kSoftmax>
+UM_DEVICE bool Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int sequence, int kv_head, int begin,
                       int end) {
+  constexpr bool kUnified = kSoftmax == Softmax::kUnified;
+  const float phi = kUnified && a.phi != nullptr ? a.phi[kv_head] : 0;
   const int lanes = TeamLanes(a.head_dim);
   const int teams = BlockThreads() / lanes;
   const int team = Thread() / lanes, lane = Thread() % lanes;
@@ -58,7 +62,8 @@ UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int
   const bool active = dim < a.head_dim;
   const int* pages = a.page_table + static_cast<int64_t>(sequence) * a.max_pages;
 
-  float q[kQ][kLaneDims] = {}, acc[kQ][kLaneDims] = {}, top[kQ], sum[kQ];
+  float q[kQ][kLaneDims] = {}, acc[kQ][kLaneDims] = {}, sum[kQ];
+  float top[kQ];  // base of the exponent; unified: the largest score, for the guard alone
 #pragma unroll
   for (int j = 0; j < kQ; ++j) {
     if (active && queries[j].tokens > 0) {
@@ -103,16 +108,19 @@ UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int
         if (masked) score[r] = -Infinity();
         high = Max(high, score[r]);
       }
-      if (high == -Infinity()) continue;      // nothing seen yet
-      const float keep = Exp(top[j] - high);  // one rescale for all kAhead tokens
-      top[j] = high;
-      sum[j] *= keep;
+      if (high == -Infinity()) continue;  // nothing seen yet
+      const float base = kUnified ? phi : NextBase<kSoftmax>(top[j], high, 1);
+      if (!kUnified && (kSoftmax == Softmax::kOnline || base != top[j])) {
+        const float keep = Exp(top[j] - base);  // one rescale for all kAhead tokens
+        sum[j] *= keep;
 #pragma unroll
-      for (int i = 0; i < kLaneDims; ++i) acc[j][i] *= keep;
+        for (int i = 0; i < kLaneDims; ++i) acc[j][i] *= keep;
+      }
+      top[j] = kUnified ? high : base;
 #pragma unroll
       for (int r = 0; r < kAhead; ++r) {
         if (score[r] == -Infinity()) continue;  // masked: its v is never multiplied
-        const float p = Exp(score[r] - high);
+        const float p = Exp(score[r] - base);
         sum[j] += p;
 #pragma unroll
         for (int i = 0; i < kLaneDims; ++i) acc[j][i] += p * v[r][i];
@@ -130,12 +138,23 @@ UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int
 #pragma unroll
       for (int i = 0; i < kLaneDims; ++i) states.Set(base + dim + i, acc[j][i]);
     }
+    if constexpr (kUnified) {
+      for (int i = 0; i < kLaneDims; ++i) sum[j] += acc[j][i] * 0;  // not finite where one of them is not
+      for (int mask = lanes / 2; mask > 0; mask /= 2) sum[j] = sum[j] + 0 * ShuffleXor(sum[j], mask);
+      sum[j] = Guarded(sum[j], top[j], phi, 1);
+      if (top[j] > -Infinity()) top[j] = phi;
+    }
     if (lane == 0) {
       states.Set(base + a.head_dim, top[j]);
       states.Set(base + a.head_dim + 1, sum[j]);
     }
   }
   Barrier();  // orders all teams' states before they are merged
+  if constexpr (kUnified) {
+    float all = 0;
+    for (int i = 0; i < teams * kQ; ++i) all += 0 * states.Get(i * pitch + a.head_dim + 1);
+    if (!IsFinite(all)) return true;
+  }
 #pragma unroll
   for (int j = 0; j < kQ; ++j) {
     const Query<T>& query = queries[j];
@@ -166,9 +185,10 @@ UM_DEVICE void Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int
       query.partial[a.head_dim + 1] = total;
     }
   }
+  return false;
 }
 
-template <class T, int kQ>
+template <class T, int kQ, Softmax kSoftmax = Softmax::kOnline>
 UM_DEVICE void AttentionDecode(const AttentionArgs& a) {
   const int split = BlockX(), row = BlockZ();
   const int group_heads = a.heads / a.kv_heads;
@@ -198,7 +218,10 @@ UM_DEVICE void AttentionDecode(const AttentionArgs& a) {
     queries[j].first = 0;  // no block reads what lies before the window
     queries[j].tokens = present ? tokens : 0;
   }
-  Attend<T, kQ, kDecodeAhead>(a, queries, a.sequences[row], kv_head, begin, end);
+  if (Attend<T, kQ, kDecodeAhead, kSoftmax>(a, queries, a.sequences[row], kv_head, begin, end)) {
+    CountRedone(a);
+    Attend<T, kQ, kDecodeAhead, Softmax::kOnline>(a, queries, a.sequences[row], kv_head, begin, end);
+  }
   if (a.splits == 1) return;
 
   if (!IsLastSplit(a, row, chunks)) return;
@@ -231,7 +254,7 @@ UM_DEVICE void AttentionPrefill(const AttentionArgs& a) {
       if (present) ++rows;
       tokens = queries[j].tokens > tokens ? queries[j].tokens : tokens;
     }
-    Attend<T, kQ, 2>(a, queries, sequence, kv_head, start, tokens);
+    Attend<T, kQ, 2, Softmax::kOnline>(a, queries, sequence, kv_head, start, tokens);
     Barrier();  // orders the reads of the states before the next sequence's writes
     begin += rows;
   }

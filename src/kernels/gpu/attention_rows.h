@@ -14,11 +14,11 @@
 #include "kernels/args.h"
 #include "kernels/gpu/activation.h"
 #include "kernels/gpu/port.h"
+#include "kernels/gpu/softmax.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
 
 inline constexpr int kTiledKeys = kTileK;  // keys a stage: one k-tile of the second product
-inline constexpr float kLog2E = 1.4426950408889634f;
 
 // Where tiles of 32 keys and values lie in shared memory, in elements. Pitches spread the rows over the banks: values
 // are read down their columns; keys 16 bytes of a row at a time, which wants kKeyPad = 32, while 8 is smaller.
@@ -54,14 +54,17 @@ UM_DEVICE void CopyTile(const AttentionArgs& a, Shared<T>& shared, int at, const
 }
 
 // One group's 16 query rows of one KV head, unfinished.
-template <class T, int kDims, int kKeyPad>
+template <class T, int kDims, int kKeyPad, Softmax kSoftmax = Softmax::kOnline>
 struct QueryRows {
   using S = AttentionTile<kDims, kKeyPad>;
   static constexpr int kScoreTiles = kTiledKeys / kTileCols, kOutTiles = kDims / kTileCols;
   FragA<T> q[kDims / kTileK];
   FragC out[kOutTiles];
-  float top[kRowsHeld], sum[kRowsHeld];  // top: largest score so far, times log2 e; sum: of this lane's columns
-  int position[kRowsHeld];               // -1: a row of another sequence, which sees nothing
+  // Base of the exponent, times log2 e (unified: this lane's largest score, for the guard alone); the sum of this
+  // lane's columns.
+  float top[kRowsHeld], sum[kRowsHeld];
+  float phi = 0;            // unified: the base, times log2 e
+  int position[kRowsHeld];  // -1: a row of another sequence, which sees nothing
 
   UM_DEVICE void Begin() {
 #pragma unroll
@@ -96,9 +99,23 @@ struct QueryRows {
     }
   }
 
-  // Turns scores into weights and rescales what was summed under a smaller maximum.
+  // Turns scores into weights, all under one base.
+  UM_DEVICE void WeighUnified(FragC (&score)[kScoreTiles]) {
+#pragma unroll
+    for (int c = 0; c < kScoreTiles; ++c) {
+#pragma unroll
+      for (int i = 0; i < kFragC; ++i) {
+        top[RowHeld(i)] = Max(top[RowHeld(i)], score[c].v[i]);
+        score[c].v[i] = Exp2(score[c].v[i] - phi);
+        sum[RowHeld(i)] += score[c].v[i];
+      }
+    }
+  }
+
+  // Turns scores into weights and rescales what was summed under a smaller base.
   UM_DEVICE void Weigh(FragC (&score)[kScoreTiles]) {
     float high[kRowsHeld], keep[kRowsHeld];
+    bool moved = kSoftmax == Softmax::kOnline;
 #pragma unroll
     for (int r = 0; r < kRowsHeld; ++r) high[r] = top[r];
 #pragma unroll
@@ -110,7 +127,8 @@ struct QueryRows {
     for (int r = 0; r < kRowsHeld; ++r) {
       for (int mask = kRowPeers / 2; mask > 0; mask /= 2) high[r] = Max(high[r], ShuffleXor(high[r], mask));
       const float from = top[r];
-      top[r] = high[r];
+      top[r] = high[r] = NextBase<kSoftmax>(from, high[r], kLog2E);
+      moved = moved || high[r] != from;
       if (high[r] == -Infinity()) high[r] = 0;  // nothing seen yet: all weights become 0
       keep[r] = Exp2(from - high[r]);
       sum[r] *= keep[r];
@@ -123,6 +141,7 @@ struct QueryRows {
         sum[RowHeld(i)] += score[c].v[i];
       }
     }
+    if (!moved) return;
 #pragma unroll
     for (int o = 0; o < kOutTiles; ++o) {
 #pragma unroll
@@ -134,7 +153,11 @@ struct QueryRows {
   UM_DEVICE void Step(const AttentionArgs& a, const Shared<T>& shared, int at, int scratch, int first) {
     FragC score[kScoreTiles];
     Score(a, shared, at, first, score);
-    Weigh(score);
+    if constexpr (kSoftmax == Softmax::kUnified) {
+      WeighUnified(score);
+    } else {
+      Weigh(score);
+    }
     const FragA<T> weights = ToOperand<T>(score, shared, scratch);
 #pragma unroll
     for (int o = 0; o < kOutTiles; ++o) {
@@ -142,11 +165,26 @@ struct QueryRows {
     }
   }
 
-  // Every lane of a row gets the row's sum.
+  // Every lane of a row gets the row's sum; unified: one that is not finite where the guard speaks.
   UM_DEVICE void AddUp() {
+    if constexpr (kSoftmax == Softmax::kUnified) {
+#pragma unroll
+      for (int o = 0; o < kOutTiles; ++o) {
+#pragma unroll
+        for (int i = 0; i < kFragC; ++i) sum[RowHeld(i)] += 0 * out[o].v[i];
+      }
+#pragma unroll
+      for (int r = 0; r < kRowsHeld; ++r) {
+        for (int mask = kRowPeers / 2; mask > 0; mask /= 2) top[r] = Max(top[r], ShuffleXor(top[r], mask));
+      }
+    }
 #pragma unroll
     for (int r = 0; r < kRowsHeld; ++r) {
       for (int mask = kRowPeers / 2; mask > 0; mask /= 2) sum[r] += ShuffleXor(sum[r], mask);
+      if constexpr (kSoftmax == Softmax::kUnified) {
+        sum[r] = Guarded(sum[r], top[r], phi, kLog2E);
+        if (top[r] > -Infinity()) top[r] = phi;
+      }
     }
   }
 

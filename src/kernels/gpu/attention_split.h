@@ -19,11 +19,11 @@
 
 namespace unimax::UM_PORT_NAMESPACE {
 
-template <class T, int kDims>
+template <class T, int kDims, Softmax kSoftmax>
 struct SplitWork {
   static constexpr int kKeyPad = 8, kStages = 3;
   using S = AttentionTile<kDims, kKeyPad>;
-  using Rows = QueryRows<T, kDims, kKeyPad>;
+  using Rows = QueryRows<T, kDims, kKeyPad, kSoftmax>;
   static constexpr int kGroupElements = kStages * S::kSize + kOperandScratch / 2;
   static constexpr int kPitch = kDims + 2;  // of a merged row: sums, then largest score and sum of weights
 
@@ -78,6 +78,15 @@ struct SplitWork {
     }
   }
 
+  // Whether the guard of any head has spoken; the same to all threads.
+  UM_DEVICE bool Missed(const Shared<float>& states, int heads) const {
+    float all = 0;
+    for (int i = 0; i < heads * Groups(); ++i) {
+      all += 0 * states.Get((i / heads * kTileRows + i % heads) * kPitch + kDims + 1);
+    }
+    return !IsFinite(all);
+  }
+
   // Merges the groups' rows: into y, or unfinished into `partial` (natural logarithms, as MergeSplits wants them).
   UM_DEVICE void Merge(const AttentionArgs& a, const Shared<float>& states, T* y, float* partial, int heads) const {
     const int pitch = a.head_dim + 2;
@@ -107,7 +116,27 @@ struct SplitWork {
   }
 };
 
-template <class T, int kDims>
+// Attends the heads of `work` over its split and writes what comes of it; true, and nothing written, where the guard of
+// the unified softmax has spoken.
+template <class T, int kDims, Softmax kSoftmax>
+UM_DEVICE bool AttendSplit(const AttentionArgs& a, const SplitWork<T, kDims, kSoftmax>& work, const T* q, T* y,
+                           float* partial, int heads, int tile) {
+  Shared<T> shared(0);
+  Shared<float> states(0);
+  typename SplitWork<T, kDims, kSoftmax>::Rows rows;
+  rows.phi = kSoftmax == Softmax::kUnified && a.phi != nullptr ? a.phi[work.kv_head] * kLog2E : 0;
+  work.Run(a, shared, rows, q, heads, tile);
+  Barrier();  // orders all groups' last reads before the states take their place
+  work.Leave(states, rows);
+  Barrier();  // orders the states before they are merged
+  if constexpr (kSoftmax == Softmax::kUnified) {
+    if (work.Missed(states, heads)) return true;
+  }
+  work.Merge(a, states, y, partial, heads);
+  return false;
+}
+
+template <class T, int kDims, Softmax kSoftmax = Softmax::kOnline>
 UM_DEVICE void AttentionSplit(const AttentionArgs& a) {
   const int split = BlockX(), row = BlockZ();
   const int group_heads = a.heads / a.kv_heads;
@@ -115,7 +144,7 @@ UM_DEVICE void AttentionSplit(const AttentionArgs& a) {
   const int first = BlockY() % chunks * kTileRows;
   const int heads = group_heads - first < kTileRows ? group_heads - first : kTileRows;
   LetNextStart();
-  SplitWork<T, kDims> work;
+  SplitWork<T, kDims, kSoftmax> work;
   work.kv_head = BlockY() / chunks;
   work.tokens = a.positions[row] + 1;
   work.pages = a.page_table + static_cast<int64_t>(a.sequences[row]) * a.max_pages;
@@ -131,14 +160,11 @@ UM_DEVICE void AttentionSplit(const AttentionArgs& a) {
                (work.kv_head * group_heads + first) * a.head_dim;
   T* y = static_cast<T*>(a.y) + row_head * a.head_dim;
   float* partial = a.partial + (row_head * a.splits + split) * (a.head_dim + 2);
-  Shared<T> shared(0);
-  Shared<float> states(0);
-  typename SplitWork<T, kDims>::Rows rows;
-  work.Run(a, shared, rows, q, heads, begin + Group());
-  Barrier();  // orders all groups' last reads before the states take their place
-  work.Leave(states, rows);
-  Barrier();  // orders the states before they are merged
-  work.Merge(a, states, y, partial, heads);
+  if (AttendSplit<T, kDims, kSoftmax>(a, work, q, y, partial, heads, begin + Group())) {
+    CountRedone(a);
+    const SplitWork<T, kDims, Softmax::kOnline> again = {work.pages, work.kv_head, work.tokens, work.end_tile};
+    AttendSplit<T, kDims, Softmax::kOnline>(a, again, q, y, partial, heads, begin + Group());
+  }
   if (a.splits == 1) return;
   if (!IsLastSplit(a, row, chunks)) return;
   constexpr int kAfterLast = 16, kQueries = 4;

@@ -16,7 +16,7 @@
 namespace unimax::UM_PORT_NAMESPACE {
 
 inline constexpr int kFlatStrips = 2;  // strips a block: more reuse of x, and gate and up of a column in one block
-inline constexpr int kFlatDepth = 2;   // k-tiles a group loads at once, twice: 8 KB in flight, within 128 registers
+inline constexpr int kFlatDepth = kTilesAhead;  // k-tiles a group loads at once, twice: 8 KB in flight for a depth of 2
 
 // Outputs of one thread: sum[i] belongs to row `row[i]` and output `n[i]`; a row of -1 is absent.
 template <int kCount>

@@ -39,10 +39,13 @@
 //   bf16 f16                        storage only; ToFloat(v), FromFloat<T>(f), rounding to nearest even
 // Arithmetic (f32, no fast-math; Exp within 2 ulp, flushes to 0 below -87.3)
 //   Exp2(x) = 2^x within 2 ulp of f32, 0 for -infinity
+//   Fma(a, b, c) = a * b + c, rounded once; Rint(x) to the nearest even integer; Scale(x, n) = x * 2^n, n whole
+//   ExpTimes(x, x_low, y, y_low) = exp(x + x_low) * (y + y_low) for x <= 0 and low parts that x and y have lost
 //   Exact::Mul(a, b) Exact::Add(a, b)   double, each rounded by itself to nearest even: the same on every target
 //   Exp(x) Rsqrt(x) Max(a, b) Min(a, b) IsFinite(x) Infinity()
 // Matrix: y[16 rows, kTileCols] += w[16 rows, 32 k] * x[kTileCols, 32 k]^T in f32, T = bf16 or f16
 //   kTileRows = 16, kTileK = 32, kTileCols (8 or 16), kTileBytes = 1024
+//   kTilesAhead                     k-tiles that a group had best load at once: as many as its registers hold
 //   FragA<T> LoadTile<T>(tile)      weights: a packed tile in global memory, 16-byte loads, each byte once a group
 //   FragB<T> LoadX<T>(x, stride, columns, k_left)
 //                                   activations: x points at [0, k0] of rows with `stride` elements, 16-byte aligned;

@@ -21,6 +21,7 @@ using int64_t = long long;
 
 inline constexpr int kLanes = 32;
 inline constexpr int kTileRows = kPackRows, kTileK = kPackK, kTileCols = 8, kTileBytes = kPackElements * 2;
+inline constexpr int kTilesAhead = 2;
 inline constexpr uint32_t kAllLanes = 0xffffffffu;
 UM_DEVICE float Infinity() { return __int_as_float(0x7f800000); }
 
@@ -179,6 +180,9 @@ UM_DEVICE void WaitCopies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
 }
 
+UM_DEVICE float Fma(float a, float b, float c) { return fmaf(a, b, c); }
+UM_DEVICE float Rint(float x) { return rintf(x); }
+UM_DEVICE float Scale(float x, float n) { return ldexpf(x, static_cast<int>(n)); }
 UM_DEVICE float Exp2(float x) {
   float y;
   asm("ex2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -286,3 +290,5 @@ UM_DEVICE FragB<T> LoadColumns(const Shared<T>& x, int base, int stride) {
 }
 
 }  // namespace unimax::gpu
+
+#include "kernels/gpu/port_exp.h"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The words of port.h on the emulator. Compiled once a lane width: UM_EMULATOR_LANES is 32 (fragments of NVIDIA's
-// mma.m16n8k16) or 64 (of AMD's v_mfma_f32_16x16x16). Both live in one binary, each in its namespace.
+// mma.m16n8k16) or 64 (of AMD's v_mfma_f32_16x16x16). Both live in one binary, each in its namespace. Tests also
+// compile it with UM_EMULATOR_WMMA 11 or 12 (32 lanes) and UM_EMULATOR_MFMA 32 (64 lanes), the other instructions of
+// AMD.
 #pragma once
 
 #include <bit>
@@ -15,7 +17,22 @@
 #include "device/emulator_entry.h"
 #include "device/emulator_grid.h"
 
-#if UM_EMULATOR_LANES == 32
+#ifndef UM_EMULATOR_WMMA
+#define UM_EMULATOR_WMMA 0
+#endif
+#ifndef UM_EMULATOR_MFMA
+#define UM_EMULATOR_MFMA 16
+#endif
+#if UM_EMULATOR_WMMA == 11
+#define UM_PORT_NAMESPACE emulator_wmma11
+#define UM_EMULATOR_ENTRIES EmulatorEntriesWmma11
+#elif UM_EMULATOR_WMMA == 12
+#define UM_PORT_NAMESPACE emulator_wmma12
+#define UM_EMULATOR_ENTRIES EmulatorEntriesWmma12
+#elif UM_EMULATOR_MFMA == 32
+#define UM_PORT_NAMESPACE emulator_mfma32
+#define UM_EMULATOR_ENTRIES EmulatorEntriesMfma32
+#elif UM_EMULATOR_LANES == 32
 #define UM_PORT_NAMESPACE emulator32
 #define UM_EMULATOR_ENTRIES EmulatorEntries32
 #elif UM_EMULATOR_LANES == 64
@@ -211,7 +228,9 @@ struct Exact {
   static double Add(double a, double b) { return a + b; }
 };
 constexpr float Infinity() { return std::numeric_limits<float>::infinity(); }
-inline float Exp(float x) { return x < -87.3f ? 0.0f : std::exp(x); }
+inline float Fma(float a, float b, float c) { return std::fma(a, b, c); }
+inline float Rint(float x) { return std::nearbyint(x); }
+inline float Scale(float x, float n) { return std::ldexp(x, static_cast<int>(n)); }
 inline float Exp2(float x) { return std::exp2(x); }
 inline float Rsqrt(float x) { return 1.0f / std::sqrt(x); }
 // The number wins over NaN, as in the hardware's instructions.
@@ -223,4 +242,37 @@ inline bool IsFinite(float x) { return std::isfinite(x); }
 
 }  // namespace unimax::UM_PORT_NAMESPACE
 
+#include "kernels/gpu/port_exp.h"
+
+namespace unimax::UM_PORT_NAMESPACE {
+
+// As the port with as many lanes does it.
+inline float Exp(float x) {
+  if constexpr (kLanes == 64 || UM_EMULATOR_WMMA) return ExpExact(x);
+  return x < kExpLow ? 0.0f : std::exp(x);
+}
+
+// ---- Matrix ----
+inline int CRow(int i);
+inline int CCol(int i);
+inline constexpr int kOperandPitch = kPackK + 8;  // elements
+inline constexpr int kOperandScratch = kPackRows * kOperandPitch * 2;
+// The first half of ToOperand: results, rounded, in shared memory as rows of 32.
+template <class T, class Results, int kCount>
+void SpreadResults(const Results (&c)[kCount], Shared<T> x, int scratch) {
+  GroupSync();
+  for (int t = 0; t < kCount; ++t) {
+    for (int i = 0; i < static_cast<int>(sizeof(Results) / sizeof(float)); ++i) {
+      x.Set(scratch + CRow(i) * kOperandPitch + t * (kPackK / kCount) + CCol(i), FromFloat<T>(c[t].v[i]));
+    }
+  }
+  GroupSync();
+}
+
+}  // namespace unimax::UM_PORT_NAMESPACE
+
+#if UM_EMULATOR_LANES == 64 || UM_EMULATOR_WMMA
+#include "kernels/gpu/port_emulator_amd.h"
+#else
 #include "kernels/gpu/port_emulator_matrix.h"
+#endif

@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// The matrix words of port.h on the emulator; a part of port_emulator.h, which includes this. 32 lanes hold the
-// fragments of NVIDIA's mma.m16n8k16, 64 lanes those of AMD's v_mfma_f32_16x16x16.
+// The matrix words of the port on the emulator with fragments of mma.m16n8k16; the contract is in port.h, the other
+// words in port_emulator.h, which includes this.
 #pragma once
 
 namespace unimax::UM_PORT_NAMESPACE {
 
 inline constexpr int kTileRows = 16, kTileK = 32, kTileBytes = 1024;
-inline constexpr int kTileCols = kLanes == 32 ? 8 : 16;
+inline constexpr int kTileCols = 8;
 inline constexpr int kFragC = 4;
+inline constexpr int kTilesAhead = 2;
 
-constexpr int PackedIndex(int row, int k) { return kLanes == 32 ? MmaTileIndex(row, k) : MfmaTileIndex(row, k); }
+constexpr int PackedIndex(int row, int k) { return MmaTileIndex(row, k); }
 // The column of x a lane carries, and where its 8 elements of the tile's 32 k start.
-inline int XColumn() { return kLanes == 32 ? Lane() / 4 : Lane() % 16; }
-inline int XStart() { return (kLanes == 32 ? Lane() % 4 : Lane() / 16) * 8; }
-inline int CRow(int i) { return kLanes == 32 ? Lane() / 4 + i / 2 * 8 : Lane() / 16 * 4 + i; }
-inline int CCol(int i) { return kLanes == 32 ? Lane() % 4 * 2 + i % 2 : Lane() % 16; }
-inline constexpr int kRowsHeld = kLanes == 32 ? 2 : 4, kRowPeers = kLanes == 32 ? 4 : 16;
-constexpr int RowHeld(int i) { return kLanes == 32 ? i / 2 : i; }
+inline int XColumn() { return Lane() / 4; }
+inline int XStart() { return Lane() % 4 * 8; }
+inline int CRow(int i) { return Lane() / 4 + i / 2 * 8; }
+inline int CCol(int i) { return Lane() % 4 * 2 + i % 2; }
+inline constexpr int kRowsHeld = 2, kRowPeers = 4;
+constexpr int RowHeld(int i) { return i / 2; }
 
 template <class T>
 struct FragA {
-  Vec16 v[64 / kLanes];
+  Vec16 v[2];
 };
 template <class T>
 struct FragB {
@@ -33,7 +34,7 @@ struct FragC {
 template <class T>
 FragA<T> LoadTile(const void* tile) {
   FragA<T> a;
-  for (int i = 0; i < 64 / kLanes; ++i) {
+  for (int i = 0; i < 2; ++i) {
     a.v[i] = Load16Once(static_cast<const char*>(tile) + i * 512 + Lane() * 16);
   }
   return a;
@@ -47,35 +48,23 @@ template <class T>
 FragB<T> LoadXShared(Shared<T> x, int base, int stride) {
   return {x.Get16(base + XColumn() * stride + XStart())};
 }
-// The operand's share of a lane from 16 bytes of its row, or of its two rows, whose words lie in turn (MmaTileIndex).
+// The operand's share of a lane from 16 bytes of its two rows, whose words lie in turn (MmaTileIndex).
 template <class T>
-FragA<T> RowsOperand(const Vec16& upper, [[maybe_unused]] const Vec16& lower) {
-  if constexpr (kLanes == 32) {
-    return {{{{upper.w[0], lower.w[0], upper.w[1], lower.w[1]}}, {{upper.w[2], lower.w[2], upper.w[3], lower.w[3]}}}};
-  } else {
-    return {{upper}};
-  }
+FragA<T> RowsOperand(const Vec16& upper, const Vec16& lower) {
+  return {{{{upper.w[0], lower.w[0], upper.w[1], lower.w[1]}}, {{upper.w[2], lower.w[2], upper.w[3], lower.w[3]}}}};
 }
 template <class T>
 FragA<T> LoadRows(const T* x, int stride, int rows, int k_left) {
   const auto row = [&](int r) {
     return r < rows && XStart() < k_left ? Load16(x + static_cast<int64_t>(r) * stride + XStart()) : Vec16{};
   };
-  return RowsOperand<T>(row(XColumn()), kLanes == 32 ? row(XColumn() + 8) : Vec16{});
+  return RowsOperand<T>(row(XColumn()), row(XColumn() + 8));
 }
-inline constexpr int kOperandPitch = kTileK + 8;
-inline constexpr int kOperandScratch = kTileRows * kOperandPitch * 2;
 template <class T>
 FragA<T> ToOperand(const FragC (&c)[kTileK / kTileCols], Shared<T> x, int scratch) {
-  GroupSync();
-  for (int t = 0; t < kTileK / kTileCols; ++t) {
-    for (int i = 0; i < kFragC; ++i) {
-      x.Set(scratch + CRow(i) * kOperandPitch + t * kTileCols + CCol(i), FromFloat<T>(c[t].v[i]));
-    }
-  }
-  GroupSync();
+  SpreadResults(c, x, scratch);
   const auto row = [&](int r) { return x.Get16(scratch + r * kOperandPitch + XStart()); };
-  return RowsOperand<T>(row(XColumn()), kLanes == 32 ? row(XColumn() + 8) : Vec16{});
+  return RowsOperand<T>(row(XColumn()), row(XColumn() + 8));
 }
 template <class T>
 FragB<T> LoadColumns(Shared<T> x, int base, int stride) {
@@ -88,7 +77,7 @@ template <class T>
 void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
   static_assert(std::same_as<T, bf16> || std::same_as<T, f16>);
   emulator::ThreadState& self = emulator::Self();
-  self.group->matrix[self.lane] = {a.v[0].w, b.v.w, c.v};
+  self.group->matrix[self.lane] = {a.v[0].w, b.v.w, c.v, emulator::MatrixShape::kMma};
   self.block->grid->Meet(self, std::same_as<T, bf16> ? emulator::Meeting::kMmaBF16 : emulator::Meeting::kMmaF16);
 }
 

@@ -4,6 +4,7 @@
 // and v_mfma_f32_16x16x16. RDNA (gfx11, gfx12): 32 lanes and v_wmma_f32_16x16x16.
 #pragma once
 
+#include "base/fragments.h"
 #include "base/tile_order.h"
 
 #define UM_PORT_NAMESPACE gpu
@@ -172,17 +173,10 @@ UM_DEVICE void CommitCopies() {}
 template <int kLeft>
 UM_DEVICE void WaitCopies() {}
 
-UM_DEVICE float Exp2(float x) { return __builtin_amdgcn_exp2f(x); }
-// exp(x) = 2^n * 2^r with n = round(x / ln 2): the remainder is taken in two parts, since x / ln 2 itself rounded would
-// be wrong by up to |x| / 2 units of the last place. v_exp_f32 is good to 1 ulp.
-UM_DEVICE float Exp(float x) {
-  if (x < -87.3f) return 0.0f;
-  if (x > 88.8f) return Infinity();
-  const float n = __builtin_rintf(x * 0x1.715476p+0f);
-  const float r = __builtin_fmaf(n, -0x1.62e400p-1f, x);                    // exact: 15 bits of ln 2
-  const float s = __builtin_fmaf(n, -0x1.7f7d1cp-20f, r) * 0x1.715476p+0f;  // log2 e
-  return __builtin_amdgcn_ldexpf(__builtin_amdgcn_exp2f(s), static_cast<int>(n));
-}
+UM_DEVICE float Fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+UM_DEVICE float Rint(float x) { return __builtin_rintf(x); }
+UM_DEVICE float Scale(float x, float n) { return __builtin_amdgcn_ldexpf(x, static_cast<int>(n)); }
+UM_DEVICE float Exp2(float x) { return __builtin_amdgcn_exp2f(x); }  // v_exp_f32: 1 ulp, by AMD's ISA documents
 UM_DEVICE float Rsqrt(float x) {
   // One Newton step on the instruction's 1 ulp, to agree with 1 / sqrt; not for 0 and infinity, where it gives NaN.
   const float y = __builtin_amdgcn_rsqf(x);
@@ -201,6 +195,12 @@ struct Exact {
 };
 UM_DEVICE bool IsFinite(float x) { return (BitCopy<uint32_t>(x) & 0x7f800000u) != 0x7f800000u; }
 
+}  // namespace unimax::gpu
+
+#include "kernels/gpu/port_exp.h"
+
+namespace unimax::gpu {
+UM_DEVICE float Exp(float x) { return ExpExact(x); }
 }  // namespace unimax::gpu
 
 #include "kernels/gpu/port_hip_matrix.h"

@@ -5,21 +5,30 @@
 
 namespace unimax::gpu {
 
-// ---- Matrix: two instructions of 16 k a tile ----
+// ---- Matrix: which lane holds what is in base/fragments.h ----
 // A lane loads kWords words of 16 bytes of its row or column, at TileWord (bytes) of a tile or WordK (elements) of x.
-#if UM_HIP_MFMA
-inline constexpr int kWords = 1, kFragC = 4;
-UM_DEVICE constexpr int PackedIndex(int row, int k) { return MfmaTileIndex(row, k); }
-UM_DEVICE int TileWord(int) { return Lane() * 16; }
-UM_DEVICE int WordK(int) { return Lane() / 16 * 8; }
-UM_DEVICE int CRow(int i) { return Lane() / 16 * 4 + i; }
+#if defined(__gfx950__)
+using Instruction = Mfma32;
+#elif UM_HIP_MFMA
+using Instruction = Mfma16;
+#elif UM_HIP_GFX12
+using Instruction = Wmma12;
 #else
-inline constexpr int kWords = 2, kFragC = 8;
-UM_DEVICE constexpr int PackedIndex(int row, int k) { return WmmaTileIndex(row, k); }
-UM_DEVICE int TileWord(int word) { return word * 512 + Lane() % 16 * 32 + Lane() / 16 * 16; }
-UM_DEVICE int WordK(int word) { return word * 16 + Lane() / 16 * 8; }
-UM_DEVICE int CRow(int i) { return UM_HIP_GFX12 ? Lane() / 16 * 8 + i : 2 * i + Lane() / 16; }
+using Instruction = Wmma11;
 #endif
+#if UM_HIP_MFMA
+UM_DEVICE constexpr int PackedIndex(int row, int k) { return MfmaTileIndex(row, k); }
+#else
+UM_DEVICE constexpr int PackedIndex(int row, int k) { return WmmaTileIndex(row, k); }
+#endif
+inline constexpr int kWords = Instruction::kWords, kFragC = Instruction::kSums;
+// On RDNA a fragment takes twice the registers of CDNA's, of which a lane has half; more waves make up for fewer loads
+// of each.
+inline constexpr int kTilesAhead = UM_HIP_MFMA ? 2 : 1;
+static_assert(kLanes == Instruction::kLanes);
+UM_DEVICE int TileWord(int word) { return Instruction::TileWord(Lane(), word); }
+UM_DEVICE int WordK(int word) { return Instruction::WordK(Lane(), word); }
+UM_DEVICE int CRow(int i) { return Instruction::CRow(Lane(), i); }
 UM_DEVICE int CCol(int) { return Lane() % 16; }
 inline constexpr int kRowsHeld = kFragC, kRowPeers = 16;
 UM_DEVICE constexpr int RowHeld(int i) { return i; }
@@ -42,13 +51,24 @@ UM_DEVICE FragA<T> LoadTile(const void* tile) {
   for (int i = 0; i < kWords; ++i) a.v[i] = Load16Once(static_cast<const char*>(tile) + TileWord(i));
   return a;
 }
+// 16 bytes of a row, or zeros outside [rows, k_left]: there the last bytes inside are read instead, since a branch
+// around every load would keep all of them, and what is made of them, in registers until the last one has come.
+template <class T>
+UM_DEVICE Vec16 LoadInside(const T* x, int stride, int row, int rows, int k, int k_left) {
+  uint32_t mask = row < rows && k < k_left ? ~0u : 0;
+  asm("" : "+v"(mask));  // or the compiler makes a branch of it
+  const int64_t last_row = row < rows ? row : rows - 1;
+  const int last_k = k < k_left ? k : k_left - 8;
+  Vec16 v = Load16(x + last_row * stride + last_k);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) v.w[i] &= mask;
+  return v;
+}
 template <class T>
 UM_DEVICE FragB<T> LoadX(const T* x, int stride, int columns, int k_left) {
-  FragB<T> b = {};
+  FragB<T> b;
 #pragma unroll
-  for (int i = 0; i < kWords; ++i) {
-    if (CCol(0) < columns && WordK(i) < k_left) b.v[i] = Load16(x + static_cast<int64_t>(CCol(0)) * stride + WordK(i));
-  }
+  for (int i = 0; i < kWords; ++i) b.v[i] = LoadInside(x, stride, CCol(0), columns, WordK(i), k_left);
   return b;
 }
 template <class T>
@@ -63,11 +83,21 @@ template <class Element, int kCount>
 using Vector = Element __attribute__((ext_vector_type(kCount)));
 using Sums = Vector<float, kFragC>;
 
-// One instruction on the part `i` of the words.
-#if UM_HIP_MFMA
+// Instruction number `i` of a tile.
+#if defined(__gfx950__)
+UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int) {
+  using Operand = Vector<__bf16, 8>;
+  return __builtin_amdgcn_mfma_f32_16x16x32_bf16(BitCopy<Operand>(a.v[0]), BitCopy<Operand>(b.v[0]), c, 0, 0, 0);
+}
+UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int) {
+  using Operand = Vector<_Float16, 8>;
+  return __builtin_amdgcn_mfma_f32_16x16x32_f16(BitCopy<Operand>(a.v[0]), BitCopy<Operand>(b.v[0]), c, 0, 0, 0);
+}
+#elif UM_HIP_MFMA
 template <class Operand>
 UM_DEVICE Operand Part(const Words& words, int i) {
-  return BitCopy<Operand>(Vector<uint32_t, 2>{words.v[0].w[2 * i], words.v[0].w[2 * i + 1]});
+  const int first = Instruction::FromElement(i, 0) / 2;
+  return BitCopy<Operand>(Vector<uint32_t, 2>{words.v[0].w[first], words.v[0].w[first + 1]});
 }
 UM_DEVICE Sums Multiply(bf16, const Words& a, const Words& b, Sums c, int i) {
   using Operand = Vector<short, 4>;
@@ -113,18 +143,17 @@ UM_DEVICE Sums Multiply(f16, const Words& a, const Words& b, Sums c, int i) {
 
 template <class T>
 UM_DEVICE void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
-  const Sums first = Multiply(T(), a, b, BitCopy<Sums>(c), 0);
-  c = BitCopy<FragC>(Multiply(T(), a, b, first, 1));
+  Sums sums = BitCopy<Sums>(c);
+#pragma unroll
+  for (int step = 0; step < Instruction::kSteps; ++step) sums = Multiply(T(), a, b, sums, step);
+  c = BitCopy<FragC>(sums);
 }
 
 template <class T>
 UM_DEVICE FragA<T> LoadRows(const T* x, int stride, int rows, int k_left) {
-  FragA<T> a = {};
-  const int row = Lane() % 16;
+  FragA<T> a;
 #pragma unroll
-  for (int i = 0; i < kWords; ++i) {
-    if (row < rows && WordK(i) < k_left) a.v[i] = Load16(x + static_cast<int64_t>(row) * stride + WordK(i));
-  }
+  for (int i = 0; i < kWords; ++i) a.v[i] = LoadInside(x, stride, Lane() % 16, rows, WordK(i), k_left);
   return a;
 }
 // Results and operands lie across each other here: they change places in shared memory.
@@ -148,6 +177,8 @@ UM_DEVICE FragA<T> ToOperand(const FragC (&c)[kTileK / kTileCols], Shared<T> x, 
 }
 template <class T>
 UM_DEVICE FragB<T> LoadColumns(const Shared<T>& x, int base, int stride) {
+  // One fragment after the other: all of a tile's at once would not fit 256 registers.
+  if (!UM_HIP_MFMA) __builtin_amdgcn_sched_barrier(0);
   FragB<T> b;
 #pragma unroll
   for (int i = 0; i < kWords; ++i) {

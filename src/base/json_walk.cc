@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weights/json_walk.h"
+#include "base/json_walk.h"
 
 #include <nlohmann/json.hpp>
 
@@ -15,11 +15,15 @@ class Events {
   Events(std::string_view what, JsonVisitor* visitor) : what_(what), visitor_(visitor) {}
   Status status() const { return status_; }
 
-  bool null() { return Give({Kind::kOther, depth_, {}}); }
-  bool boolean(bool) { return Give({Kind::kOther, depth_, {}}); }
-  bool number_integer(Json::number_integer_t) { return Give({Kind::kOther, depth_, {}}); }
-  bool number_unsigned(Json::number_unsigned_t n) { return Give({Kind::kUnsigned, depth_, {}, n}); }
-  bool number_float(Json::number_float_t, const std::string&) { return Give({Kind::kOther, depth_, {}}); }
+  bool null() { return Give({Kind::kNull, depth_, {}}); }
+  bool boolean(bool b) { return Give({Kind::kBool, depth_, {}, b ? 1u : 0u}); }
+  bool number_integer(Json::number_integer_t n) {
+    return Give({Kind::kNegative, depth_, {}, static_cast<uint64_t>(n), static_cast<double>(n)});
+  }
+  bool number_unsigned(Json::number_unsigned_t n) {
+    return Give({Kind::kUnsigned, depth_, {}, n, static_cast<double>(n)});
+  }
+  bool number_float(Json::number_float_t x, const std::string&) { return Give({Kind::kReal, depth_, {}, 0, x}); }
   bool string(std::string& s) { return Give({Kind::kString, depth_, s}); }
   bool binary(Json::binary_t&) { return false; }
   bool key(std::string& s) { return Give({Kind::kKey, depth_, s}); }

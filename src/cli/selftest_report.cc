@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/selftest_report.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "cli/built_in.h"
+
+namespace unimax {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kFormat = 1;
+constexpr DType kPrecisions[] = {DType::kF32, DType::kBF16, DType::kF16};
+
+// An infinite error is a text, which JSON has no number for.
+Json Number(double value) { return std::isfinite(value) ? Json(value) : Json("infinite"); }
+
+// Words that look like files could name a person's folders: only their last part stays.
+std::string WithoutPaths(const std::string& text) {
+  std::string result;
+  for (size_t at = 0; at < text.size();) {
+    size_t end = text.find_first_of(" \t\n\"'():;,", at);
+    if (end == std::string::npos) end = text.size();
+    const std::string word = text.substr(at, end - at);
+    const bool path = word.starts_with('/') || word.starts_with("~/") || word.starts_with("./");
+    result += path && word.size() > 1 ? word.substr(word.rfind('/') + 1) : word;
+    if (end < text.size()) result += text[end++];
+    at = end;
+  }
+  return result;
+}
+
+std::string Month() {
+  const std::time_t now = std::time(nullptr);
+  std::tm day{};
+  gmtime_r(&now, &day);
+  return fmt::format("{:04}-{:02}", day.tm_year + 1900, day.tm_mon + 1);
+}
+
+Json DeviceOf(const ReportInputs& inputs) {
+  if (inputs.limits == nullptr) return {{"name", "CPU"}, {"target", inputs.isa}, {"driver", ""}};
+  const Limits& l = *inputs.limits;
+  return {{"name", l.name},         {"target", l.target},
+          {"driver", l.driver},     {"multiprocessors", l.multiprocessors},
+          {"lanes", l.lanes},       {"shared_bytes_per_block", l.shared_bytes_per_block},
+          {"l2_bytes", l.l2_bytes}, {"memory_bytes", l.memory_bytes}};
+}
+
+Json KernelsOf(const ReportInputs& inputs) {
+  Json kernels = Json::array();
+  for (const KernelResult& k : inputs.kernels) {
+    kernels.push_back({{"kernel", k.kernel},
+                       {"case", k.of},
+                       {"error", Number(k.error)},
+                       {"norm", Number(k.norm)},
+                       {"tolerance", k.tolerance},
+                       {"us", k.microseconds},
+                       {"pass", k.pass}});
+  }
+  return kernels;
+}
+
+// What went wrong, and how the command ends for it.
+struct Problems {
+  std::vector<std::string> texts;
+  ErrorKind kind = ErrorKind::kInternal;
+  void Add(const std::string& where, const Status& status) {
+    texts.push_back(fmt::format("{}: {}", where, status.text()));
+    kind = status.kind();
+  }
+};
+
+// Each built-in model in each precision.
+Json ModelsOf(Device* device, Problems* problems) {
+  Json models = Json::array();
+  for (const BuiltIn& model : BuiltInModels()) {
+    for (const DType act : kPrecisions) {
+      if (device == nullptr && act != DType::kF32) continue;  // the CPU's precision follows the file's
+      const Result<BuiltInCheck> check = CheckBuiltIn(model, device, act);
+      if (!check.ok()) {
+        problems->Add(fmt::format("{} in {}", model.name, Info(act).name), check.status());
+        continue;
+      }
+      models.push_back({{"model", model.name},
+                        {"precision", Info(act).name},
+                        {"executor", check->executor},
+                        {"steps", check->steps},
+                        {"same_ids", check->same_ids},
+                        {"error", Number(check->error)},
+                        {"tolerance", check->tolerance},
+                        {"pass", check->pass()}});
+      if (!check->pass()) {
+        problems->texts.push_back(fmt::format("{} in {} differs from the reference by {:.3g} (tolerance {:.0e})",
+                                              model.name, Info(act).name, check->error, check->tolerance));
+      }
+    }
+  }
+  return models;
+}
+
+Json BenchOf(const ReportInputs& inputs, Device* device, Problems* problems) {
+  if (inputs.limits != nullptr && inputs.limits->target.starts_with("emulator")) {
+    return {{"skipped", "the emulator's times say nothing"}};
+  }
+  const Result<BuiltInTimes> times = TimeBuiltIn(device);
+  if (!times.ok()) {
+    problems->Add("bench", times.status());
+    return {{"skipped", "it failed"}};
+  }
+  return {{"executor", times->executor},
+          {"context", times->context},
+          {"step_bytes", times->bytes},
+          {"read_gbps", times->read_rate * 1e-9},
+          {"prefill_ms", times->prefill_ms},
+          {"decode_ms", times->decode_ms},
+          {"decode_ms_quartiles", {times->decode_low, times->decode_high}},
+          {"roofline_share", times->bytes / times->decode_ms * 1e3 / times->read_rate}};
+}
+
+}  // namespace
+
+ReportFile::~ReportFile() {
+  if (file_ >= 0) ::close(file_);
+  if (!part_.empty()) ::unlink(part_.c_str());
+}
+
+Status ReportFile::Create(const std::string& path) {
+  const std::string part = fmt::format("{}.{}.part", path, ::getpid());
+  file_ = ::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (file_ < 0) return IoError("{}: cannot create the report: {}", path, std::strerror(errno));
+  path_ = path;
+  part_ = part;
+  return Status();
+}
+
+Status ReportFile::Write(std::string_view text) {
+  const auto failed = [&](const char* what) {
+    return IoError("{}: cannot {} the report: {}", path_, what, std::strerror(errno));
+  };
+  while (!text.empty()) {
+    const ssize_t wrote = ::write(file_, text.data(), text.size());
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) return failed("write");
+    text.remove_prefix(static_cast<size_t>(wrote));
+  }
+  if (::fsync(file_) != 0) return failed("write");
+  if (std::rename(part_.c_str(), path_.c_str()) != 0) return failed("rename");
+  part_.clear();
+  return Status();
+}
+
+Status WriteReport(const ReportInputs& inputs, Device* device, ReportFile& file) {
+  Problems problems;
+  for (const KernelResult& k : inputs.kernels) {
+    if (k.pass) continue;
+    problems.texts.push_back(fmt::format("kernel {} {} differs from the reference by {:.3g}", k.kernel, k.of, k.error));
+  }
+  if (!inputs.stopped.ok()) problems.Add("kernel table", inputs.stopped);
+  Json report = {{"report", "unimax selftest"}, {"format", kFormat}, {"version", UM_VERSION}, {"date", Month()}};
+  report["device"] = DeviceOf(inputs);
+  report["kernels"] = KernelsOf(inputs);
+  report["models"] = ModelsOf(device, &problems);
+  report["bench"] = BenchOf(inputs, device, &problems);
+  std::vector<std::string>& errors = problems.texts;
+  for (std::string& error : errors) error = WithoutPaths(error);
+  report["errors"] = errors;
+  report["pass"] = errors.empty();
+  UM_RETURN_IF_ERROR(file.Write(report.dump(1, ' ', false, Json::error_handler_t::replace) + "\n"));
+  if (errors.empty()) return Status();
+  return Status(problems.kind,
+                fmt::format("{} checks failed, the first: {}; {} tells all", errors.size(), errors[0], file.path()));
+}
+
+}  // namespace unimax

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The file that `unimax selftest --report` writes for whoever sends it back: what ran on which device, how far from the
+// reference, how fast. It says nothing about the person or the machine's name: no host, user, path or serial number.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "device/device.h"
+
+namespace unimax {
+
+struct KernelResult {
+  std::string kernel, of;  // the case: "m=1 n=64 k=64"
+  double error = 0, norm = 0, tolerance = 0, microseconds = 0;
+  bool pass = false;
+};
+
+struct ReportInputs {
+  const Limits* limits = nullptr;  // null: the CPU
+  std::string isa;                 // of the CPU
+  std::vector<KernelResult> kernels;
+  Status stopped;  // what ended the table early
+};
+// A file that is made beside its place and moved there when it is whole: a reader sees the old one or the new one. Gone
+// with the object where it was not.
+class ReportFile {
+ public:
+  ReportFile() = default;
+  ReportFile(const ReportFile&) = delete;
+  ReportFile& operator=(const ReportFile&) = delete;
+  ~ReportFile();
+  Status Create(const std::string& path);  // kIo
+  Status Write(std::string_view text);     // kIo
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_, part_;
+  int file_ = -1;
+};
+
+// Checks the built-in models and times one (cli/built_in.h) on the device, null: the CPU; then writes all. What failed
+// stands in the file's "errors". Errors, once the file is written: kInternal where results differ, kNoDevice where the
+// device failed; kIo where it cannot be written.
+Status WriteReport(const ReportInputs& inputs, Device* device, ReportFile& file);
+
+}  // namespace unimax
