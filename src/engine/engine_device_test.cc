@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <deque>
+#include <limits>
 #include <map>
 #include <new>
 
@@ -20,6 +21,7 @@
 #include "engine/watchdog.h"
 #include "exec/graph.h"
 #include "exec/reference.h"
+#include "exec/team.h"
 #include "models/checkpoint_source.h"
 #include "models/config.h"
 #include "models/registry.h"
@@ -322,6 +324,75 @@ TEST(Reliability, E01AFaultOfTheDevice) {
   std::printf("device_faults points=%d wrong=%d\n", points, wrong);
   EXPECT_EQ(wrong, 0);
   EXPECT_GE(points, 4);
+}
+
+// Every number of a step and every id of a request, set to what lies next to its range and far from it.
+TEST(Reliability, E02NothingLeavesItsBuffer) {
+  OnDevice model("llama3_bf16");
+  const int vocab = model.program.vocab, far = std::numeric_limits<int>::max();
+  int oob = 0, refused = 0, ran = 0;
+  std::vector<std::unique_ptr<Executor>> executors;
+  executors.push_back(std::move(model.Make(*model.emulator)).value());
+  executors.push_back(std::move(MakeTeamExecutor(model.program, *model.source, model.limits, {})).value());
+  for (const auto& executor : executors) {
+    struct Numbers {
+      std::vector<int> ids = {5, 6, 7}, positions = {0, 1, 40}, sequences = {0, 0, 1},
+                       pages = {3, -1, -1, -1, 5, 6, -1, -1}, outputs = {1, 2}, rope_rows = {0, 1, 40};
+    };
+    struct Field {
+      std::vector<int> Numbers::*of;
+      int end;  // the first number beyond its range
+    };
+    const Field fields[] = {{&Numbers::ids, vocab}, {&Numbers::positions, 128}, {&Numbers::sequences, 2},
+                            {&Numbers::pages, 16},  {&Numbers::outputs, 3},     {&Numbers::rope_rows, 128}};
+    const auto run = [&](const Numbers& n) {
+      return executor->Run({n.ids, n.positions, n.sequences, n.pages, n.outputs, n.rope_rows}).ok();
+    };
+    ASSERT_TRUE(run({}));
+    for (const Field& field : fields) {
+      for (size_t at = 0; at < (Numbers{}.*field.of).size(); ++at) {
+        const bool unused = field.of == &Numbers::pages && (Numbers{}.*field.of)[at] < 0;
+        for (const int value : {-3, std::numeric_limits<int>::min(), field.end, far}) {  // -1 and -2 name outputs
+          Numbers n;
+          (n.*field.of)[at] = value;
+          if (run(n)) {
+            oob += !unused;  // a page that no row reaches is not looked at
+            ++ran;
+          } else {
+            ++refused;
+          }
+        }
+      }
+    }
+    EXPECT_TRUE(run({}));
+  }
+
+  // Ids of requests; those in the vocabulary run, one after the other, and end well.
+  const auto hasher = MakeSha256Hasher();
+  auto loop = EngineLoop::Make(*executors[0], model.limits, SchedulerOptionsFor(model.limits), model.program, *hasher);
+  ASSERT_TRUE(loop.ok());
+  Time now = 0;
+  for (int field = 0; field < 4; ++field) {
+    for (const int id : {-1, 0, vocab - 1, vocab, far}) {
+      Quiet sink;
+      Request r = RequestOf(field, 4, 3, vocab, sink);
+      if (field == 0) r.prompt[2] = id;
+      if (field == 1) r.sampling.bias = {{id, 1.5}};
+      if (field == 2) r.sampling.end_ids = {id}, r.sampling.min_new = 2;
+      if (field == 3) r.sampling.bad_words = {{1, id}};
+      const bool inside = id >= 0 && id < vocab;
+      const bool taken = (*loop)->Submit(std::move(r), ++now).ok();
+      oob += taken != inside;
+      refused += !taken;
+      ran += taken;
+      while (!(*loop)->idle()) ASSERT_TRUE((*loop)->Step(++now).ok());
+      EXPECT_EQ(sink.ends, taken ? 1 : 0);
+    }
+  }
+  const bool pass = oob == 0 && refused > 100;
+  std::printf("E02 oob=%d refused=%d ran=%d executors=%zu %s\n", oob, refused, ran, executors.size(),
+              pass ? "PASS" : "FAIL");
+  EXPECT_TRUE(pass);
 }
 
 ExecutorOptions SimLimits() {

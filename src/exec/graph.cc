@@ -12,6 +12,7 @@
 #include "exec/graph_draw.h"
 #include "exec/graph_plan.h"
 #include "exec/graph_weights.h"
+#include "exec/step_check.h"
 #include "exec/stream.h"
 #include "kernels/args.h"
 #include "kernels/reference.h"
@@ -32,6 +33,7 @@ class GraphExecutor : public Executor {
         device_(device),
         options_(options),
         graph_(graph),
+        check_(program_, options),
         plan_of_(program_, device.limits(), options, graph) {}
 
   Status Load(const WeightSource& source);
@@ -77,7 +79,6 @@ class GraphExecutor : public Executor {
   Status MakeStream();
   bool Streams(const StepShape& shape, const Step& step) const;
   Result<StepShape> ShapeOf(const Step& step) const;
-  Status CheckIds(const Step& step) const;
   Status UploadStep(const Step& step);
   Status FetchIds(const Step& step, bool streamed);
   Result<std::span<const int>> IdsOf(int slot);
@@ -95,6 +96,7 @@ class GraphExecutor : public Executor {
   Device& device_;
   ExecutorOptions options_;
   GraphOptions graph_;
+  StepCheck check_;
   GraphPlan plan_of_;
   MemoryUse memory_;
   std::vector<Buffer> weights_, values_, cos_sin_;  // cos_sin_: one a rope
@@ -402,13 +404,13 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
 }
 
 Status GraphExecutor::Run(const Step& step) {
+  const int before = static_cast<int>(fetched_[static_cast<size_t>(run_ % 2)]);
+  UM_RETURN_IF_ERROR(check_(step, before));
   UM_ASSIGN_OR_RETURN(const StepShape shape, ShapeOf(step));
-  UM_RETURN_IF_ERROR(CheckIds(step));
   last_ = shape;
   if (draw_ != nullptr && !step.draws.empty()) {
-    const size_t before = fetched_[static_cast<size_t>(run_ % 2)];
-    UM_RETURN_IF_ERROR(draw_->Check(step, static_cast<int>(before)));
-    UM_RETURN_IF_ERROR(draw_->Keep(reinterpret_cast<const int*>(chosen_.data()), before));
+    UM_RETURN_IF_ERROR(draw_->Check(step, before));
+    UM_RETURN_IF_ERROR(draw_->Keep(reinterpret_cast<const int*>(chosen_.data()), static_cast<size_t>(before)));
   }
   if (Streams(shape, step)) {
     UM_RETURN_IF_ERROR(UploadStep(step));
@@ -439,17 +441,6 @@ Status GraphExecutor::FetchIds(const Step& step, bool streamed) {
   if (!streamed) return device_.Fetch(static_cast<int>(slot), chosen_.data(), fetched_[slot] * sizeof(int));
   UM_RETURN_IF_ERROR(device_.Copy(chosen_.data(), stream_->results().data(), fetched_[slot] * sizeof(int)));
   return device_.Fetch(static_cast<int>(slot), stream_->results().data(), stream_->results().bytes());
-}
-
-// Ids name rows of the embedding table, or outputs of the step before.
-Status GraphExecutor::CheckIds(const Step& step) const {
-  const int before = static_cast<int>(fetched_[static_cast<size_t>(run_ % 2)]);
-  for (size_t t = 0; t < step.ids.size(); ++t) {
-    if (step.ids[t] < -before || (program_.vocab > 0 && step.ids[t] >= program_.vocab)) {
-      return Internal("token {} of a step has id {}", t, step.ids[t]);
-    }
-  }
-  return {};
 }
 
 Result<std::span<const int>> GraphExecutor::IdsOf(int slot) {

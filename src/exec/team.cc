@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "exec/fit.h"
+#include "exec/step_check.h"
 #include "exec/team_plan.h"
 #include "exec/team_weights.h"
 #include "kernels/reference.h"
@@ -21,6 +22,7 @@ class TeamExecutor : public Executor {
   TeamExecutor(const Program& program, const ExecutorOptions& options, const TeamOptions& team)
       : program_(Fuse(program, {.residual = true})),
         options_(options),
+        check_(program_, options),
         plain_(team.plain),
         deterministic_(team.deterministic),
         team_(team.threads),
@@ -47,7 +49,6 @@ class TeamExecutor : public Executor {
 
  private:
   Status Allocate();
-  Status Check(const Step& step) const;
   void ChooseSplits(const Step& step);
   int MaxRows(int value) const {
     return program_.values[value].rows == Rows::kTokens ? options_.max_tokens : options_.max_outputs;
@@ -80,6 +81,7 @@ class TeamExecutor : public Executor {
 
   Program program_;
   ExecutorOptions options_;
+  StepCheck check_;
   bool plain_, deterministic_;
   Team team_;
   const CpuKernels& kernels_;
@@ -101,7 +103,6 @@ class TeamExecutor : public Executor {
   std::vector<BestLogit> best_;              // [max_outputs, threads]
   std::vector<int> ids_, previous_;          // of the last step, and of the one before
   size_t sampled_ = 0, previous_count_ = 0;
-  int learned_positions_ = 0;  // rows of the position table that positions may name; 0: there is none
   int tokens_ = 0, outputs_ = 0, splits_ = 1;
 };
 
@@ -110,9 +111,6 @@ Status TeamExecutor::Load(const WeightSource& source) {
   if (a.head_dim > kWidestHead) return BadModel("heads of {} are wider than {}", a.head_dim, kWidestHead);
   UM_ASSIGN_OR_RETURN(weights_, TeamWeights::Load(program_, source, kernels_, team_, plain_));
   kv_form_ = plain_ || weights_.all_f32() ? KvForm::kF32 : KvForm::kF16;
-  for (const Op& op : program_.ops) {
-    if (op.kind == OpKind::kAddPosition) learned_positions_ = program_.weights[op.weight].rows - op.first;
-  }
   plan_ = PlanBuffers(program_, program_.ops.empty() ? -1 : program_.ops.back().out);
   stages_ = PlanStages(program_, plan_, [&](int w) { return weights_[w].packed; });
   return Allocate();
@@ -169,51 +167,6 @@ Status TeamExecutor::Allocate() {
   return {};
 }
 
-Status TeamExecutor::Check(const Step& step) const {
-  const size_t tokens = step.ids.size(), outputs = step.outputs.size();
-  if (tokens > static_cast<size_t>(options_.max_tokens) || outputs > static_cast<size_t>(options_.max_outputs)) {
-    return Internal("a step of {} tokens and {} outputs is larger than its executor", tokens, outputs);
-  }
-  if (step.positions.size() != tokens || step.sequences.size() != tokens) {
-    return Internal("a step has {} ids, {} positions and {} sequences", tokens, step.positions.size(),
-                    step.sequences.size());
-  }
-  if (!step.rope_rows.empty() && step.rope_rows.size() != tokens) {
-    return Internal("a step has {} ids and {} rows of the rotary table", tokens, step.rope_rows.size());
-  }
-  const int sequences = options_.max_pages > 0 ? static_cast<int>(step.page_table.size()) / options_.max_pages : 0;
-  for (size_t t = 0; t < tokens; ++t) {
-    const int position = step.positions[t], sequence = step.sequences[t];
-    if (step.ids[t] < -static_cast<int>(sampled_) || (program_.vocab > 0 && step.ids[t] >= program_.vocab)) {
-      return Internal("token {} of a step has id {}", t, step.ids[t]);
-    }
-    if (sequence < 0 || sequence >= sequences || position < 0 ||
-        position / options_.page_tokens >= options_.max_pages) {
-      return Internal("token {} of a step has sequence {}, position {}", t, sequence, position);
-    }
-    // A row may be of the second set: RopeRow.
-    const int context = options_.max_pages * options_.page_tokens;
-    const int row = step.rope_rows.empty() ? position : step.rope_rows[t];
-    if (row != position && row != position + context) {
-      return Internal("token {} of a step has position {}, rotary row {}", t, position, row);
-    }
-    if (learned_positions_ > 0 && position >= learned_positions_) {
-      return Internal("token {} of a step has position {} of {}", t, position, learned_positions_);
-    }
-    // Rows of a sequence are in order, so the pages up to the last of them are all that is read.
-    const bool last = t + 1 == tokens || step.sequences[t + 1] != sequence;
-    for (int p = 0; last && p <= position / options_.page_tokens; ++p) {
-      const int page = step.page_table[static_cast<size_t>(sequence) * static_cast<size_t>(options_.max_pages) +
-                                       static_cast<size_t>(p)];
-      if (page < 0 || page >= options_.pages) return Internal("sequence {} of a step has page {}", sequence, page);
-    }
-  }
-  for (int row : step.outputs) {
-    if (row < 0 || row >= static_cast<int>(tokens)) return Internal("a step wants the logits of row {}", row);
-  }
-  return {};
-}
-
 // A function of the step alone, so that all threads see the same.
 void TeamExecutor::ChooseSplits(const Step& step) {
   splits_ = 1;
@@ -226,7 +179,7 @@ void TeamExecutor::ChooseSplits(const Step& step) {
 }
 
 Status TeamExecutor::Run(const Step& step) {
-  UM_RETURN_IF_ERROR(Check(step));
+  UM_RETURN_IF_ERROR(check_(step, static_cast<int>(sampled_)));
   tokens_ = static_cast<int>(step.ids.size());
   outputs_ = static_cast<int>(step.outputs.size());
   std::swap(ids_, previous_);
