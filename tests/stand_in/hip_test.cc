@@ -389,7 +389,7 @@ TEST_F(HipTest, EachCallMayFailInTurn) {
   std::string names;
   for (const auto& [name, count] : told) names += fmt::format(" {} x{}", name, count);
   std::printf("%d calls made to fail; told:%s\n", failures, names.c_str());
-  EXPECT_GT(told["cuLaunchKernel"], kSlow ? 1 : 20);
+  EXPECT_GT(told["cuLaunchKernel"], kSlow ? 0 : 20);
   EXPECT_GT(told.size(), kSlow ? 3u : 15u);
 }
 
