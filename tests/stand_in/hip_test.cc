@@ -39,7 +39,8 @@ struct Target {
 constexpr Target kTargets[] = {
     {"gfx90a", 9, 0, 64, EmulatorEntries64},       {"gfx942", 9, 4, 64, EmulatorEntries64},
     {"gfx950", 9, 5, 64, EmulatorEntriesMfma32},   {"gfx1100", 11, 0, 32, EmulatorEntriesWmma11},
-    {"gfx1151", 11, 5, 32, EmulatorEntriesWmma11}, {"gfx1201", 12, 0, 32, EmulatorEntriesWmma12}};
+    {"gfx1151", 11, 5, 32, EmulatorEntriesWmma11}, {"gfx1201", 12, 0, 32, EmulatorEntriesWmma12},
+    {"gfx1101", 11, 0, 32, EmulatorEntriesWmma11}, {"gfx1200", 12, 0, 32, EmulatorEntriesWmma12}};
 
 template <class T>
 void Append(Bytes* bytes, const T& value) {
