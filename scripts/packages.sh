@@ -4,7 +4,8 @@
 # The sourcing script sets LOG to the file that takes the output of quiet commands.
 
 PACKAGES=(g++ cmake ninja-build ccache python3 python3-pip ca-certificates git libboost-dev libboost-context-dev
-  nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev libfmt-dev libssl-dev zlib1g-dev libgtest-dev)
+  nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev libfmt-dev libssl-dev zlib1g-dev libgtest-dev
+  strace)
 
 CLANG_PACKAGES=(clang-22 lld-22 llvm-22)  # for AMD GPUs: Debian 12 has them in bookworm-security
 
