@@ -382,6 +382,12 @@ const LargeRow kLargeRows[] = {
      "charsmap"},
     {"steps, 800", [] { return Small(Steps(List(Replace("zz", "z"), 800))); }, ""},
     {"steps, 100k", [] { return Small(Steps(List(Replace("zz", "z"), 100000 / kScale))); }, "more than 8192"},
+    {"pre-tokenizers, 65",
+     [] {
+       return Small(R"("pre_tokenizer":{"type":"Sequence","pretokenizers":)" +
+                    List(R"({"type":"UnicodeScripts"})", 65) + "}");
+     },
+     "more than 64"},
     {"a bomb of replacements",
      [] { return Small(Steps(List(Replace("q", "qq"), 200)) + R"(,"added_tokens":[{"id":5,"content":"q"}])"); },
      "makes its added token 5 too long"},

@@ -6,6 +6,7 @@
 
 #include "text/json_fields.h"
 #include "text/scanners.h"
+#include "text/scripts.h"
 #include "text/utf8.h"
 #include "text/vocabulary.h"
 
@@ -31,7 +32,8 @@ constexpr NameRow<Kind> kKinds[] = {{"ByteLevel", Kind::kByteLevel},
                                     {"BertPreTokenizer", Kind::kBert},
                                     {"CharDelimiterSplit", Kind::kDelimiter},
                                     {"Metaspace", Kind::kMetaspace},
-                                    {"FixedLength", Kind::kFixedLength}};
+                                    {"FixedLength", Kind::kFixedLength},
+                                    {"UnicodeScripts", Kind::kScripts}};
 constexpr NameRow<Behavior> kBehaviors[] = {{"Isolated", Behavior::kIsolated},
                                             {"Removed", Behavior::kRemoved},
                                             {"MergedWithPrevious", Behavior::kMergedWithPrevious},
@@ -39,6 +41,8 @@ constexpr NameRow<Behavior> kBehaviors[] = {{"Isolated", Behavior::kIsolated},
                                             {"Contiguous", Behavior::kContiguous}};
 constexpr NameRow<Prepend> kPrepends[] = {
     {"always", Prepend::kAlways}, {"first", Prepend::kFirst}, {"never", Prepend::kNever}};
+
+constexpr size_t kMaxSteps = 64;  // each may compile an expression
 
 // \w+|[^\w\s]+ with the sets of Rust, whose \w also holds the two joiners.
 constexpr std::string_view kWordsOrSigns = R"([\w\x{200c}\x{200d}]+|[^\w\s\x{200c}\x{200d}]+)";
@@ -177,6 +181,8 @@ void CutWord(const PreTokenizer::Step& step, Cutter& cutter, std::string_view wo
       return Arrange(Behavior::kMergedWithNext, spans);
     case Kind::kFixedLength:
       return CutLength(word, step.length, spans);
+    case Kind::kScripts:
+      return CutScripts(cutter, word, spans);
   }
 }
 
@@ -290,6 +296,7 @@ Status PreTokenizer::Append(const json& spec, int depth) {
   }
   const Kind* kind = FindName(kKinds, type);
   if (kind == nullptr) return BadModel("pre-tokenizer '{}' of the tokenizer is not supported", type);
+  if (steps_.size() == kMaxSteps) return BadModel("the tokenizer has more than {} pre-tokenizers", kMaxSteps);
   Step step;
   step.kind = *kind;
   UM_ASSIGN_OR_RETURN(step.individual, BoolAt(spec, "individual_digits", false));
@@ -309,6 +316,8 @@ Status PreTokenizer::Append(const json& spec, int depth) {
     UM_ASSIGN_OR_RETURN(step.pattern, Pattern::Regex(kWordsOrSigns));
     step.behavior = Behavior::kRemoved;
     step.invert = true;
+  } else if (*kind == Kind::kScripts) {
+    UM_ASSIGN_OR_RETURN(step.pattern, ScriptRuns());
   } else if (*kind == Kind::kDelimiter) {
     UM_ASSIGN_OR_RETURN(std::string delimiter, TextAt(spec, "delimiter"));
     step.pattern = Pattern::Literal(std::move(delimiter));

@@ -42,7 +42,8 @@ class PreTokenizer {
     kBert,
     kDelimiter,
     kMetaspace,
-    kFixedLength
+    kFixedLength,
+    kScripts
   };
   // What becomes of the matches of a Split.
   enum class Behavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
