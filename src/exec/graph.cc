@@ -34,7 +34,7 @@ class GraphExecutor : public Executor {
         options_(options),
         graph_(graph),
         check_(program_, options),
-        plan_of_(program_, device.limits(), options, graph) {}
+        launches_(program_, device.limits(), options, graph) {}
 
   Status Load(const WeightSource& source);
   Status Run(const Step& step) override;
@@ -46,7 +46,7 @@ class GraphExecutor : public Executor {
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override { return memory_; }
   std::string PlanText(int tokens, int decodes, int context) const override {
-    return plan_of_.Text(
+    return launches_.Text(
         {tokens, std::max(decodes, 1), decodes, static_cast<int>(std::bit_ceil(static_cast<unsigned>(context)))});
   }
   std::string Describe() const override {
@@ -97,7 +97,7 @@ class GraphExecutor : public Executor {
   ExecutorOptions options_;
   GraphOptions graph_;
   StepCheck check_;
-  GraphPlan plan_of_;
+  GraphPlan launches_;
   MemoryUse memory_;
   std::vector<Buffer> weights_, values_, cos_sin_;  // cos_sin_: one a rope
   BufferPlan plan_;
@@ -154,7 +154,7 @@ Status GraphExecutor::CheckRows() const {
   const int tokens = std::min(options_.max_tokens, options_.max_pages * options_.page_tokens);
   for (const StepShape& shape : {StepShape{1, 1, 1, 1}, StepShape{tokens, 1, 0, tokens}}) {
     for (const Op& op : program_.ops) {
-      const Case c = plan_of_.CaseOf(op, shape, plan_of_.PartsOf(op, shape).front());
+      const Case c = launches_.CaseOf(op, shape, launches_.PartsOf(op, shape).front());
       const Value& in = program_.values[static_cast<size_t>(std::max(op.in, 0))];
       const bool head = op.kind == OpKind::kAttention || op.kind == OpKind::kRopeAndStore;
       const std::string size = head ? fmt::format("heads of {} elements", c.attention.head_dim)
@@ -163,7 +163,7 @@ Status GraphExecutor::CheckRows() const {
       const bool linear = op.kind == OpKind::kLinear;
       const bool wide_x = linear && in.storage == Storage::kWide && graph_.act != DType::kF32;
       const bool crooked_x = linear && graph_.act != DType::kF32 && (Stride(op.in) % 8 != 0 || in.offset % 8 != 0);
-      if (plan_of_.RowOf(c) != nullptr && !wide_x && !crooked_x) continue;
+      if (launches_.RowOf(c) != nullptr && !wide_x && !crooked_x) continue;
       return BadModel("{} {} in {}: no kernel takes {}{}; use --device cpu{}", OpName(op.kind),
                       program_.values[static_cast<size_t>(op.out)].name, Info(graph_.act).name, size,
                       wide_x      ? " of a wide input"
@@ -211,7 +211,7 @@ Status GraphExecutor::Allocate() {
   UM_ASSIGN_OR_RETURN(chosen_, device_.Allocate(static_cast<size_t>(options_.max_outputs) * sizeof(int), "chosen ids"));
   if (program_.ops.back().kind == OpKind::kSample) chosen_value_ = program_.ops.back().out;
   if (Draws()) {
-    UM_ASSIGN_OR_RETURN(draw_, DrawStage::Make(device_, options_, program_.vocab));
+    UM_ASSIGN_OR_RETURN(draw_, DrawStage::Make(device_, options_, program_.vocab, graph_.forced));
   }
   return {};
 }
@@ -294,22 +294,15 @@ Status GraphExecutor::UploadStep(const Step& step) {
 
 template <class Args>
 Result<Launch> GraphExecutor::MakeLaunch(const Case& c, const Args& args) {
-  const Row* row = plan_of_.RowOf(c);
+  const Row* row = launches_.RowOf(c);
   if (row == nullptr) return Internal("no kernel row fits {} with m={} n={} k={}", OpName(c.op), c.m, c.n, c.k);
-  UM_ASSIGN_OR_RETURN(const Kernel kernel, device_.FindKernel(row->kernel));
-  Launch launch = Launch::Of(kernel, args);
-  const LaunchShape shape = row->launch(c, device_.limits());
-  launch.grid_x = shape.grid_x;
-  launch.grid_y = shape.grid_y;
-  launch.grid_z = shape.grid_z;
-  launch.threads = shape.threads;
-  launch.shared_bytes = shape.shared_bytes;
+  UM_ASSIGN_OR_RETURN(Launch launch, LaunchOf(device_, *row, c, args));
   launch.overlap = true;
   return launch;
 }
 
 Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart part) {
-  const Case c = plan_of_.CaseOf(op, shape, part);
+  const Case c = launches_.CaseOf(op, shape, part);
   const AttentionShape& a = program_.attention;
   const int* ids = Input(0, shape);
   const int* positions = Input(1, shape);
@@ -386,7 +379,7 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
   std::erase_if(recorded_, [](const auto& entry) { return !entry.first.decode(); });
   RecordedStep step;
   for (const Op& op : program_.ops) {
-    for (const RowPart& part : plan_of_.PartsOf(op, shape)) {
+    for (const RowPart& part : launches_.PartsOf(op, shape)) {
       UM_ASSIGN_OR_RETURN(Launch launch, Plan(op, shape, part));
       // A decode row fetches older keys before the launch before it has ended, which may have written them here.
       if (op.kind == OpKind::kAttention && graph_.deterministic && !shape.decode()) launch.overlap = false;

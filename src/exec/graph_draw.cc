@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "exec/graph_draw.h"
 
-#include "kernels/plan.h"
+#include <string_view>
 
 namespace unimax {
 namespace {
@@ -20,13 +20,15 @@ uint64_t DrawStage::Bytes(const ExecutorOptions& options) {
 
 int DrawStage::most_entries() const { return kMostEntries; }
 
-Result<std::unique_ptr<DrawStage>> DrawStage::Make(Device& device, const ExecutorOptions& options, int vocab) {
+Result<std::unique_ptr<DrawStage>> DrawStage::Make(Device& device, const ExecutorOptions& options, int vocab,
+                                                   std::span<const ForcedRow> forced) {
   const Case c = CaseOf(options.max_outputs, vocab);
-  const Row* row = PlanRow(c, device.limits());
-  const bool fits =
-      row != nullptr && row->launch(c, device.limits()).shared_bytes <= device.limits().shared_bytes_per_block;
-  if (!fits) return std::unique_ptr<DrawStage>();
-  auto stage = std::make_unique<DrawStage>(device, vocab, options.max_outputs);
+  const Row* row = PlanRow(c, device.limits(), forced);
+  const bool draws = row != nullptr && row->kernel == std::string_view("sample_draw");
+  if (!draws || row->launch(c, device.limits()).shared_bytes > device.limits().shared_bytes_per_block) {
+    return std::unique_ptr<DrawStage>();
+  }
+  auto stage = std::make_unique<DrawStage>(device, *row, vocab, options.max_outputs);
   UM_RETURN_IF_ERROR(stage->Allocate());
   return stage;
 }
@@ -70,16 +72,14 @@ Status DrawStage::Run(const Step& step, float* logits, int* ids) {
   const int rows = static_cast<int>(step.draws.size());
   UM_RETURN_IF_ERROR(device_.Upload(draws_.data(), step.draws.data(), step.draws.size_bytes()));
   UM_RETURN_IF_ERROR(device_.Upload(entries_.data(), step.draw_entries.data(), step.draw_entries.size_bytes()));
-  const Case c = CaseOf(rows, vocab_);
-  const Row* row = PlanRow(c, device_.limits());
-  UM_ASSIGN_OR_RETURN(const Kernel kernel, device_.FindKernel(row->kernel));
-  Launch launch = Launch::Of(kernel, DrawArgs{logits, reinterpret_cast<const DrawRow*>(draws_.data()),
-                                              reinterpret_cast<DrawEntry*>(entries_.data()),
-                                              reinterpret_cast<const int*>(previous_.data()), ids, rows, vocab_});
-  const LaunchShape shape = row->launch(c, device_.limits());
-  launch.grid_x = shape.grid_x;
-  launch.threads = shape.threads;
-  launch.shared_bytes = shape.shared_bytes;
+  const DrawArgs args{logits,
+                      reinterpret_cast<const DrawRow*>(draws_.data()),
+                      reinterpret_cast<DrawEntry*>(entries_.data()),
+                      reinterpret_cast<const int*>(previous_.data()),
+                      ids,
+                      rows,
+                      vocab_};
+  UM_ASSIGN_OR_RETURN(const Launch launch, LaunchOf(device_, row_, CaseOf(rows, vocab_), args));
   return device_.Run(launch);
 }
 

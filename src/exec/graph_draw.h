@@ -4,20 +4,25 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "device/device.h"
 #include "exec/executor.h"
+#include "kernels/plan.h"
 
 namespace unimax {
 
 class DrawStage {
  public:
-  // Null where the device has no kernel for the vocabulary. Errors: of the device.
-  static Result<std::unique_ptr<DrawStage>> Make(Device& device, const ExecutorOptions& options, int vocab);
+  // Null where the plan leaves draws to the host, or the device has no kernel for the vocabulary. Errors: of the
+  // device.
+  static Result<std::unique_ptr<DrawStage>> Make(Device& device, const ExecutorOptions& options, int vocab,
+                                                 std::span<const ForcedRow> forced);
   // What Make takes of the device's memory.
   static uint64_t Bytes(const ExecutorOptions& options);
 
-  DrawStage(Device& device, int vocab, int rows) : device_(device), vocab_(vocab), rows_(rows) {}  // see Make
+  DrawStage(Device& device, const Row& row, int vocab, int rows)  // see Make
+      : device_(device), row_(row), vocab_(vocab), rows_(rows) {}
 
   // Of a row of Step::draws.
   int most_entries() const;
@@ -32,6 +37,7 @@ class DrawStage {
   Status Allocate();
 
   Device& device_;
+  const Row& row_;
   int vocab_, rows_;
   Buffer draws_, entries_, previous_;
 };

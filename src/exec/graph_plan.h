@@ -15,8 +15,6 @@
 
 namespace unimax {
 
-inline constexpr int kMostSplits = 64;  // of one row's tokens, as in kernels/table.cc
-
 // What makes two steps run the same launches.
 struct StepShape {
   int tokens = 0, outputs = 0;

@@ -79,6 +79,7 @@ struct RopeStoreArgs {
 };
 
 // Causal attention over pages: row t sees the last `window` of positions 0 .. positions[t] of its sequence.
+inline constexpr int kMostSplits = 64;  // blocks that may share one row's tokens
 struct AttentionArgs {
   const void* q;        // T [M, heads, head_dim], row stride q_stride
   const void* k_cache;  // KV type [pages, kv_heads, page_tokens, head_dim]

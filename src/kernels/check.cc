@@ -141,16 +141,8 @@ Result<std::vector<double>> Checker::Fetch(DType type, const Buffer& buffer, int
 
 template <class Args>
 Status Checker::Launch(const Args& args) {
-  UM_ASSIGN_OR_RETURN(const Kernel kernel, device_.FindKernel(row_.kernel));
-  unimax::Launch launch = unimax::Launch::Of(kernel, args);
-  const LaunchShape shape = row_.launch(case_, device_.limits());
-  launch.grid_x = shape.grid_x;
-  launch.grid_y = shape.grid_y;
-  launch.grid_z = shape.grid_z;
-  launch.threads = shape.threads;
-  launch.shared_bytes = shape.shared_bytes;
-  launch_ = launch;
-  UM_RETURN_IF_ERROR(device_.Run(launch));
+  UM_ASSIGN_OR_RETURN(launch_, LaunchOf(device_, row_, case_, args));
+  UM_RETURN_IF_ERROR(device_.Run(launch_));
   return device_.Synchronize();
 }
 

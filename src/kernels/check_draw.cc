@@ -102,15 +102,14 @@ Result<CheckResult> CheckDraws(Device& device, const Row& row, const Case& c, ui
   UM_ASSIGN_OR_RETURN(Buffer previous, OnDevice(device, step.previous));
   UM_ASSIGN_OR_RETURN(Buffer rows, OnDevice(device, step.rows));
   UM_ASSIGN_OR_RETURN(Buffer entries, OnDevice(device, step.entries));
-  UM_ASSIGN_OR_RETURN(const Kernel kernel, device.FindKernel(row.kernel));
-  Launch launch = Launch::Of(
-      kernel, DrawArgs{reinterpret_cast<float*>(logits.data()), reinterpret_cast<const DrawRow*>(rows.data()),
-                       reinterpret_cast<DrawEntry*>(entries.data()), reinterpret_cast<const int*>(previous.data()),
-                       reinterpret_cast<int*>(ids.data()), c.m, c.n});
-  const LaunchShape shape = row.launch(c, device.limits());
-  launch.grid_x = shape.grid_x;
-  launch.threads = shape.threads;
-  launch.shared_bytes = shape.shared_bytes;
+  const DrawArgs args{reinterpret_cast<float*>(logits.data()),
+                      reinterpret_cast<const DrawRow*>(rows.data()),
+                      reinterpret_cast<DrawEntry*>(entries.data()),
+                      reinterpret_cast<const int*>(previous.data()),
+                      reinterpret_cast<int*>(ids.data()),
+                      c.m,
+                      c.n};
+  UM_ASSIGN_OR_RETURN(const Launch launch, LaunchOf(device, row, c, args));
   UM_RETURN_IF_ERROR(device.Run(launch));
   std::vector<int> got(step.ids.size());
   std::vector<float> after(step.logits.size());

@@ -127,16 +127,9 @@ void Softmaxes::Check(const Hard& hard, const AttentionShape& a, const char* var
                            0,
                            reinterpret_cast<float*>(phi.data()),
                            ints(redone)};
-  const auto kernel = device_->FindKernel(row->kernel);
-  ASSERT_TRUE(kernel.ok());
-  Launch launch = Launch::Of(*kernel, args);
-  const LaunchShape shape = row->launch(c, device_->limits());
-  launch.grid_x = shape.grid_x;
-  launch.grid_y = shape.grid_y;
-  launch.grid_z = shape.grid_z;
-  launch.threads = shape.threads;
-  launch.shared_bytes = shape.shared_bytes;
-  ASSERT_TRUE(device_->Run(launch).ok() && device_->Synchronize().ok());
+  const auto launch = LaunchOf(*device_, *row, c, args);
+  ASSERT_TRUE(launch.ok());
+  ASSERT_TRUE(device_->Run(*launch).ok() && device_->Synchronize().ok());
 
   std::vector<double> want(count);
   RefAttentionRow(in.q.data(), in.keys.data(), in.values.data(), want.data(), kTokens, a.heads, a.kv_heads, a.head_dim,

@@ -44,7 +44,6 @@ bool Alone(const Case& c, const Limits& l) {
 bool Grouped(const Case& c, const Limits& l) {
   return HeadFits(c, l) && c.decode && c.attention.heads != c.attention.kv_heads;
 }
-bool Greedy(const Case& c, const Limits&) { return !c.draws; }
 bool Draws(const Case& c, const Limits&) { return c.draws && c.n < 1 << 22; }
 int Rotary(const Case& c) { return c.rotary < 0 ? c.attention.head_dim : c.rotary; }
 bool PairsFit(const Case& c, const Limits&) { return c.attention.head_dim % 2 == 0 && Rotary(c) % 2 == 0; }
@@ -104,7 +103,7 @@ int TeamLanes(int head_dim) {
 int StateBytes(const Case& c, int queries, int threads) {
   return queries * (threads / TeamLanes(c.attention.head_dim)) * (c.attention.head_dim + 2) * 4;
 }
-constexpr int kDecodeThreads = 128, kMostSplits = 64;
+constexpr int kDecodeThreads = 128;
 LaunchShape Decode(const Case& c, const Limits& l) {
   const int queries = AttentionQueries(c);
   const int chunks = CeilDiv(c.attention.heads / c.attention.kv_heads, queries);
@@ -298,8 +297,8 @@ constexpr Row kRows[] = {
     {OpKind::kAdd, "slice", "add_bf16", bf16, Always, PerSlice, 1e-6f, AddBytes, kRowCases},
     {OpKind::kAdd, "slice", "add_f16",  f16,  Always, PerSlice, 1e-6f, AddBytes, kRowCases},
     {OpKind::kSelect, "row", "select_rows", f32, Always, PerRow, 0.0f, SelectBytes, kRowCases},
-    {OpKind::kSample, "greedy", "sample_greedy", f32, Greedy, RowChoice, 0.0f, SampleBytes, kPickCases},
     {OpKind::kSample, "draw", "sample_draw", f32, Draws, RowDraw, 0.0f, SampleBytes, kDrawCases},
+    {OpKind::kSample, "greedy", "sample_greedy", f32, Always, RowChoice, 0.0f, SampleBytes, kPickCases},
     {OpKind::kLinear, "plain", "linear_plain_f32",   f32,  Always,      Plain,   1e-5f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat1", "linear_flat_bf16_1", bf16, FlatFits<1>, Flat<1>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinearCases},

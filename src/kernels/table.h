@@ -53,6 +53,20 @@ struct Row {
 
 std::span<const Row> GpuRows();
 
+// The row's kernel with `args`, launched as the case wants it. Errors: of the device, which may lack the kernel.
+template <class Args>
+Result<Launch> LaunchOf(Device& device, const Row& row, const Case& c, const Args& args) {
+  UM_ASSIGN_OR_RETURN(const Kernel kernel, device.FindKernel(row.kernel));
+  Launch launch = Launch::Of(kernel, args);
+  const LaunchShape shape = row.launch(c, device.limits());
+  launch.grid_x = shape.grid_x;
+  launch.grid_y = shape.grid_y;
+  launch.grid_z = shape.grid_z;
+  launch.threads = shape.threads;
+  launch.shared_bytes = shape.shared_bytes;
+  return launch;
+}
+
 // Whether the device has the row's kernel.
 bool HasKernel(const Row& row, const Limits& limits);
 

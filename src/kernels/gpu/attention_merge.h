@@ -23,8 +23,6 @@ struct Query {
   int tokens;
 };
 
-inline constexpr int kMostSplits = 64;
-
 // Merges the splits of a block's queries, in order. One group a query turns the splits' maxima and sums into weights,
 // all of them read at once; then every thread adds up its own dims. Shared memory: kQ * kMostSplits floats at `offset`.
 template <class T, int kQ>
