@@ -156,6 +156,12 @@ def ends_of_usage():
         End("inspect nothing", 2, ["inspect"], ["--config"]),
         End("inspect less than no tokens", 2, ["inspect", TINY, "--program", "--tokens", "-1"], ["--tokens"],
             parser=True),
+        End("a kernel row on the CPU", 2, ["run", TINY, "-p", "x", "-q", "--force", "attention=lazy"],
+            ["--force attention=lazy", "--device"]),
+        End("a kernel row that is not there", 2, ["run", TINY, "-p", "x", "-q", "--device", "emulator", "--force",
+                                                  "attention=quick"], ["quick", "lazy", "unified"]),
+        End("the plan of the CPU", 2, ["bench", TINY, "--device", "cpu", "--context", "40", "--print-plan"],
+            ["--print-plan", "cpu"], log=True),
         End("a kernel table of nothing", 2, ["selftest", "--device", "emulator", "--only", "no_such"], ["no_such"]),
         End("tokenize what is no id", 2, ["tokenize", TINY, "--decode", "-p", "1 two"], ["two", "token id"]),
         End("tokenize an id beyond", 2, ["tokenize", TINY, "--decode", "-p", "99999999"], ["99999999"]),
@@ -401,6 +407,15 @@ class Json(Case):
         found = self.json("eval", TINY, "--check", "--device", "cpu", "--dtype", "f32")
         self.keys(found, ops=int, worst_error=NUMBER, tolerance=NUMBER, executor=str)
         self.assertLessEqual(found["worst_error"], found["tolerance"])
+
+    def test_the_plan_is_printed_and_forced(self):
+        plan = lambda *more: self.printed("bench", TINY, "--device", "emulator", "--dtype", "bf16", "--batch", "2",
+                                          "--context", "40", "--print-plan", *more)
+        own = plan()
+        self.assertIn("decode of 2 rows with up to 40 tokens", own)
+        self.assertRegex(own, r"Attention .* attention_rows_bf16")
+        self.assertNotIn("_lazy_", own)
+        self.assertRegex(plan("--force", "attention=lazy"), r"Attention .* decode +attention_lazy_bf16")
 
     def test_bench(self):
         lines = self.printed("bench", TINY, "--device", "cpu", "--batch", "1,2", "--context", "8", "--steps", "4",

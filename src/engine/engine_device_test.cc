@@ -260,6 +260,12 @@ TEST(MixedSteps, EqualTheReference) {
   step({{0, 10, 1}, {1, 21, 1}, {2, 25, 12}, {3, 0, 1}});  // a row alone behind it
   step({{2, 37, 1}, {3, 1, 3}, {0, 11, 1}});
   step({{0, 12, 1}, {1, 22, 1}, {2, 38, 1}, {3, 4, 1}});
+  const auto takes = [&](int tokens, int decodes, const char* kernel) {
+    return (*graph)->PlanText(tokens, decodes, 64).find(kernel) != std::string::npos;
+  };
+  EXPECT_TRUE(takes(27, 2, "attention_rows") && (takes(27, 2, "attention_split") || takes(27, 2, "attention_decode")));
+  EXPECT_FALSE(takes(4, 4, "attention_rows"));
+  EXPECT_FALSE(takes(27, 0, "attention_split") || takes(27, 0, "attention_decode"));
 }
 
 // Steps that are launched before the ones before them are read give the same ids as steps that wait.

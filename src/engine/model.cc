@@ -98,6 +98,8 @@ Result<std::unique_ptr<Executor>> Model::MakeExecutor(const Program& program, co
     if (!options.forced.empty() && how == GraphOptions::kWhereItFits) options.stream = GraphOptions::kNever;
     return MakeGraphExecutor(program, *source_, *device_, limits_, options);
   }
+  if (!options_.force.empty())
+    return UsageError("--force {} chooses among kernels of a GPU: give --device", options_.force);
   if (graph || stream) return UsageError("--executor {} runs on a GPU or the emulator: give --device", executor);
   TeamOptions team;
   if (options_.threads > 0) team.threads = options_.threads;

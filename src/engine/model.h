@@ -29,7 +29,7 @@ struct ModelOptions {
   int sequences = 1;              // sequences at once
   int outputs = 0;                // rows of a step whose logits are wanted; 0: one a sequence
   int max_tokens = 512;           // tokens of one step
-  std::string force;              // GPUs: rows of the kernel table, as ParseForced
+  std::string force;              // GPUs: rows of the kernel table, as ParseForced; then no step is one launch
   bool deterministic = false;     // the bits of a row's logits depend on its own history alone
 };
 
