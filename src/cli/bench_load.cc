@@ -96,6 +96,11 @@ void AddLoadFlags(CLI::App& app, BenchLoadOptions& options) {
       ->capture_default_str()
       ->check(CLI::Range(0.0, 100.0))
       ->group(group);
+  count("--top-k", load.top_k, "of draws; 0: all tokens", 0)->capture_default_str();
+  app.add_option("--top-p", load.top_p, "of draws; 1: all tokens")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0))
+      ->group(group);
   app.add_option("--seed", load.seed, "of ids, lengths, arrivals and draws")->capture_default_str()->group(group);
   count("--sequences", options.sequences, "in a step at most; 0: as --concurrency, at most 64", 0)
       ->capture_default_str();

@@ -103,6 +103,8 @@ Request RequestOf(const LoadOptions& o, const Numbers& numbers, int i) {
   }
   r.max_new = numbers.Length(Numbers::kNewLength, i, o.new_tokens, o.spread);
   r.sampling.temperature = o.temperature;
+  r.sampling.top_k = o.top_k;
+  r.sampling.top_p = o.top_p;
   r.sampling.seed = o.seed + static_cast<uint64_t>(i);
   r.ignore_end = true;
   return r;

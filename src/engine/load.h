@@ -21,7 +21,9 @@ struct LoadOptions {
   double spread = 0;        // lengths are uniform in [(1 - spread) * mean, (1 + spread) * mean]
   int shared_prefix = 0;    // the first tokens, the same in all prompts
   double temperature = 0;   // 0: greedy
-  uint64_t seed = 0;        // of ids, lengths, gaps and draws
+  int top_k = 0;            // 0: all
+  double top_p = 1;
+  uint64_t seed = 0;  // of ids, lengths, gaps and draws
 };
 
 struct Summary {
