@@ -30,7 +30,7 @@ struct Drawer {
   Drawer(Device& of, int vocabulary, int most_rows) : device(of), vocab(vocabulary) {
     ExecutorOptions options;
     options.max_outputs = most_rows;
-    stage = std::move(DrawStage::Make(device, options, vocab)).value();
+    stage = std::move(DrawStage::Make(device, options, vocab, {})).value();
     EXPECT_NE(stage, nullptr);
     const auto most = static_cast<size_t>(most_rows);
     logits = std::move(device.Allocate(most * static_cast<size_t>(vocab) * 4, "logits")).value();
