@@ -55,6 +55,15 @@ struct MemoryUse {
   uint64_t weights = 0, kv = 0, workspace = 0;  // bytes
 };
 
+// A part of a step that was noted while it ran: times in us since the step began, over all blocks of a device.
+struct StageTime {
+  std::string name;             // "linear 12288x4096"
+  double bytes = 0;             // of weights
+  double begin = 0, ready = 0;  // means: ready when its input was there
+  double end = 0, last = 0;     // mean, and the last block's
+  double fed = 0;               // mean: all of its weights had been asked for
+};
+
 class Executor {
  public:
   virtual ~Executor() = default;
@@ -76,6 +85,8 @@ class Executor {
   // The kernels of a step of `tokens` rows, of which the first `decodes` are each alone in their sequence, with at most
   // `context` cached tokens: a line each, for people. Empty where an executor has no such choice.
   virtual std::string PlanText(int /*tokens*/, int /*decodes*/, int /*context*/) const { return ""; }
+  // The parts of the last step, where it was one launch and the executor was made to note them; else empty.
+  virtual Result<std::vector<StageTime>> StageTimes() { return std::vector<StageTime>(); }
   // One line for people: the executor, the device, the precision ("team avx2 2 threads", "graph NVIDIA H200 bf16").
   virtual std::string Describe() const = 0;
 };

@@ -41,6 +41,9 @@ class GraphExecutor : public Executor {
   Result<std::span<const int>> Ids() override { return IdsOf(run_ % 2); }
   Result<std::span<const int>> PreviousIds() override { return IdsOf((run_ + 1) % 2); }
   bool runs_ahead() const override { return graph_.ahead; }
+  Result<std::vector<StageTime>> StageTimes() override {
+    return stream_ != nullptr ? stream_->Times() : std::vector<StageTime>();
+  }
   int draw_entries() const override { return draw_ == nullptr ? -1 : draw_->most_entries(); }
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
@@ -238,7 +241,8 @@ Status GraphExecutor::MakeStream() {
                                kv_.data(),
                                kv_.data() + KvBytes() / 2,
                                layer_bytes,
-                               program_.logits < 0 ? nullptr : As<float>(program_.logits)};
+                               program_.logits < 0 ? nullptr : As<float>(program_.logits),
+                               graph_.note_times};
   Result<std::unique_ptr<StreamStep>> made = StreamStep::Make(program_, shared);
   if (made.ok()) {
     stream_ = std::move(made).value();

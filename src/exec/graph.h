@@ -24,6 +24,7 @@ struct GraphOptions {
   // Decode steps of few rows in one launch (exec/stream.h): where program and device allow it and it pays; never; or
   // wherever they allow it, and an error where they do not.
   enum Stream : uint8_t { kWhereItFits, kNever, kAlways } stream = kWhereItFits;
+  bool note_times = false;             // of streamed steps, for StageTimes
   std::vector<ForcedRow> forced = {};  // rows of the table that are taken where they fit, in place of the plan's
 };
 

@@ -31,6 +31,22 @@ int StateBytes(const StreamKernel& k) {
   return (k.group + 2) * k.head_dim * 2 + kStreamGroups * k.group * (k.head_dim + 2) * 4;
 }
 
+std::string StageName(const StreamStage& s) {
+  switch (s.kind) {
+    case StreamKind::kEmbed:
+      return "embed";
+    case StreamKind::kLinear:
+      return fmt::format("linear {}x{}", s.n, s.k);
+    case StreamKind::kAttention:
+      return "attention";
+    case StreamKind::kMerge:
+      return "merge";
+    case StreamKind::kChoose:
+      return "choose";
+  }
+  return "";
+}
+
 int RoundUp(int bytes) { return (bytes + 127) / 128 * 128; }
 
 }  // namespace
@@ -58,7 +74,7 @@ Result<std::unique_ptr<StreamStep>> StreamStep::Make(const Program& program, con
     step->max_rows_ = std::min(step->max_rows_, kXBudget / (2 * step->plan_.widest_normed));
     if (step->max_rows_ < 1) return UsageError("rows of {} elements are too wide", step->plan_.widest_normed);
   }
-  const StreamLayout layout{limits.tile_cols};
+  const StreamLayout layout{step->max_rows_};
   if (layout.ring(RoundUp(step->state_bytes_)) + 2 * kStreamSlotBytes > limits.shared_bytes_per_block) {
     return UsageError("{} has too little shared memory for the stream kernel", limits.name);
   }
@@ -87,8 +103,15 @@ Status StreamStep::Allocate(const Program& program) {
   const AttentionShape& a = program.attention;
   args_.stages = reinterpret_cast<const StreamStage*>(stages_.data());
   args_.best = best_.data();
+  if (shared_.note_times) {
+    const uint64_t bytes = blocks * plan_.stages.size() * kStreamMarks * sizeof(*args_.marks);
+    UM_ASSIGN_OR_RETURN(marks_, device.Allocate(bytes, "times of the stream kernel"));
+    args_.marks = reinterpret_cast<unsigned long long*>(marks_.data());
+  }
   args_.chosen = reinterpret_cast<int*>(results_.data());
   args_.fault = args_.chosen + rows;
+  UM_ASSIGN_OR_RETURN(claims_, device.Allocate(plan_.stages.size() * sizeof(unsigned), "claims of the stream kernel"));
+  args_.claims = reinterpret_cast<unsigned*>(claims_.data());
   args_.count = static_cast<int>(plan_.stages.size());
   args_.max_pages = shared_.options.max_pages;
   args_.heads = a.heads;
@@ -104,7 +127,9 @@ Status StreamStep::ResetEpochs() {
   for (const Buffer& words : words_) UM_RETURN_IF_ERROR(shared_.device.Fill(words.data(), 0, words.bytes()));
   UM_RETURN_IF_ERROR(shared_.device.Fill(best_.data(), 0, best_.bytes()));
   UM_RETURN_IF_ERROR(shared_.device.Fill(results_.data(), 0, results_.bytes()));
+  UM_RETURN_IF_ERROR(shared_.device.Fill(claims_.data(), 0, claims_.bytes()));
   args_.epoch = 0;
+  args_.steps = 0;
   return {};
 }
 
@@ -157,17 +182,56 @@ Status StreamStep::Run(int rows, const StreamInputs& inputs) {
   args_.previous = inputs.previous;
   args_.m = rows;
   args_.x_bytes = RoundUp(std::max(state_bytes_, std::min(plan_.widest * rows * 2, kXBudget)));
-  const StreamLayout layout{limits.tile_cols};
+  const StreamLayout layout{rows};
   const int ring = layout.ring(args_.x_bytes);
   args_.slots =
       std::min(static_cast<int>(limits.shared_bytes_per_block - ring) / kStreamSlotBytes, StreamLayout::kMostSlots);
+  if (args_.marks != nullptr) UM_RETURN_IF_ERROR(shared_.device.Fill(args_.marks, 0, marks_.bytes()));
   Launch launch = Launch::Of(kernel_, args_);
   launch.grid_x = limits.multiprocessors;
-  launch.threads = (kStreamGroups + 1) * limits.lanes;
+  launch.threads = (kStreamGroups + kStreamFeeders) * limits.lanes;
   launch.shared_bytes = ring + args_.slots * kStreamSlotBytes;
   launch.together = true;
   args_.epoch += static_cast<unsigned>(args_.count) + 1;
+  ++args_.steps;
   return shared_.device.Run(launch);
+}
+
+Result<std::vector<StageTime>> StreamStep::Times() {
+  std::vector<StageTime> times;
+  if (args_.marks == nullptr) return times;
+  std::vector<unsigned long long> marks(marks_.bytes() / sizeof(unsigned long long));
+  UM_RETURN_IF_ERROR(shared_.device.Download(marks.data(), marks_.data(), marks_.bytes()));
+  const size_t stages = plan_.stages.size(), step = stages * kStreamMarks;
+  unsigned long long start = ~0ull;
+  for (size_t at = 0; at < marks.size(); at += step) start = std::min(start, marks[at]);
+  for (size_t s = 0; s < stages; ++s) {
+    double sum[kStreamMarks] = {}, last = 0;
+    int count[kStreamMarks] = {};
+    for (size_t at = s * kStreamMarks; at < marks.size(); at += step) {
+      for (size_t m = 0; m < kStreamMarks; ++m) {
+        if (marks[at + m] < start) continue;  // never
+        const double us = static_cast<double>(marks[at + m] - start) * 1e-3;
+        sum[m] += us;
+        ++count[m];
+        if (m == static_cast<size_t>(StreamMark::kEnd)) last = std::max(last, us);
+      }
+    }
+    const auto mean = [&](StreamMark m) {
+      const auto i = static_cast<size_t>(m);
+      return count[i] > 0 ? sum[i] / count[i] : 0;
+    };
+    const StreamStage& stage = plan_.stages[s].stage;
+    const bool linear = stage.kind == StreamKind::kLinear;
+    times.push_back({.name = StageName(stage),
+                     .bytes = linear ? 2.0 * stage.n * stage.k : 0,
+                     .begin = mean(StreamMark::kBegin),
+                     .ready = mean(StreamMark::kReady),
+                     .end = mean(StreamMark::kEnd),
+                     .last = last,
+                     .fed = mean(StreamMark::kFed)});
+  }
+  return times;
 }
 
 Status StreamStep::FaultText(const int* fault) const {

@@ -25,6 +25,7 @@ struct StreamShared {
   std::byte* v_cache;
   uint64_t layer_bytes;  // from layer to layer
   float* logits;         // [rows, vocab]
+  bool note_times;       // see Times
 };
 
 // A step's inputs on the device.
@@ -49,6 +50,8 @@ class StreamStep {
   Status Run(int rows, const StreamInputs& inputs);
   // The ids that the last step chose, then what FaultIn looks at.
   const Buffer& results() const { return results_; }
+  // The stages of the last step; empty where nothing is noted.
+  Result<std::vector<StageTime>> Times();
   // kNoDevice where, in a copy of results(), a block has waited in vain.
   Status FaultIn(const int* results) const;
 
@@ -63,7 +66,7 @@ class StreamStep {
   Kernel kernel_;
   int max_rows_ = 1, state_bytes_ = 0;
   std::vector<Buffer> words_;
-  Buffer stages_, best_, results_;  // results_: ids, then the fault's four numbers
+  Buffer stages_, claims_, best_, marks_, results_;  // results_: ids, then the fault's four numbers
   StreamArgs args_{};
 };
 

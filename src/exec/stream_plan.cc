@@ -73,7 +73,7 @@ class Planner {
   // ---- buffers ----
   uint64_t NarrowBytes(int cols) const { return 16ull * kStreamWordBytes * Rows(CeilDiv(cols, 32)); }
   uint64_t WideBytes(int cols) const { return 32ull * kStreamWordBytes * Rows(CeilDiv(cols, 32)); }
-  uint64_t SumBytes(int units) const { return 2ull * kStreamWordBytes * Rows(CeilDiv(units, 2)); }
+  uint64_t SumBytes(int units) const { return uint64_t{kStreamSumStride} * kStreamWordBytes * Rows(units); }
   uint64_t Rows(int count) const { return static_cast<uint64_t>(count) * static_cast<uint64_t>(options_.rows); }
 
   // Words of their own for now; AssignBuffers lets those share memory that can.
@@ -190,6 +190,16 @@ class Planner {
     plan_.widest_normed = std::max(plan_.widest_normed, cols);
   }
 
+  // Strips of a unit: those with which the block that has most to read has least. The end of a unit takes as long as
+  // reading some KB.
+  int StripsOfUnit(const Weight& w) const {
+    constexpr int kEndBytes = 24 * 1024;
+    const auto most = [&](int strips) {
+      const int units = CeilDiv(w.rows, 16 * strips);
+      return int64_t{CeilDiv(units, options_.blocks)} * (int64_t{32} * strips * w.cols + kEndBytes);
+    };
+    return most(1) < most(2) ? 1 : 2;
+  }
   Status TakeLinear(const Op& op) {
     const Weight& w = program_.weights[static_cast<size_t>(op.weight)];
     const Value& out = value(op.out);
@@ -198,7 +208,7 @@ class Planner {
     if (w.cols % 32 != 0) return Unknown(op, "columns are no multiple of 32");
     const bool logits = op.out == program_.logits;
     if (out.storage == Storage::kWide && !logits && op.in2 < 0) return Unknown(op, "a wide output without a residual");
-    const int strips = !w.interleaved && CeilDiv(w.rows, 32) * 2 < options_.blocks ? 1 : 2;
+    const int strips = w.interleaved ? 2 : StripsOfUnit(w);
     const int s = Add(StreamKind::kLinear, CeilDiv(w.rows, 16 * strips));
     PlannedStage& planned = stage(s);
     StreamStage& to = planned.stage;
@@ -238,6 +248,7 @@ class Planner {
     const AttentionShape& a = program_.attention;
     const Op* rope = std::exchange(rope_, nullptr);
     if (rope == nullptr || rope->layer != op.layer) return Unknown(op, "keys of another layer");
+    if (op.cap > 0) return Unknown(op, "scores with a soft cap");
     const int from = writer_[static_cast<size_t>(Root(rope->in))];
     if (from < 0 || value(rope->in).offset != 0) return Unknown(op, "its queries are no stage's output");
     const int runs = a.kv_heads * options_.splits * options_.rows;
@@ -247,7 +258,6 @@ class Planner {
     ReadFrom(s, from);
     stage(s).layer = op.layer;
     stage(s).rope = rope->rope;
-    stage(s).stage.cap = op.cap;
     stage(s).stage.window = op.window;
     stage(s).stage.k_at = value(rope->in2).offset;
     stage(s).stage.v_at = value(rope->in3).offset;

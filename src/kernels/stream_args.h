@@ -6,18 +6,21 @@
 // one that its reader expects. Layouts, for M rows of the step:
 //   narrow  [ceil(cols / 32)][M][16]   payload: two neighbouring 16-bit elements of a row
 //   wide    [ceil(cols / 32)][M][32]   payload: one f32
-//   sums    [M][units, even]           payload: f32, the sum of squares of what one unit wrote
+//   sums    [M][units][16]             payload of the first: f32, the sum of squares of what one unit wrote; each in a
+//                                      line of its own, or its writers wait for its many readers
 #pragma once
 
 #include "base/activation.h"
 
 namespace unimax {
 
-inline constexpr int kStreamGroups = 8;             // groups of a block that compute; one more feeds them
+inline constexpr int kStreamGroups = 8;             // groups of a block that compute
+inline constexpr int kStreamFeeders = 4;            // groups beside them, of which one feeds: a warpgroup has registers
 inline constexpr int kStreamSlotBytes = 16 * 1024;  // of the ring: 16 weight tiles, or a page of keys and values
 inline constexpr int kStreamPageTokens = 32;        // the only size of pages it takes
 inline constexpr int kStreamMostRows = 8;           // of a step
 inline constexpr int kStreamWordBytes = 8;
+inline constexpr int kStreamSumStride = 16;    // words from sum to sum
 inline constexpr int kStreamNormWidth = 8192;  // longest row of a layer norm
 
 enum class StreamKind : int {
@@ -33,7 +36,8 @@ inline constexpr int kStreamLogits = 2;  // y is plain f32 [M, n], and each bloc
 inline constexpr int kStreamNormX = 4;   // x is wide words, to be normed by mean and variance
 
 // One operation. A unit is what a block does without asking another: 16 or 32 outputs, a run of pages, a row.
-// Unit u belongs to block (u + first) % blocks, so that what an operation leaves uneven the next one evens out.
+// The first units, one a block, are dealt: unit u to block (u + first) % blocks, so that what an operation leaves
+// uneven the next one evens out. Those of a product beyond them go to whoever claims them: some blocks read faster.
 struct alignas(16) StreamStage {
   StreamKind kind;
   int flags;
@@ -86,11 +90,18 @@ struct StreamArgs {
   unsigned epoch;
   int max_pages, heads, kv_heads, head_dim, vocab;
   float attention_scale;
+  unsigned* claims;     // [count]: units that blocks have claimed of each stage since epochs began anew
+  unsigned steps;       // launches since then: each claims as many of a stage as it has units
   int splits;           // runs of pages that a row and KV head is cut into, where it has as many
   int slots;            // of the ring
   const int* previous;  // what the step before chose, for ids of -1 - k (exec/executor.h, Step)
   int x_bytes;          // shared memory for x; an x that does not fit there is read as it is needed
+  // [blocks][count][kStreamMarks]: when a block began a stage, had its input, ended it, and had asked for all of its
+  // weights, in ns of the device's clock, 0 for never; null: nobody asks.
+  unsigned long long* marks;
 };
+inline constexpr int kStreamMarks = 4;
+enum class StreamMark : int { kBegin, kReady, kEnd, kFed };
 
 inline constexpr int kStreamTimeout = 1;  // a word never came
 inline constexpr int kStreamOverrun = 2;  // a word was newer than its reader expects
@@ -99,15 +110,17 @@ inline constexpr int kStreamOverrun = 2;  // a word was newer than its reader ex
 struct StreamLayout {
   static constexpr int kBarriers = 0;  // 16 bytes a slot
   static constexpr int kScales = 512;  // [16] f32: 1 / rms of each row
-  static constexpr int kStages = 576;  // this stage and the next
+  static constexpr int kNotes = 576;   // [kMostSlots] int: with the last chunk of a unit, the block's next unit or -1
+  static constexpr int kStages = kNotes + 128;  // this stage and the next
   static constexpr int kStageBytes = static_cast<int>(sizeof(StreamStage));
-  // Two buffers of [group][strip][column][kPitch] f32; attention: scratch.
+  // Two buffers of [group][strip][row of the step][kPitch] f32; attention and norm: scratch, kScratchBytes.
   static constexpr int kSums = kStages + 2 * kStageBytes;
   static constexpr int kPitch = 20;  // rows of a strip, padded so that no two lanes meet in a bank
   static constexpr int kMostSlots = 32;
-  int tile_cols;
-  constexpr int sum_bytes() const { return kStreamGroups * 2 * tile_cols * kPitch * 4; }
-  constexpr int x() const { return kSums + 2 * sum_bytes(); }
+  static constexpr int kScratchBytes = 4608;
+  int rows;  // of the step
+  constexpr int sum_bytes() const { return kStreamGroups * 2 * rows * kPitch * 4; }
+  constexpr int x() const { return kSums + (2 * sum_bytes() > kScratchBytes ? 2 * sum_bytes() : kScratchBytes); }
   constexpr int ring(int x_bytes) const { return (x() + x_bytes + 127) / 128 * 128; }
 };
 

@@ -21,8 +21,11 @@ endfunction()
 
 um_planted_kernel(missing_epoch kernels/gpu/stream_words.h "while (odd != epoch && " "while (false && ")
 um_planted_kernel(ring_overrun kernels/gpu/stream.h
-  "RingWaitFree(StreamLayout::kBarriers, t.slot, t.turn);\n      RingExpect(StreamLayout::kBarriers, t.slot, bytes"
-  "RingExpect(StreamLayout::kBarriers, t.slot, bytes")
+  "RingWaitFree(StreamLayout::kBarriers, t.slot, t.turn);\n      if (tile + chunk >= tiles)"
+  "if (tile + chunk >= tiles)")
+um_planted_kernel(lost_claim kernels/gpu/stream.h "next = next < s.units ? next : -1;" "next = -1;")
+um_planted_kernel(claimed_twice kernels/gpu/stream.h "Claim(a.claims + t.stage) - claimed"
+  "0 * claimed + unit + GridX() / 2")
 um_planted_copy(early_reuse exec/stream_plan.cc "return user < writer && StreamOrdered(plan.stages, user, writer);"
   "return user >= 0 && writer >= 0;")
 um_planted_test(early_reuse ${CMAKE_BINARY_DIR}/mutants/early_reuse/exec/stream_plan.cc)

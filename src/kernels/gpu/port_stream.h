@@ -10,16 +10,26 @@
 //                                           caches need not keep them
 //   RingWaitFull(bars, slot, parity)        a reader: the copies of this use are there
 //   RingRelease(bars, slot)                 one lane of each group that reads, when all its lanes are done
+//   RingNote(notes, slot, v)                the copying thread, before RingExpect: a number that goes with this use;
+//                                           `notes` is the offset of an int a slot
+//   RingNoted(notes, slot)                  a reader, after RingWaitFull
 // Words: 8 bytes {payload, epoch}, read and written whole, in no order among each other
 //   Word LoadWord(p); Words LoadWords(p)    one; two neighbours (p 16-byte aligned)
 //   StoreWord(p, payload, epoch); StoreWords(p, payload0, payload1, epoch)
 //   Pause()                                 between two looks at a word
+//   Claim(unsigned* count)                  adds 1 and returns what was there, in no order with anything else
 // Some of a block, and bits
 //   UM_DEVICE_CALL                          marks a function that is called, not inlined: for what is rare or long, as
 //                                           the kernel's code must stay in the caches of instructions
 //   const S& SharedObject<S>(offset)        plain data in shared memory; the emulator's race check does not see it, so
 //                                           the caller says which barrier orders it
 //   SomeBarrier(threads)                    as Barrier(), for the first `threads` threads of the block
+//   Load16Here(p)                           Load16 of what nobody writes, begun where it is written: no compiler puts
+//   it
+//                                           off to where it is needed
+//   TakeRegisters<kStreamReaderRegisters>() GiveRegisters<kStreamFeederRegisters>()
+//                                           by all groups that read, and all that feed, before anything else
+//   Nanoseconds()                           of a clock that all blocks share
 // Shared memory as operands
 //   FragA<T> LoadTileShared<T>(Shared<T> x, int at)           a packed tile at element `at`
 //   FragA<T> LoadRowsShared<T>(Shared<T> x, int at, int stride, int rows)   16 rows x 32 k; zero from `rows` on

@@ -3,11 +3,19 @@
 // shuffled (device/emulator_talk.h).
 #pragma once
 
+#include <chrono>
+
 #include "kernels/gpu/port_emulator.h"
 
 #define UM_DEVICE_CALL inline
 
 namespace unimax::UM_PORT_NAMESPACE {
+
+inline constexpr int kStreamReaderRegisters = 0, kStreamFeederRegisters = 0;
+template <int kRegisters>
+void TakeRegisters() {}
+template <int kRegisters>
+void GiveRegisters() {}
 
 inline void RingInit(int bars, int slots, int readers) {
   emulator::ThreadState& self = emulator::Self();
@@ -31,6 +39,14 @@ inline void RingCopy(int bars, int slot, int to, const void* from, int bytes) {
   self.block->grid->CopyLater(self, bars + slot * 16, to, from, bytes);
 }
 inline void RingWaitFull(int bars, int slot, int parity) { WaitBar(bars + slot * 16, parity); }
+inline void RingNote(int notes, int slot, int value) {
+  std::memcpy(emulator::Self().block->shared.data() + notes + slot * 4, &value, sizeof(value));
+}
+inline int RingNoted(int notes, int slot) {
+  int value;
+  std::memcpy(&value, emulator::Self().block->shared.data() + notes + slot * 4, sizeof(value));
+  return value;
+}
 inline void RingRelease(int bars, int slot) {
   emulator::ThreadState& self = emulator::Self();
   self.block->bars.Arrive(bars + slot * 16 + 8);
@@ -60,6 +76,11 @@ inline void StoreWord(void* p, uint32_t payload, uint32_t epoch) {
 inline void StoreWords(void* p, uint32_t payload0, uint32_t payload1, uint32_t epoch) {
   StoreWord(p, payload0, epoch);
   StoreWord(static_cast<char*>(p) + 8, payload1, epoch);
+}
+inline unsigned Claim(unsigned* count) { return static_cast<unsigned>(AtomicAdd(reinterpret_cast<int*>(count), 1)); }
+inline Vec16 Load16Here(const void* p) { return Load16(p); }
+inline unsigned long long Nanoseconds() {
+  return static_cast<unsigned long long>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 inline void Pause() {
   emulator::ThreadState& self = emulator::Self();

@@ -3,11 +3,12 @@
 //            it copies weights, keys and values into a ring, in the order in which they will be used, as far ahead as
 //            there is room, across the borders of stages, because none of them depends on what the step computes.
 // Who calls: exec/stream, once a decode step.
-// Work:      units of a stage are dealt over the blocks; what a block tells others it writes as words that carry an
-//            epoch, and readers look until they hold: no flags, no barrier of the grid.
+// Work:      units of a stage are dealt over the blocks, those of a product beyond one a block claimed by whoever is
+//            done first; what a block tells others it writes as words that carry an epoch, and readers look until they
+//            hold: no flags, no barrier of the grid.
 // Bound:     memory: every weight, and every cached key and value of the step's rows, once.
-// Launch:    grid: one block a multiprocessor, all at once; threads (kStreamGroups + 1) * kLanes; shared
-//            StreamLayout::ring(x_bytes) + slots * kStreamSlotBytes.
+// Launch:    grid: one block a multiprocessor, all at once; threads (kStreamGroups + kStreamFeeders) *
+//            kLanes; shared StreamLayout::ring(x_bytes) + slots * kStreamSlotBytes.
 // Reference: the graph executor's rows, op by op. Sum order: that of each part; none depends on M.
 // Source:    this project's design (docs/architecture.md); persistent decoding kernels: Hazy Research, "Look Ma, No
 //            Bubbles" (2025).
@@ -21,17 +22,29 @@ namespace unimax::UM_PORT_NAMESPACE {
 
 // What the feeding thread does for a product: chunks of k-tiles of one or two strips, strip behind strip in a slot.
 UM_DEVICE void FeedLinear(const StreamArgs& a, const StreamStage& s, StreamThread& t, int ring) {
+  constexpr int kClaimAhead = 3;  // chunks before the end of a unit: they hide the way to the count and back
   const int tiles = s.k / kTileK, strips = (s.n + kTileRows - 1) / kTileRows;
   const int chunk = kStreamSlotBytes / kTileBytes / s.strips;
+  const int claim = tiles - kClaimAhead * chunk > 0 ? (tiles - kClaimAhead * chunk) / chunk * chunk : 0;
   const int64_t strip_bytes = static_cast<int64_t>(tiles) * kTileBytes;
-  for (int unit = (BlockX() - s.first + GridX()) % GridX(); unit < s.units; unit += GridX()) {
+  const unsigned claimed = a.steps * static_cast<unsigned>(s.units) - static_cast<unsigned>(GridX());
+  int unit = (BlockX() - s.first + GridX()) % GridX(), next = -1;
+#pragma unroll 1
+  for (; unit >= 0 && unit < s.units; unit = next) {
     const char* w = static_cast<const char*>(s.w) + unit * s.strips * strip_bytes;
     const int take = strips - unit * s.strips < s.strips ? 1 : s.strips;  // of an odd number the last stands alone
+#pragma unroll 1
     for (int tile = 0; tile < tiles; tile += chunk) {
       const int bytes = (tiles - tile < chunk ? tiles - tile : chunk) * kTileBytes;
       const int to = ring + t.slot * kStreamSlotBytes;
+      if (tile == claim && s.units > GridX()) next = static_cast<int>(Claim(a.claims + t.stage) - claimed);
       RingWaitFree(StreamLayout::kBarriers, t.slot, t.turn);
+      if (tile + chunk >= tiles) {
+        next = next < s.units ? next : -1;
+        RingNote(StreamLayout::kNotes, t.slot, next);
+      }
       RingExpect(StreamLayout::kBarriers, t.slot, bytes * take);
+#pragma unroll 1
       for (int strip = 0; strip < take; ++strip) {
         RingCopy(StreamLayout::kBarriers, t.slot, to + strip * chunk * kTileBytes,
                  w + strip * strip_bytes + static_cast<int64_t>(tile) * kTileBytes, bytes);
@@ -44,7 +57,9 @@ UM_DEVICE void FeedLinear(const StreamArgs& a, const StreamStage& s, StreamThrea
 UM_DEVICE void FeedAttention(const StreamArgs& a, const StreamStage& s, StreamThread& t, int ring) {
   const int bytes = kStreamPageTokens * a.head_dim * 2;
   StreamRun r;
+#pragma unroll 1
   for (int unit = (BlockX() - s.first + GridX()) % GridX(); FindRun(a, s, unit, r); unit += GridX()) {
+#pragma unroll 1
     for (int page = 0; page < r.pages; ++page) {
       const int64_t from = PageAt(a, r, page) * 2;
       const int to = ring + t.slot * kStreamSlotBytes;
@@ -57,13 +72,16 @@ UM_DEVICE void FeedAttention(const StreamArgs& a, const StreamStage& s, StreamTh
   }
 }
 UM_DEVICE void Feed(const StreamArgs& a) {
-  const int ring = StreamLayout{kTileCols}.ring(a.x_bytes);
+  const int ring = StreamLayout{a.m}.ring(a.x_bytes);
   StreamThread t;
   StreamStage s = a.stages[0];
+#pragma unroll 1
   for (int i = 0; i < a.count; ++i) {
     const StreamStage next = a.stages[i + 1 < a.count ? i + 1 : i];  // on its way while this one is fed
+    t.stage = i;
     if (s.kind == StreamKind::kLinear) FeedLinear(a, s, t, ring);
     if (s.kind == StreamKind::kAttention) FeedAttention(a, s, t, ring);
+    Mark(a, i, StreamMark::kFed);
     s = next;
   }
 }
@@ -72,9 +90,11 @@ UM_DEVICE void Feed(const StreamArgs& a) {
 UM_DEVICE void Choose(const StreamArgs& a, const StreamStage& s, StreamThread& t) {
   if (Group() != 0) return;
   const unsigned epoch = t.EpochOf(a, s.x_from);
+#pragma unroll 1
   for (int row = BlockX(); row < a.m; row += GridX()) {
     float best = -Infinity();
     int index = a.vocab;
+#pragma unroll 1
     for (int block = Lane(); block < GridX(); block += kLanes) {
       const char* p = WordPointer(a.best, (block * a.m + row) * 2);
       const Words w = Await(a, t, p, LoadWords(p), epoch);
@@ -90,6 +110,26 @@ UM_DEVICE void Choose(const StreamArgs& a, const StreamStage& s, StreamThread& t
   }
 }
 
+// The words of the next run are asked for while this one is computed.
+template <class T, int kDims, int kG>
+UM_DEVICE void Attend(const StreamArgs& a, const StreamStage& s, StreamThread& t) {
+  StreamAttention<T, kDims, kG> attention(a, s, t);
+  StreamRun r, next;
+  int unit = (BlockX() - s.first + GridX()) % GridX();
+#pragma unroll 1
+  for (bool first = true;; first = false, unit += GridX()) {
+    const bool more = FindRun(a, s, unit, next);
+    if (more) attention.Ask(next);
+    if (!first) {
+      attention.End(r);
+      StreamMerge<T, kDims, kG>(a, s, t).FinishRun(r, unit - GridX());
+    }
+    if (!more) return;
+    r = next;
+    attention.Begin(r);
+  }
+}
+
 template <class T, int kDims, int kG>
 UM_DEVICE void Compute(const StreamArgs& a) {
   // The next stage is fetched while this one runs: its first use would wait for memory that weights keep busy.
@@ -98,7 +138,7 @@ UM_DEVICE void Compute(const StreamArgs& a) {
   Vec16 next = {};
   const auto fetch = [&](int i) {
     if (Thread() < kStageWords && i < a.count)
-      next = Load16(reinterpret_cast<const char*>(a.stages + i) + Thread() * 16);
+      next = Load16Here(reinterpret_cast<const char*>(a.stages + i) + Thread() * 16);
   };
   StreamThread t;
   fetch(0);
@@ -109,6 +149,7 @@ UM_DEVICE void Compute(const StreamArgs& a) {
     const StreamStage& s = SharedObject<StreamStage>(StreamLayout::kStages + slot * 4);
     fetch(i + 1);
     t.stage = i;
+    if (Thread() == 0) Mark(a, i, StreamMark::kBegin);
     switch (s.kind) {
       case StreamKind::kEmbed:
         StreamLinear<T>(a, s, t).Embed();
@@ -116,14 +157,9 @@ UM_DEVICE void Compute(const StreamArgs& a) {
       case StreamKind::kLinear:
         StreamLinear<T>(a, s, t).Run();
         break;
-      case StreamKind::kAttention: {
-        StreamRun r;
-        for (int unit = (BlockX() - s.first + GridX()) % GridX(); FindRun(a, s, unit, r); unit += GridX()) {
-          StreamAttention<T, kDims, kG>(a, s, t).Take(r);
-          StreamMerge<T, kDims, kG>(a, s, t).FinishRun(r, unit);
-        }
+      case StreamKind::kAttention:
+        Attend<T, kDims, kG>(a, s, t);
         break;
-      }
       case StreamKind::kMerge:
         StreamMerge<T, kDims, kG>(a, s, t).Run();
         break;
@@ -131,6 +167,7 @@ UM_DEVICE void Compute(const StreamArgs& a) {
         Choose(a, s, t);
         break;
     }
+    if (Thread() == 0) Mark(a, i, StreamMark::kEnd);
   }
 }
 
@@ -138,8 +175,13 @@ template <class T, int kDims, int kG>
 UM_DEVICE void Stream(const StreamArgs& a) {
   if (Thread() == 0) RingInit(StreamLayout::kBarriers, a.slots, kStreamGroups);
   Barrier();  // orders the ring's barriers before they are used
-  if (Group() < kStreamGroups) return Compute<T, kDims, kG>(a);
-  if (Lane() == 0) Feed(a);
+  if (Group() < kStreamGroups) {
+    TakeRegisters<kStreamReaderRegisters>();
+    Compute<T, kDims, kG>(a);
+  } else {
+    GiveRegisters<kStreamFeederRegisters>();
+    if (Thread() == kStreamThreads) Feed(a);
+  }
 }
 
 }  // namespace unimax::UM_PORT_NAMESPACE

@@ -12,52 +12,11 @@
 #pragma once
 
 #include "kernels/gpu/stream_linear.h"
+#include "kernels/gpu/stream_runs.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
 
 inline constexpr float kStreamLog2E = 1.4426950408889634f;
-
-// A run of pages. `base` counts the runs of the rows before: with head and run it numbers the run of the step.
-struct StreamRun {
-  int row = 0, head = 0, run = 0, runs = 1, base = 0;
-  int position = 0;            // of the newest token
-  int first = 0, pages = 0;    // pages of the sequence that hold older positions of this run
-  int start = 0;               // first position that the query sees
-  const int* table = nullptr;  // the row's pages
-};
-
-// The runs of row `row`: fills all but head, run, first and pages. Returns its pages with older positions.
-UM_DEVICE int RunsOfRow(const StreamArgs& a, const StreamStage& s, int row, StreamRun& r) {
-  r.row = row;
-  r.position = a.positions[row];
-  r.table = a.page_table + static_cast<int64_t>(a.sequences[row]) * a.max_pages;
-  const int hidden = s.window > 0 && r.position + 1 > s.window ? r.position + 1 - s.window : 0;
-  r.start = hidden;
-  r.first = hidden / kStreamPageTokens;
-  const int pages = (r.position + kStreamPageTokens - 1) / kStreamPageTokens - r.first;
-  r.runs = pages < a.splits ? (pages < 1 ? 1 : pages) : a.splits;
-  return pages > 0 ? pages : 0;
-}
-// Run number `unit` of the step; false where there are not so many.
-UM_DEVICE bool FindRun(const StreamArgs& a, const StreamStage& s, int unit, StreamRun& r) {
-  r.base = 0;
-  for (int row = 0; row < a.m; ++row) {
-    const int pages = RunsOfRow(a, s, row, r), runs = a.kv_heads * r.runs;
-    if (unit < r.base + runs) {
-      r.head = (unit - r.base) / r.runs;
-      r.run = (unit - r.base) % r.runs;
-      const int begin = pages * r.run / r.runs;
-      r.pages = pages * (r.run + 1) / r.runs - begin;
-      r.first += begin;
-      return true;
-    }
-    r.base += runs;
-  }
-  return false;
-}
-UM_DEVICE int64_t PageAt(const StreamArgs& a, const StreamRun& r, int page) {
-  return (static_cast<int64_t>(r.table[r.first + page]) * a.kv_heads + r.head) * (kStreamPageTokens * a.head_dim);
-}
 
 // kG: bound on the query heads of a KV head.
 template <class T, int kDims, int kG>
@@ -66,71 +25,107 @@ struct StreamAttention {
                        kTogether = kLanes / kLanesOfRow;  // positions that a group reads at once
   static constexpr int kTiles = kStreamPageTokens / kTileCols, kPitch = kDims + 2;
   static constexpr int kScratch = kG * kStreamPageTokens + 8;  // f32 a group: weights, then factors of the sums so far
+  static_assert(kStreamGroups * kScratch * 4 <= StreamLayout::kScratchBytes);
   const StreamArgs& a;
   const StreamStage& s;
   StreamThread& t;
-  StreamLayout at{kTileCols};
+  StreamLayout at{a.m};
   Shared<T> fresh{at.x()};                              // [kG + 2][kDims]: q of all heads, then the newest k and v
   Shared<float> states{at.x() + (kG + 2) * kDims * 2};  // [group][kG][kPitch]
   Shared<float> scratch{StreamLayout::kSums};
   const int heads = a.heads / a.kv_heads;
 
-  FragA<T> q[kDims / kTileK];
-  float acc[kG][8];                      // of 8 dims, over this lane's positions
-  float top[kRowsHeld], sum[kRowsHeld];  // of the heads whose scores this lane holds
+  // Set even where a run sets them again: what has no value on some way takes a register all the way from the start.
+  FragA<T> q[kDims / kTileK] = {};
+  float acc[kG][8] = {};                           // of 8 dims, over this lane's positions
+  float top[kRowsHeld] = {}, sum[kRowsHeld] = {};  // of the heads whose scores this lane holds
 
   UM_DEVICE StreamAttention(const StreamArgs& args, const StreamStage& stage, StreamThread& thread)
       : a(args), s(stage), t(thread) {}
 
-  // Element e of head `head` in row r's words of q, k or v, turned by its position where it is to be.
-  UM_DEVICE float Turned(const StreamRun& r, int column, int e, bool turns) {
-    const unsigned epoch = t.EpochOf(a, s.x_from);
+  // What a thread brings of a run: element Thread() + j * kStreamThreads of q of all heads, then the newest k, then v.
+  // An element and its mate are turned by the row's position; an element that nothing turns is its own mate.
+  struct Turn {
+    int mate = 0;
+    float c = 1, sine = 0;
+    Word first = {}, second = {};
+  };
+  static constexpr int kElements = ((kG + 2) * kDims + kStreamThreads - 1) / kStreamThreads;
+  Turn turn[kElements] = {};
+
+  UM_DEVICE static bool Newest(const StreamRun& r) { return r.run == r.runs - 1; }
+  UM_DEVICE int Elements(const StreamRun& r) const { return (heads + (Newest(r) ? 2 : 0)) * kDims; }
+  UM_DEVICE void Look(const StreamRun& r, int j) {
+    const int i = Thread() + j * kStreamThreads, which = i / kDims;
+    const int column =
+        which < heads ? (r.head * heads + which) * kDims : (which == heads ? s.k_at : s.v_at) + r.head * kDims;
+    turn[j].first = LoadWord(WordPointer(s.x, NarrowAt(column + i % kDims, r.row, a.m)));
+    turn[j].second = LoadWord(WordPointer(s.x, NarrowAt(column + turn[j].mate, r.row, a.m)));
+  }
+  // Asks for the elements of a run, which Begin awaits.
+  UM_DEVICE void Ask(const StreamRun& r) {
+    const float* angles = s.cos_sin + static_cast<int64_t>(a.rope_rows[r.row]) * s.rotary;
     const int half = s.rotary / 2;
-    turns = turns && e < s.rotary;
-    const int mate = !turns ? e : s.interleaved ? e ^ 1 : e < half ? e + half : e - half;
-    const char* p = WordPointer(s.x, NarrowAt(column + e, r.row, a.m));
-    const char* other = WordPointer(s.x, NarrowAt(column + mate, r.row, a.m));
-    const Word first = LoadWord(p), second = LoadWord(other);
-    const int pair = s.interleaved ? e / 2 : e < half ? e : e - half;
-    const float* angle = s.cos_sin + static_cast<int64_t>(a.rope_rows[r.row]) * s.rotary + 2 * pair;
-    const float c = turns ? angle[0] : 1.0f, sine = turns ? angle[1] : 0.0f;
-    const float u = Half(Await(a, t, p, first, epoch), e), w = Half(Await(a, t, other, second, epoch), mate);
-    if (!turns) return u;
-    return e < mate ? u * c - w * sine : u * c + w * sine;
+#pragma unroll
+    for (int j = 0; j < kElements; ++j) {
+      const int i = Thread() + j * kStreamThreads, e = i % kDims;
+      if (i >= Elements(r)) continue;
+      const bool turns = i / kDims <= heads && e < s.rotary;
+      const int pair = s.interleaved ? e / 2 : e < half ? e : e - half;
+      turn[j].mate = !turns ? e : s.interleaved ? e ^ 1 : e < half ? e + half : e - half;
+      turn[j].c = turns ? angles[2 * pair] : 1.0f;
+      turn[j].sine = turns ? angles[2 * pair + 1] : 0.0f;
+      Look(r, j);
+    }
+  }
+  UM_DEVICE void AwaitElements(const StreamRun& r) {
+    const unsigned epoch = t.EpochOf(a, s.x_from);
+    StreamWait wait;
+    while (true) {  // looks at all of them together
+      unsigned odd = epoch;
+#pragma unroll
+      for (int j = 0; j < kElements; ++j) {
+        if (Thread() + j * kStreamThreads >= Elements(r)) continue;
+        if (turn[j].first.epoch != epoch) odd = turn[j].first.epoch;
+        if (turn[j].second.epoch != epoch) odd = turn[j].second.epoch;
+      }
+      if (odd == epoch || !wait.Again(a, t.stage, odd, epoch)) return;
+#pragma unroll
+      for (int j = 0; j < kElements; ++j) {
+        if (Thread() + j * kStreamThreads < Elements(r)) Look(r, j);
+      }
+    }
   }
   UM_DEVICE static float Half(uint32_t word, int e) {
     return ToFloat(BitCopy<T>(static_cast<uint16_t>(e % 2 ? word >> 16 : word & 0xffffu)));
   }
   // Brings q, and in the last run the newest k and v, to shared memory, and k and v to the cache as well.
-  UM_DEVICE void Fetch(const StreamRun& r, bool newest) {
-    const int count = (heads + (newest ? 2 : 0)) * kDims;
-    for (int i = Thread(); i < count; i += kStreamThreads) {
-      const int which = i / kDims, e = i % kDims;
-      const bool is_q = which < heads, is_k = which == heads;
-      const int column = is_q ? (r.head * heads + which) * kDims : (is_k ? s.k_at : s.v_at) + r.head * kDims;
-      const T v = FromFloat<T>(Turned(r, column, e, is_q || is_k));
-      fresh.Set((is_q ? which : is_k ? kG : kG + 1) * kDims + e, v);
-      if (is_q) continue;
-      const int64_t page = r.table[r.position / kStreamPageTokens];
+  UM_DEVICE void Fetch(const StreamRun& r) {
+    AwaitElements(r);
+    const int64_t page = Newest(r) ? r.table[r.position / kStreamPageTokens] : 0;
+#pragma unroll
+    for (int j = 0; j < kElements; ++j) {
+      const int i = Thread() + j * kStreamThreads, which = i / kDims, e = i % kDims;
+      if (i >= Elements(r)) continue;
+      const float u = Half(turn[j].first.payload, e), w = Half(turn[j].second.payload, turn[j].mate);
+      const float turned = u * turn[j].c + (e < turn[j].mate ? -w : w) * turn[j].sine;
+      const T v = FromFloat<T>(turn[j].mate == e ? u : turned);
+      fresh.Set((which < heads ? which : which == heads ? kG : kG + 1) * kDims + e, v);
+      if (which < heads) continue;
       const int64_t place = (page * a.kv_heads + r.head) * kStreamPageTokens + r.position % kStreamPageTokens;
-      static_cast<T*>(is_k ? s.k_cache : s.v_cache)[place * kDims + e] = v;
+      static_cast<T*>(which == heads ? s.k_cache : s.v_cache)[place * kDims + e] = v;
     }
   }
 
   // Products to scores, times log2 e.
   template <int kCount>
   UM_DEVICE void ToScores(float (&v)[kCount]) const {
+    const float scale = a.attention_scale * kStreamLog2E;
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) v[i] *= a.attention_scale;
-    if (s.cap > 0.0f) {
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) v[i] = StreamCap(s.cap, v[i]);
-    }
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) v[i] *= kStreamLog2E;
+    for (int i = 0; i < kCount; ++i) v[i] *= scale;
   }
   // Nothing seen yet; group 0 begins with the newest token where the run holds it.
-  UM_DEVICE void Begin(bool newest) {
+  UM_DEVICE void BeginSums(bool newest) {
 #pragma unroll
     for (int k = 0; k < kDims / kTileK; ++k) q[k] = LoadRowsShared<T>(fresh, k * kTileK, kDims, heads);
     FragC c = {};
@@ -218,7 +213,7 @@ struct StreamAttention {
 #pragma unroll
       for (int e = 0; e < 8; ++e) acc[g][e] *= factor;
     }
-#pragma unroll
+#pragma unroll 1
     for (int j = 0; j < kEach; j += kAhead) {
       Vec16 v[kAhead], weight[kG];
 #pragma unroll
@@ -259,6 +254,7 @@ struct StreamAttention {
 
   UM_DEVICE void Pages(const StreamRun& r) {
     const Shared<T> slots(at.ring(a.x_bytes));
+#pragma unroll 1
     for (int page = 0; page < r.pages; ++page) {
       RingWaitFull(StreamLayout::kBarriers, t.slot, t.turn);
       if (page % kStreamGroups == Group()) {
@@ -272,12 +268,15 @@ struct StreamAttention {
     }
   }
 
-  // The state of all groups for one run, in shared memory.
-  UM_DEVICE void Take(const StreamRun& r) {
-    const bool newest = r.run == r.runs - 1;
-    Fetch(r, newest);
+  // A run that was asked for; afterwards the next one may be.
+  UM_DEVICE void Begin(const StreamRun& r) {
+    Fetch(r);
     SomeBarrier(kStreamThreads);  // orders q, k and v, and the last reads of the states before, before what follows
-    Begin(newest && Group() == 0);
+    if (Thread() == 0) Mark(a, t.stage, StreamMark::kReady);
+    BeginSums(Newest(r) && Group() == 0);
+  }
+  // The state of all groups for the run, in shared memory.
+  UM_DEVICE void End(const StreamRun& r) {
     Pages(r);
     Leave();
     SomeBarrier(kStreamThreads);  // orders the states before they are read, and the reads of q before the next

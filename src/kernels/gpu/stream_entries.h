@@ -5,8 +5,8 @@
 
 namespace unimax::UM_PORT_NAMESPACE {
 
-UM_ENTRY(stream_bf16_64_4, StreamArgs, (Stream<bf16, 64, 4>), (kStreamGroups + 1) * kLanes, 1)
-UM_ENTRY(stream_bf16_128_1, StreamArgs, (Stream<bf16, 128, 1>), (kStreamGroups + 1) * kLanes, 1)
-UM_ENTRY(stream_bf16_128_4, StreamArgs, (Stream<bf16, 128, 4>), (kStreamGroups + 1) * kLanes, 1)
+UM_ENTRY(stream_bf16_64_4, StreamArgs, (Stream<bf16, 64, 4>), (kStreamGroups + kStreamFeeders) * kLanes, 1)
+UM_ENTRY(stream_bf16_128_1, StreamArgs, (Stream<bf16, 128, 1>), (kStreamGroups + kStreamFeeders) * kLanes, 1)
+UM_ENTRY(stream_bf16_128_4, StreamArgs, (Stream<bf16, 128, 4>), (kStreamGroups + kStreamFeeders) * kLanes, 1)
 
 }  // namespace unimax::UM_PORT_NAMESPACE

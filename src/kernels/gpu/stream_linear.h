@@ -35,7 +35,7 @@ struct StreamLinear {
   const StreamArgs& a;
   const StreamStage& s;
   StreamThread& t;
-  StreamLayout at{kTileCols};
+  StreamLayout at{a.m};
   Shared<T> x{at.x()};
   Shared<float> scales{StreamLayout::kScales};
   float best = -Infinity();  // of the logits of this block's units, in the threads of a column
@@ -48,28 +48,28 @@ struct StreamLinear {
   UM_DEVICE int Outputs() const { return s.flags & kStreamGated ? s.n / 2 : s.n; }
 
   // ---- x ----
-  // 1 / rms of a row of x, by the group of its number, from the sums of its units in an order that M does not change.
-  // The first of them are asked for before x is awaited.
-  static constexpr int kSumsAhead = 4;
-  UM_DEVICE const char* SumPointer(int unit) const { return WordPointer(s.x_sums, SumAt(unit, Group(), s.sum_units)); }
-  UM_DEVICE void FetchSums(Word (&w)[kSumsAhead], int first) const {
-#pragma unroll
-    for (int i = 0; i < kSumsAhead; ++i) {
-      if (first + i * kLanes < s.sum_units) w[i] = LoadWord(SumPointer(first + i * kLanes));
+  // 1 / rms of a row of x, by the group of its number. Without `await` it runs for nothing.
+  UM_DEVICE void Scale(StreamSums& sums, bool await) {
+    if (!sums.wanted) return;
+    const unsigned epoch = t.EpochOf(a, s.x_from);
+    for (StreamWait wait; await && sums.Odd(epoch) != epoch && wait.Again(a, t.stage, sums.Odd(epoch), epoch);) {
+      sums.Look(epoch);
     }
-  }
-  UM_DEVICE void Scale(Word (&w)[kSumsAhead]) {
     float sum = 0;
-    for (int first = Lane(); first < s.sum_units; first += kSumsAhead * kLanes) {
-      if (first != Lane()) FetchSums(w, first);
 #pragma unroll
-      for (int i = 0; i < kSumsAhead; ++i) {
-        const int unit = first + i * kLanes;
-        if (unit < s.sum_units) sum += AwaitFloat(a, t, SumPointer(unit), w[i], t.EpochOf(a, s.x_from));
-      }
+    for (int i = 0; i < StreamSums::kAhead; ++i) {
+      if (sums.Has(i)) sum += BitCopy<float>(sums.w[i].payload);
+    }
+#pragma unroll 1
+    for (int i = StreamSums::kAhead; await && sums.Has(i); ++i) {
+      sum += AwaitFloat(a, t, sums.Pointer(i), LoadWord(sums.Pointer(i)), epoch);
     }
     sum = GroupSum(sum);
     if (Lane() == 0) scales.Set(Group(), Rsqrt(sum / static_cast<float>(s.k) + s.eps));
+  }
+  UM_DEVICE void StageX(StreamSums& sums, bool staged) {
+    if (s.flags & kStreamNormX) return StreamLayerNorm<T>(a, s, t).Stage(x);
+    if (staged) StageWords<T>(a, t, s.x, s.k / 8 * a.m, t.EpochOf(a, s.x_from), x, sums);
   }
 
   // ---- the product ----
@@ -85,10 +85,11 @@ struct StreamLinear {
   UM_DEVICE FragB<T> TakeX(EightWords& words, int tile, int tiles) {
     if constexpr (kStaged) {  // columns that nobody wants repeat the last one
       const int column = XColumn() < a.m ? XColumn() : a.m - 1;
-      return XOperand<T>(x.Get16((tile * a.m + column) * kTileK + XStart()));
+      const int there = tile < tiles ? tile : tiles - 1;  // one that is not there counts for nothing
+      return XOperand<T>(x.Get16((there * a.m + column) * kTileK + XStart()));
     } else {
       Vec16 v = {};
-      if (XColumn() < a.m) {
+      if (XColumn() < a.m && tile < tiles) {
         const unsigned epoch = t.EpochOf(a, s.x_from);
         StreamWait wait;
         while (words.Odd(epoch) != epoch && wait.Again(a, t.stage, words.Odd(epoch), epoch)) {
@@ -100,53 +101,55 @@ struct StreamLinear {
       return XOperand<T>(v);
     }
   }
-  // One k-tile of the ring for one strip or two. `at_tile`: its first element there.
-  template <bool kStaged>
-  UM_DEVICE void MultiplyTile(FragC (&sum)[2], const Shared<T>& slots, EightWords& words, int at_tile, int tile,
-                              int tiles) {
-    const FragB<T> b = TakeX<kStaged>(words, tile, tiles);
-    Mma<T>(sum[0], LoadTileShared<T>(slots, at_tile), b);
-    if (s.strips == 2) Mma<T>(sum[1], LoadTileShared<T>(slots, at_tile + kStreamSlotBytes / 4), b);
-  }
-  // The group takes every kStreamGroups-th k-tile; a chunk of two strips brings it one, of one strip two.
-  template <bool kStaged>
-  UM_DEVICE void Multiply(FragC (&sum)[2], int tiles) {
-    constexpr int kAhead = kStaged ? 1 : kDirectAhead;
+  // The group takes every kStreamGroups-th k-tile: a chunk of two strips brings it one, of one strip two. Returns what
+  // the feeder noted with the last chunk. A slot is given back before its tiles are multiplied.
+  template <bool kStaged, int kStrips>
+  UM_DEVICE int Multiply(FragC (&sum)[2], int tiles) {
+    constexpr int kEach = 2 / kStrips, kAhead = kStaged ? kEach : kDirectAhead;
     const Shared<T> slots(at.ring(a.x_bytes));
-    const int each = 2 / s.strips;
-    EightWords words[kAhead];
+    const int end = (tiles + kStreamGroups - 1) / kStreamGroups * kStreamGroups;  // the same for all groups
+    int note = -1;
+    EightWords words[kAhead] = {};
     if constexpr (!kStaged) {
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) FetchX(words[i], i * kStreamGroups + Group(), tiles);
     }
-    int left = 0;  // tiles of this chunk that the group has not taken
-    for (int first = 0; first < tiles; first += kAhead * kStreamGroups) {
+#pragma unroll 1
+    for (int begin = 0; begin < end; begin += kAhead * kStreamGroups) {
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        const int begin = first + i * kStreamGroups, tile = begin + Group();
-        if (begin >= tiles) break;
-        if (left == 0) {
-          RingWaitFull(StreamLayout::kBarriers, t.slot, t.turn);
-          left = each;
+      for (int c = 0; c < kAhead; c += kEach) {
+        const int first = begin + c * kStreamGroups + Group();
+        if (c > 0 && first >= end) break;
+        RingWaitFull(StreamLayout::kBarriers, t.slot, t.turn);
+        FragA<T> w[2];
+        FragB<T> b[kEach];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {  // a tile that is not there: the first one of the chunk, for nothing
+          const int tile = first + i % kEach * kStreamGroups, half = tile < tiles || i < kEach ? i : 0;
+          const int local = half * kStreamGroups + (tile < tiles ? Group() : 0);
+          w[i] = LoadTileShared<T>(slots, t.slot * (kStreamSlotBytes / 2) + local * (kTileBytes / 2));
         }
-        const int local = (each - left) * kStreamGroups + Group();
-        const int at_tile = t.slot * (kStreamSlotBytes / 2) + local * (kTileBytes / 2);
-        if (tile < tiles) MultiplyTile<kStaged>(sum, slots, words[i], at_tile, tile, tiles);
-        if (--left > 0 && begin + kStreamGroups < tiles) continue;
-        left = 0;
+#pragma unroll
+        for (int i = 0; i < kEach; ++i) b[i] = TakeX<kStaged>(words[c + i], first + i * kStreamGroups, tiles);
+        note = RingNoted(StreamLayout::kNotes, t.slot);
         GroupSync();  // orders the reads of all lanes before the slot is filled again
         if (Lane() == 0) RingRelease(StreamLayout::kBarriers, t.slot);
         t.NextSlot(a);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          if (first + i % kEach * kStreamGroups < tiles) Mma<T>(sum[i / kEach], w[i], b[i % kEach]);
+        }
       }
     }
+    return note;
   }
 
   // ---- the ends ----
   // What a thread's output wants beside the sum, asked for before the product.
   struct End {
-    int n, row;
-    bool valid;
-    Word residual;
+    int n = 0, row = 0;
+    bool valid = false;
+    Word residual = {};
     float bias = 0, up_bias = 0, norm = 0;
   };
   UM_DEVICE End EndOf(int unit, int i) const {
@@ -159,7 +162,7 @@ struct StreamLinear {
     if (s.residual != nullptr) e.residual = LoadWord(WordPointer(s.residual, WideAt(e.n, e.row, a.m)));
     if (s.bias != nullptr) e.bias = s.bias[e.n];
     if (s.bias != nullptr && (s.flags & kStreamGated)) e.up_bias = s.bias[e.n + Outputs()];
-    if (s.norm != nullptr) e.norm = s.norm[e.n] + s.norm_offset;
+    if (s.norm != nullptr) e.norm = s.norm[e.n];
     return e;
   }
   UM_DEVICE float Finish(const End& e, float sum, float up) {
@@ -184,7 +187,7 @@ struct StreamLinear {
       }
       return;
     }
-    const T narrow = FromFloat<T>(s.norm != nullptr ? value * e.norm : value);
+    const T narrow = FromFloat<T>(s.norm != nullptr ? value * (e.norm + s.norm_offset) : value);
     const int bits = BitCopy<uint16_t>(narrow), other = ShuffleXor(bits, 1);
     if (e.valid && s.y != nullptr && e.n % 2 == 0) {
       StoreWord(WordPointer(s.y, NarrowAt(e.n, e.row, a.m)), static_cast<uint32_t>(other << 16 | bits), epoch);
@@ -202,17 +205,24 @@ struct StreamLinear {
     }
   }
 
-  UM_DEVICE void Unit(int unit, int buffer, int tiles, bool staged) {
+  // Returns the next unit of this block, or -1.
+  UM_DEVICE int Unit(int unit, int buffer, int tiles, bool staged) {
     End e = EndOf(unit, Thread());
     FragC sum[2] = {};
-    staged ? Multiply<true>(sum, tiles) : Multiply<false>(sum, tiles);
+    int next;
+    if (s.strips == 2) {
+      next = staged ? Multiply<true, 2>(sum, tiles) : Multiply<false, 2>(sum, tiles);
+    } else {
+      next = staged ? Multiply<true, 1>(sum, tiles) : Multiply<false, 1>(sum, tiles);
+    }
     Shared<float> cells(StreamLayout::kSums + buffer * at.sum_bytes());
-    constexpr int kStrip = kTileCols * StreamLayout::kPitch;
+    const int strip_cells = a.m * StreamLayout::kPitch;
 #pragma unroll
     for (int strip = 0; strip < 2; ++strip) {
 #pragma unroll
       for (int i = 0; i < kFragC; ++i) {
-        cells.Set((Group() * 2 + strip) * kStrip + CCol(i) * StreamLayout::kPitch + CRow(i), sum[strip].v[i]);
+        if (CCol(i) >= a.m) continue;
+        cells.Set((Group() * 2 + strip) * strip_cells + CCol(i) * StreamLayout::kPitch + CRow(i), sum[strip].v[i]);
       }
     }
     SomeBarrier(kStreamThreads);  // orders the sums of all groups before they are read
@@ -223,30 +233,29 @@ struct StreamLinear {
     if (e.valid) {
 #pragma unroll
       for (int g = 0; g < kStreamGroups; ++g) {
-        total += cells.Get((g * 2 + (gated ? 0 : r / kTileRows)) * kStrip + column);
-        if (gated) up += cells.Get((g * 2 + 1) * kStrip + column);
+        total += cells.Get((g * 2 + (gated ? 0 : r / kTileRows)) * strip_cells + column);
+        if (gated) up += cells.Get((g * 2 + 1) * strip_cells + column);
       }
     }
     Emit(e, unit, Finish(e, total, up));
+    return next;
   }
 
   UM_DEVICE void Run() {
     if (FirstUnit() < s.units) {
       const bool staged = s.k * a.m * 2 <= a.x_bytes;
-      const bool scales_row = s.sum_units > 0 && Group() < a.m;
-      Word sums[kSumsAhead];
-      if (scales_row) FetchSums(sums, Lane());
-      if (s.flags & kStreamNormX) {
-        StreamLayerNorm<T>(a, s, t).Stage(x);
-      } else if (staged) {
-        StageWords<T>(a, t, s.x, s.k / 8 * a.m, t.EpochOf(a, s.x_from), x);
+      StreamSums sums(a, s);
+      // The scales are computed once for nothing, or their instructions would be fetched when x is there at last.
+#pragma unroll 1
+      for (int pass = 0; pass < 2; ++pass) {
+        if (pass > 0) StageX(sums, staged);
+        Scale(sums, pass > 0);
       }
-      if (scales_row) Scale(sums);
       SomeBarrier(kStreamThreads);  // orders x and its scales before they are read
+      if (Thread() == 0) Mark(a, t.stage, StreamMark::kReady);
       int buffer = 0;
-      for (int unit = FirstUnit(); unit < s.units; unit += GridX(), buffer ^= 1) {
-        Unit(unit, buffer, s.k / kTileK, staged);
-      }
+#pragma unroll 1
+      for (int unit = FirstUnit(); unit >= 0; buffer ^= 1) unit = Unit(unit, buffer, s.k / kTileK, staged);
     }
     if (s.flags & kStreamLogits) TellBest();
   }
@@ -254,6 +263,7 @@ struct StreamLinear {
   // Embedding: each unit is 32 columns of all rows, without a product.
   UM_DEVICE void Embed() {
     const int tiles = s.n / kTileK;
+#pragma unroll 1
     for (int unit = FirstUnit(); unit < s.units; unit += GridX()) {
       const End e = EndOf(unit, Thread());
       float value = 0;

@@ -35,7 +35,7 @@ struct StreamMerge {
   const StreamArgs& a;
   const StreamStage& s;
   StreamThread& t;
-  Shared<float> states{StreamLayout{kTileCols}.x() + (kG + 2) * kDims * 2};  // [group][kG][kPitch]
+  Shared<float> states{StreamLayout{a.m}.x() + (kG + 2) * kDims * 2};  // [group][kG][kPitch]
 
   UM_DEVICE StreamMerge(const StreamArgs& args, const StreamStage& stage, StreamThread& thread)
       : a(args), s(stage), t(thread) {}
@@ -58,6 +58,7 @@ struct StreamMerge {
   UM_DEVICE void FinishRun(const StreamRun& r, int unit) {
     const int heads = a.heads / a.kv_heads;
     const unsigned epoch = t.EpochOf(a, t.stage);
+#pragma unroll 1
     for (int i = Thread(); i < heads * kDims / 2; i += kStreamThreads) {
       const int g = i / (kDims / 2), d = i % (kDims / 2) * 2;
       const StreamMix m = OfGroups(g, d);
@@ -76,22 +77,29 @@ struct StreamMerge {
   UM_DEVICE void TakeRuns(const char* p, int step, int runs) {
     const unsigned epoch = t.EpochOf(a, s.x_from);
     StreamMix mix[kPairs];
+#pragma unroll 1
     for (int run = Group(); run < runs; run += kStreamGroups) {
       const char* from = p + static_cast<int64_t>(run) * step * kStreamWordBytes;
-      const Words first = LoadWords(from + kDims * kStreamWordBytes);
-      Words pair[kPairs] = {};
+      Words state, pair[kPairs];
+      unsigned odd;
+      StreamWait wait;
+      do {  // looks at all of them together
+        state = LoadWords(from + kDims * kStreamWordBytes);
+#pragma unroll
+        for (int j = 0; j < kPairs; ++j) {
+          const int d = (Lane() + j * kLanes) * 2;
+          pair[j] = d < kDims ? LoadWords(from + d * kStreamWordBytes) : state;
+        }
+        odd = OddOf(state, epoch);
+#pragma unroll
+        for (int j = 0; j < kPairs; ++j) {
+          if (OddOf(pair[j], epoch) != epoch) odd = OddOf(pair[j], epoch);
+        }
+      } while (odd != epoch && wait.Again(a, t.stage, odd, epoch));
 #pragma unroll
       for (int j = 0; j < kPairs; ++j) {
-        const int d = (Lane() + j * kLanes) * 2;
-        if (d < kDims) pair[j] = LoadWords(from + d * kStreamWordBytes);
-      }
-      const Words state = Await(a, t, from + kDims * kStreamWordBytes, first, epoch);
-#pragma unroll
-      for (int j = 0; j < kPairs; ++j) {
-        const int d = (Lane() + j * kLanes) * 2;
-        if (d >= kDims) continue;
-        const Words v = Await(a, t, from + d * kStreamWordBytes, pair[j], epoch);
-        mix[j].Take(BitCopy<float>(v.payload0), BitCopy<float>(v.payload1), BitCopy<float>(state.payload0),
+        if ((Lane() + j * kLanes) * 2 >= kDims) continue;
+        mix[j].Take(BitCopy<float>(pair[j].payload0), BitCopy<float>(pair[j].payload1), BitCopy<float>(state.payload0),
                     BitCopy<float>(state.payload1));
       }
     }
@@ -108,10 +116,12 @@ struct StreamMerge {
   }
   UM_DEVICE void Run() {
     const int heads = a.heads / a.kv_heads;
+#pragma unroll 1
     for (int unit = (BlockX() - s.first + GridX()) % GridX(); unit < a.m * a.heads; unit += GridX()) {
       const int row = unit / a.heads, head = unit % a.heads;
       StreamRun r;
       int base = 0;
+#pragma unroll 1
       for (int other = 0; other <= row; ++other) {
         RunsOfRow(a, s, other, r);
         if (other < row) base += a.kv_heads * r.runs;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// stream_norm: layer norm of the stream kernel. Its mean must go before anything is rounded, so each block norms the
-//            whole residual stream for itself, on the way to shared memory.
-// Who calls: stream_linear, for products whose x is to be normed by mean and variance.
+// stream_norm: norms of the stream kernel. A root-mean-square norm needs sums of squares, which come with x. A layer
+//            norm's mean must go before anything is rounded, so each block norms the whole residual stream for itself,
+//            on the way to shared memory.
+// Who calls: stream_linear, for products whose x is to be normed.
 // Work:      row after row; a thread holds kKeep pieces of 8 elements of it.
 // Bound:     latency. bytes = M * K * 8 from L2.
 // Launch:    that of stream; K at most kStreamNormWidth.
@@ -12,6 +13,37 @@
 #include "kernels/gpu/stream_words.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
+
+// The sums of squares of a row of x, from its units in an order that M does not change, for the group of the row's
+// number. A lane's first words of them are awaited together with x.
+struct StreamSums {
+  static constexpr int kAhead = 4;
+  const StreamArgs& a;
+  const StreamStage& s;
+  bool wanted;  // of this group
+  Word w[kAhead] = {};
+
+  UM_DEVICE StreamSums(const StreamArgs& args, const StreamStage& stage)
+      : a(args), s(stage), wanted(stage.sum_units > 0 && Group() < args.m) {}
+  UM_DEVICE bool Has(int i) const { return wanted && Lane() + i * kLanes < s.sum_units; }
+  UM_DEVICE const char* Pointer(int i) const {
+    return WordPointer(s.x_sums, SumAt(Lane() + i * kLanes, Group(), s.sum_units));
+  }
+  UM_DEVICE void Look(unsigned epoch) {
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (Has(i) && w[i].epoch != epoch) w[i] = LoadWord(Pointer(i));
+    }
+  }
+  UM_DEVICE unsigned Odd(unsigned epoch) const {
+    unsigned odd = epoch;
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (Has(i) && w[i].epoch != epoch) odd = w[i].epoch;
+    }
+    return odd;
+  }
+};
 
 template <class T>
 struct StreamLayerNorm {
@@ -28,22 +60,28 @@ struct StreamLayerNorm {
   // Element e of piece i stands at k = 8 * Piece(i) + e; absent pieces are zeros.
   UM_DEVICE void Fetch(int row) {
     const unsigned epoch = t.EpochOf(a, s.x_from);
+    EightWords low[kKeep] = {}, high[kKeep] = {};
+    unsigned odd;
+    StreamWait wait;
+    do {  // looks at all pieces together
+      odd = epoch;
+#pragma unroll
+      for (int i = 0; i < kKeep; ++i) {
+        if (Piece(i) >= s.k / 8) continue;
+        const char* p = WordPointer(s.x, WideAt(Piece(i) * 8, row, a.m));
+        low[i] = LoadEight(p);
+        high[i] = LoadEight(p + 32);
+      }
+#pragma unroll
+      for (int i = 0; i < kKeep; ++i) {
+        if (Piece(i) >= s.k / 8) continue;
+        if (low[i].Odd(epoch) != epoch) odd = low[i].Odd(epoch);
+        if (high[i].Odd(epoch) != epoch) odd = high[i].Odd(epoch);
+      }
+    } while (odd != epoch && wait.Again(a, t.stage, odd, epoch));
 #pragma unroll
     for (int i = 0; i < kKeep; ++i) {
-      const bool there = Piece(i) < s.k / 8;
-      const char* p = WordPointer(s.x, there ? WideAt(Piece(i) * 8, row, a.m) : 0);
-      EightWords low = {}, high = {};
-      if (there) {
-        low = LoadEight(p);
-        high = LoadEight(p + 32);
-        StreamWait wait;
-        while ((low.Odd(epoch) != epoch || high.Odd(epoch) != epoch) &&
-               wait.Again(a, t.stage, low.Odd(epoch) != epoch ? low.Odd(epoch) : high.Odd(epoch), epoch)) {
-          low = LoadEight(p);
-          high = LoadEight(p + 32);
-        }
-      }
-      const Vec16 first = low.Elements(), second = high.Elements();
+      const Vec16 first = low[i].Elements(), second = high[i].Elements();
 #pragma unroll
       for (int e = 0; e < 8; ++e) v[i][e] = e < 4 ? first.template As<float>(e) : second.template As<float>(e - 4);
     }
@@ -92,6 +130,7 @@ struct StreamLayerNorm {
   }
   UM_DEVICE void Stage(Shared<T>& x) {
     Shared<float> scratch(StreamLayout::kSums);
+#pragma unroll 1
     for (int row = 0; row < a.m; ++row) Row(row, x, scratch);
   }
 };

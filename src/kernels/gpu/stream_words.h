@@ -18,7 +18,7 @@ inline constexpr int kStreamPatience = 1 << 22;                // looks at a wor
 
 UM_DEVICE int NarrowAt(int n, int row, int rows) { return (n / 32 * rows + row) * 16 + n % 32 / 2; }
 UM_DEVICE int WideAt(int n, int row, int rows) { return (n / 32 * rows + row) * 32 + n % 32; }
-UM_DEVICE int SumAt(int unit, int row, int units) { return row * ((units + 1) / 2 * 2) + unit; }
+UM_DEVICE int SumAt(int unit, int row, int units) { return (row * units + unit) * kStreamSumStride; }
 UM_DEVICE const char* WordPointer(const void* words, int at) {
   return static_cast<const char*>(words) + static_cast<int64_t>(at) * kStreamWordBytes;
 }
@@ -41,12 +41,21 @@ struct StreamThread {
   }
 };
 
+// One thread's note of the time.
+UM_DEVICE void Mark(const StreamArgs& a, int stage, StreamMark mark) {
+  if (a.marks == nullptr) return;
+  a.marks[(static_cast<int64_t>(BlockX()) * a.count + stage) * kStreamMarks + static_cast<int>(mark)] = Nanoseconds();
+}
+
 // A reader's patience with words that are not there yet. A thread that gives up goes on with whatever it has found, so
 // that every barrier is still met; the host finds the fault.
 struct StreamWait {
   int looks = 0;
   // Whether to look again at words that had epoch `seen`, one of which is not `wanted`.
   UM_DEVICE bool Again(const StreamArgs& a, int stage, unsigned seen, unsigned wanted) {
+#ifdef NOWAIT
+    return false;
+#endif
     const bool newer = static_cast<int>(seen - wanted) > 0;
     if (!newer && ++looks % 1024 != 0) {
       if (looks > 1) Pause();  // the first look may have been long ago
@@ -79,37 +88,39 @@ UM_DEVICE Words Await(const StreamArgs& a, const StreamThread& t, const void* p,
   return w;
 }
 
+// An epoch of the words that is not `wanted`, or `wanted`.
+UM_DEVICE unsigned OddOf(const Words& w, unsigned wanted) { return w.epoch0 != wanted ? w.epoch0 : w.epoch1; }
+
 // Eight neighbouring 16-bit elements: four words.
 struct EightWords {
   Words low, high;
-  // An epoch that is not `wanted`, or `wanted`.
   UM_DEVICE unsigned Odd(unsigned wanted) const {
-    return low.epoch0 != wanted    ? low.epoch0
-           : low.epoch1 != wanted  ? low.epoch1
-           : high.epoch0 != wanted ? high.epoch0
-                                   : high.epoch1;
+    const unsigned odd = OddOf(low, wanted);
+    return odd != wanted ? odd : OddOf(high, wanted);
   }
   UM_DEVICE Vec16 Elements() const { return {{low.payload0, low.payload1, high.payload0, high.payload1}}; }
 };
 UM_DEVICE EightWords LoadEight(const char* p) { return {LoadWords(p), LoadWords(p + 16)}; }
 
 // Copies narrow words to shared memory: a piece of 8 elements is 4 words, in the same order there. A thread looks at
-// all of its pieces until they hold.
-template <class T>
+// all of its pieces until they hold, and at what it waits for beside them, `also`: one way through L2 for all of it.
+template <class T, class Also>
 UM_DEVICE void StageWords(const StreamArgs& a, const StreamThread& t, const void* words, int pieces, unsigned epoch,
-                          Shared<T>& to) {
-  constexpr int kAhead = 4;
-  for (int first = Thread(); first < pieces; first += kAhead * kStreamThreads) {
-    EightWords e[kAhead];
+                          Shared<T>& to, Also& also) {
+  constexpr int kAhead = 8;
+#pragma unroll 1
+  for (int first = Thread(); first < pieces || first == Thread(); first += kAhead * kStreamThreads) {
+    EightWords e[kAhead] = {};  // no word has epoch 0
     unsigned odd;
     StreamWait wait;
     do {
-      odd = epoch;
+      also.Look(epoch);
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         const int piece = first + i * kStreamThreads;
-        if (piece < pieces) e[i] = LoadEight(WordPointer(words, piece * 4));
+        if (piece < pieces && e[i].Odd(epoch) != epoch) e[i] = LoadEight(WordPointer(words, piece * 4));
       }
+      odd = also.Odd(epoch);
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         if (first + i * kStreamThreads < pieces && e[i].Odd(epoch) != epoch) odd = e[i].Odd(epoch);

@@ -12,6 +12,10 @@ namespace unimax::gpu {
 
 UM_DEVICE uint32_t SharedOffset(int offset) { return SharedAddress(um_shared + offset); }
 
+// Of a thread; a warp of the feeders and two of the readers share the registers of a quarter of a multiprocessor, 504 a
+// lane at the launch.
+inline constexpr int kStreamReaderRegisters = 208, kStreamFeederRegisters = 88;
+
 UM_DEVICE void RingInit(int bars, int slots, int readers) {
   for (int s = 0; s < slots; ++s) {
     InitBarrier(SharedOffset(bars + s * 16), 1);
@@ -34,6 +38,10 @@ UM_DEVICE void RingCopy(int bars, int slot, int to, const void* from, int bytes)
       : "memory");
 }
 UM_DEVICE void RingWaitFull(int bars, int slot, int parity) { WaitPhase(SharedOffset(bars + slot * 16), parity); }
+UM_DEVICE void RingNote(int notes, int slot, int value) {
+  *reinterpret_cast<int*>(um_shared + notes + slot * 4) = value;
+}
+UM_DEVICE int RingNoted(int notes, int slot) { return *reinterpret_cast<const int*>(um_shared + notes + slot * 4); }
 UM_DEVICE void RingRelease(int bars, int slot) { Arrive(SharedOffset(bars + slot * 16 + 8)); }
 
 struct Word {
@@ -61,6 +69,23 @@ UM_DEVICE void StoreWords(void* p, uint32_t payload0, uint32_t payload1, uint32_
   const uint64_t high = static_cast<uint64_t>(epoch) << 32;
   asm volatile("st.relaxed.gpu.global.v2.b64 [%0], {%1, %2};" ::"l"(p), "l"(high | payload0), "l"(high | payload1)
                : "memory");
+}
+UM_DEVICE unsigned Claim(unsigned* count) {
+  unsigned old;
+  asm volatile("atom.relaxed.gpu.global.add.u32 %0, [%1], 1;" : "=r"(old) : "l"(count) : "memory");
+  return old;
+}
+UM_DEVICE Vec16 Load16Here(const void* p) {
+  Vec16 v;
+  asm volatile("ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
+               : "l"(p));
+  return v;
+}
+UM_DEVICE unsigned long long Nanoseconds() {
+  unsigned long long now;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+  return now;
 }
 UM_DEVICE void Pause() {}
 
