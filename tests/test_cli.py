@@ -162,6 +162,8 @@ def ends_of_usage():
                                                   "attention=quick"], ["quick", "lazy", "unified"]),
         End("the plan of the CPU", 2, ["bench", TINY, "--device", "cpu", "--context", "40", "--print-plan"],
             ["--print-plan", "cpu"], log=True),
+        End("the times within a step of the CPU", 2, ["bench", TINY, "--device", "cpu", "--context", "40", "--steps",
+                                                      "4", "--trace", "t.jsonl"], ["--trace", "cpu"], log=True),
         End("a kernel table of nothing", 2, ["selftest", "--device", "emulator", "--only", "no_such"], ["no_such"]),
         End("tokenize what is no id", 2, ["tokenize", TINY, "--decode", "-p", "1 two"], ["two", "token id"]),
         End("tokenize an id beyond", 2, ["tokenize", TINY, "--decode", "-p", "99999999"], ["99999999"]),

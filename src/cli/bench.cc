@@ -19,7 +19,7 @@ struct BenchOptions {
   ModelOptions model;
   std::vector<int> batches = {1}, contexts = {128, 1024};
   int steps = 64;
-  std::string name, commit;
+  std::string name, commit, trace;
   bool json = false, print_plan = false;
   BenchLoadOptions load;
   CLI::Option* requests = nullptr;  // given: load on the engine
@@ -74,6 +74,23 @@ Status PrintPlan(const BenchOptions& options, Model& model) {
   return {};
 }
 
+// The parts of the last step of a measurement, a JSON line each; the file is begun anew.
+Status WriteTrace(const BenchOptions& options, Model& model, const Measurement& m) {
+  UM_ASSIGN_OR_RETURN(const std::vector<StageTime> stages, model.executor().StageTimes());
+  if (stages.empty()) return UsageError("--trace: {} took the step op by op", model.executor().Describe());
+  std::string text;
+  for (const StageTime& s : stages) {
+    const double bytes = s.name == "attention" ? m.kv_bytes / model.program().layers : s.bytes;
+    text += fmt::format(
+        "{{\"stage\": {}, \"batch\": {}, \"context\": {}, \"bytes\": {:.0f}, \"begin_us\": {:.2f}, "
+        "\"ready_us\": {:.2f}, \"end_us\": {:.2f}, \"last_us\": {:.2f}, \"fed_us\": {:.2f}}}\n",
+        JsonString(s.name), m.batch, m.context, bytes, s.begin, s.ready, s.end, s.last, s.fed);
+  }
+  std::ofstream file(options.trace, std::ios::trunc);
+  file << text;
+  return file.flush() ? Status() : IoError("{} cannot be written", options.trace);
+}
+
 Status Bench(const BenchOptions& given) {
   BenchOptions options = given;
   if (options.model.model.empty() == options.model.config.empty()) {
@@ -93,6 +110,7 @@ Status Bench(const BenchOptions& given) {
   options.model.sequences = *std::max_element(options.batches.begin(), options.batches.end());
   options.model.context = longest + options.steps;
   options.model.max_tokens = 2048;
+  options.model.note_times = !options.trace.empty();
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
   if (options.print_plan) return PrintPlan(options, *model);
   UM_ASSIGN_OR_RETURN(const double rate, ReadRate(model->device(), options.model.threads));
@@ -105,6 +123,7 @@ Status Bench(const BenchOptions& given) {
     for (int context : options.contexts) {
       UM_RETURN_IF_ERROR(Measure(*model, batch, context, 4).status());  // warms up: kernels, graphs, clocks
       UM_ASSIGN_OR_RETURN(const Measurement m, Measure(*model, batch, context, options.steps));
+      if (!options.trace.empty()) UM_RETURN_IF_ERROR(WriteTrace(options, *model, m));
       if (options.json) {
         PrintLine(JsonLine(options, *model, "prefill", m, m.prefill_ms, 1.0 * batch * context, 0, rate));
         PrintLine(JsonLine(options, *model, "decode", m, m.decode_ms, batch, m.bytes, rate));
@@ -131,11 +150,13 @@ std::unique_ptr<Command> AddBench(CLI::App& app) {
       "  unimax bench --config llama-2-7b.json --device cuda --batch 8 --print-plan\n"
       "  unimax bench demo --requests 64 --concurrency 8 --prompt-tokens 128 --new-tokens 64\n"
       "  unimax bench demo --requests 200 --rate 4 --shared-prefix 100 --json\n"
-      "Decode times are wall-clock medians of whole steps, the host's part included; --config makes random weights on "
-      "the\n"
-      "device. GB/s counts the weights and the cached K and V that a step must read. With --requests the engine is "
+      "Decode times are wall-clock medians of whole steps, from ids to ids; as in the engine, the host has a GPU's "
+      "next\n"
+      "step already. --config makes random weights on the device. GB/s counts the weights and the cached K and V that "
+      "a\n"
+      "step must read. With --requests the engine is under load and the figures are those of its clients, in JSON "
       "under\n"
-      "load and the figures are those of its clients, in JSON under the names of vLLM's benchmark.");
+      "the names of vLLM's benchmark.");
   AddModelOptions(*bench, options.model, false);
   bench->remove_option(bench->get_option("--context"));
   bench->add_option("--config", options.model.config, "a config.json: its shape with random weights");
@@ -151,6 +172,7 @@ std::unique_ptr<Command> AddBench(CLI::App& app) {
   AddLoadFlags(*bench, options.load);
   options.requests = bench->get_option("--requests");
   bench->add_flag("--print-plan", options.print_plan, "on a GPU: the kernels of such steps, not their times");
+  bench->add_option("--trace", options.trace, "a file for the times within a step of one launch, a JSON line a part");
   bench->add_flag("--json", options.json, "one JSON line a result");
   bench->add_option("--name", options.name, "the model's name in the JSON lines");
   bench->add_option("--commit", options.commit, "the commit's name in the JSON lines");

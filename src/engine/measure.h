@@ -15,6 +15,7 @@ struct Measurement {
   double decode_ms = 0;                    // a step of `batch` tokens: median
   double decode_low = 0, decode_high = 0;  // the quartiles
   double bytes = 0;                        // weights and KV that the step must read
+  double kv_bytes = 0;                     // of them, K and V
 };
 
 // Fills `batch` sequences with `context` tokens, then times `steps` decode steps; each step takes the ids of the one

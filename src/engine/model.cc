@@ -93,7 +93,8 @@ Result<std::unique_ptr<Executor>> Model::MakeExecutor(const Program& program, co
     const GraphOptions::Stream how = graph || options_.deterministic ? GraphOptions::kNever
                                      : stream                        ? GraphOptions::kAlways
                                                                      : GraphOptions::kWhereItFits;
-    GraphOptions options = {.act = DeviceType(), .deterministic = options_.deterministic, .stream = how};
+    GraphOptions options = {
+        .act = DeviceType(), .deterministic = options_.deterministic, .stream = how, .note_times = options_.note_times};
     UM_ASSIGN_OR_RETURN(options.forced, ParseForced(options_.force));
     if (!options.forced.empty() && how == GraphOptions::kWhereItFits) options.stream = GraphOptions::kNever;
     return MakeGraphExecutor(program, *source_, *device_, limits_, options);

@@ -30,6 +30,7 @@ struct ModelOptions {
   int outputs = 0;                // rows of a step whose logits are wanted; 0: one a sequence
   int max_tokens = 512;           // tokens of one step
   std::string force;              // GPUs: rows of the kernel table, as ParseForced; then no step is one launch
+  bool note_times = false;        // GPUs: Executor::StageTimes
   bool deterministic = false;     // the bits of a row's logits depend on its own history alone
 };
 
