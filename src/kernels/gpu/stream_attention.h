@@ -2,12 +2,13 @@
 // stream_attention: decode attention of the stream kernel, one query token a row, over pages of 32 positions.
 // Who calls: stream, for stages kAttention and kMerge.
 // Work:      a unit is a run of pages of one row and KV head. The pages come through the ring, far ahead of the query;
-//            group g takes the pages g, g + 8, ... of the run. The run that holds the newest position turns its key,
-//            stores key and value, and counts them straight from the words. kMerge puts the runs of a head together.
+//            two groups take the halves of every fourth page of the run. The run that holds the newest position turns
+//            its key, stores key and value, and counts them straight from the words. kMerge puts the runs of a head
+//            together.
 // Bound:     memory. bytes = 2 * tokens * kv_heads * head_dim * element.
 // Launch:    that of stream.
-// Reference: RefAttentionRow, RefRope. Sum order: pages of a group in turn, groups in turn, runs in turn; where a row
-//            is cut follows from its own length, never from the rows beside it.
+// Reference: RefAttentionRow, RefRope. Sum order: halves of pages of a group in turn, groups in turn, runs in turn;
+//            where a row is cut follows from its own length, never from the rows beside it.
 // Source:    Flash-Decoding (split over tokens); Milakov & Gimelshein 2018 (online softmax).
 #pragma once
 
@@ -23,8 +24,10 @@ template <class T, int kDims, int kG>
 struct StreamAttention {
   static constexpr int kLanesOfRow = kDims / 8,
                        kTogether = kLanes / kLanesOfRow;  // positions that a group reads at once
-  static constexpr int kTiles = kStreamPageTokens / kTileCols, kPitch = kDims + 2;
-  static constexpr int kScratch = kG * kStreamPageTokens + 8;  // f32 a group: weights, then factors of the sums so far
+  // Positions of a page that a group takes: the fewer, the sooner is a page done with, and its slot free.
+  static constexpr int kPart = kTogether > 4 ? 4 * kTogether : 16, kParts = kStreamPageTokens / kPart;
+  static constexpr int kTiles = kPart / kTileCols, kPitch = kDims + 2;
+  static constexpr int kScratch = kG * kPart + 8;  // f32 a group: weights, then factors of the sums so far
   static_assert(kStreamGroups * kScratch * 4 <= StreamLayout::kScratchBytes);
   const StreamArgs& a;
   const StreamStage& s;
@@ -149,7 +152,7 @@ struct StreamAttention {
     }
   }
 
-  // Scores of a page's positions: their weights and the factors of older sums go to the group's scratch. Rows beyond
+  // Scores of a part's positions: their weights and the factors of older sums go to the group's scratch. Rows beyond
   // the heads are zeros; they are computed and forgotten.
   UM_DEVICE void Weigh(const Shared<T>& slots, int keys, int first, int start, int end) {
     float score[kTiles * kFragC], high[kRowsHeld], fresh_sum[kRowsHeld], factor[kRowsHeld];
@@ -183,12 +186,12 @@ struct StreamAttention {
       fresh_sum[r] = 0;
     }
     const int base = Group() * kScratch;
-    GroupSync();  // orders the reads of the page before, of all lanes, before its weights are overwritten
+    GroupSync();  // orders the reads of the part before, of all lanes, before its weights are overwritten
 #pragma unroll
     for (int i = 0; i < kTiles * kFragC; ++i) {
       const float weight = score[i] == -Infinity() ? 0.0f : Exp2(score[i] - top[RowHeld(i % kFragC)]);
       fresh_sum[RowHeld(i % kFragC)] += weight;
-      if (CRow(i % kFragC) < kG) scratch.Set(base + CRow(i % kFragC) * kStreamPageTokens + position(i), weight);
+      if (CRow(i % kFragC) < kG) scratch.Set(base + CRow(i % kFragC) * kPart + position(i), weight);
     }
 #pragma unroll
     for (int r = 0; r < kRowsHeld; ++r) {
@@ -198,18 +201,18 @@ struct StreamAttention {
     }
 #pragma unroll
     for (int i = 0; i < kFragC; ++i) {
-      if (CCol(i) == 0 && CRow(i) < kG) scratch.Set(base + kG * kStreamPageTokens + CRow(i), factor[RowHeld(i)]);
+      if (CCol(i) == 0 && CRow(i) < kG) scratch.Set(base + kG * kPart + CRow(i), factor[RowHeld(i)]);
     }
     GroupSync();  // orders weights and factors before all lanes read them
   }
   // acc = acc * factor + weights * values. A lane takes 8 dims of kEach neighbouring positions; one that is not seen is
   // left out, since 0 * NaN is NaN.
   UM_DEVICE void Add(const Shared<T>& slots, int values, int first, int start, int end) {
-    constexpr int kEach = kStreamPageTokens / kTogether, kAhead = 4;
+    constexpr int kEach = kPart / kTogether, kAhead = 4;
     const int base = Group() * kScratch, dims = Lane() % kLanesOfRow * 8, mine = Lane() / kLanesOfRow * kEach;
 #pragma unroll
     for (int g = 0; g < kG; ++g) {
-      const float factor = scratch.Get(base + kG * kStreamPageTokens + g);
+      const float factor = scratch.Get(base + kG * kPart + g);
 #pragma unroll
       for (int e = 0; e < 8; ++e) acc[g][e] *= factor;
     }
@@ -219,7 +222,7 @@ struct StreamAttention {
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) v[i] = slots.Get16(values + (mine + j + i) * kDims + dims);
 #pragma unroll
-      for (int g = 0; g < kG; ++g) weight[g] = scratch.Get16(base + g * kStreamPageTokens + mine + j);
+      for (int g = 0; g < kG; ++g) weight[g] = scratch.Get16(base + g * kPart + mine + j);
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         const int position = first + mine + j + i;
@@ -257,8 +260,10 @@ struct StreamAttention {
 #pragma unroll 1
     for (int page = 0; page < r.pages; ++page) {
       RingWaitFull(StreamLayout::kBarriers, t.slot, t.turn);
-      if (page % kStreamGroups == Group()) {
-        const int keys = t.slot * (kStreamSlotBytes / 2), first = (r.first + page) * kStreamPageTokens;
+      if (page % (kStreamGroups / kParts) == Group() / kParts) {
+        const int part = Group() % kParts * kPart;
+        const int keys = t.slot * (kStreamSlotBytes / 2) + part * kDims;
+        const int first = (r.first + page) * kStreamPageTokens + part;
         Weigh(slots, keys, first, r.start, r.position);
         Add(slots, keys + kStreamPageTokens * kDims, first, r.start, r.position);
       }
