@@ -69,7 +69,7 @@ struct Launch {
   int threads = 128;      // a multiple of the device's lanes
   int shared_bytes = 0;   // dynamic shared memory
   bool overlap = false;   // programmatic dependent launch: may start before the launch before it ends; the kernel waits
-  bool together = false;  // all blocks run at the same time, or the launch fails: they wait for each other
+  bool together = false;  // all blocks run at the same time: they wait for each other; kUsage where that cannot be
   int args_bytes = 0;
   alignas(16) std::array<std::byte, 192> args{};
 

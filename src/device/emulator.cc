@@ -30,7 +30,7 @@ class EmulatorGraph : public Graph {
 class EmulatorDevice : public Device {
  public:
   EmulatorDevice(const EmulatorOptions& options, std::span<const EmulatorEntry> entries)
-      : entries_(entries), grid_(options, &memory_) {
+      : entries_(entries), grid_(options, &memory_), together_(options.together) {
     const bool narrow = options.lanes == 32;
     limits_.name = "emulator";
     limits_.target = narrow ? "emulator32" : "emulator64";
@@ -95,6 +95,10 @@ class EmulatorDevice : public Device {
 
   Status Run(const Launch& launch) override {
     UM_RETURN_IF_ERROR(CheckLaunch(launch));
+    if (launch.together && launch.grid_x > together_) {
+      return UsageError("{} cannot run all {} blocks of {} at the same time", limits_.name, launch.grid_x,
+                        launch.kernel.name);
+    }
     if (capture_ != nullptr) {
       capture_->push_back(launch);
       return {};
@@ -181,6 +185,7 @@ class EmulatorDevice : public Device {
   Limits limits_;
   GlobalMemory memory_;
   emulator::Grid grid_;
+  int together_;
   int64_t used_bytes_ = 0;
   std::vector<Launch>* capture_ = nullptr;  // while Capture records
   std::array<Clock::time_point, kMarks> marks_{};

@@ -15,6 +15,7 @@ struct EmulatorOptions {
   int lanes = 32;            // 32 or 64
   uint64_t seed = 0;         // order of blocks and groups; 0: in order
   bool check_races = false;  // a race on shared memory becomes a fault of the launch (about 3 times slower)
+  int together = 1 << 30;    // blocks that can run at the same time, where a launch wants all of them to
 };
 
 // Errors: kUsage for another number of lanes.

@@ -278,6 +278,10 @@ Status GpuDevice::Run(const Launch& launch) {
   const int code = launch.together  ? driver_->LaunchTogether(launch, stream_)
                    : launch.overlap ? driver_->LaunchOverlapping(launch, stream_)
                                     : driver_->LaunchInOrder(launch, stream_);
+  if (launch.together && (code == kDriverTooManyTogether || code == kDriverNotSupported)) {
+    return UsageError("{} cannot run all {} blocks of {} at the same time", limits_.name, launch.grid_x,
+                      launch.kernel.name);
+  }
   return Check(code, "cannot launch {} (grid {} x {} x {}, {} threads, {} bytes of shared memory)", launch.kernel.name,
                launch.grid_x, launch.grid_y, launch.grid_z, launch.threads, launch.shared_bytes);
 }

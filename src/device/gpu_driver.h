@@ -70,6 +70,7 @@ struct GpuCalls {
 // Numbers that are the same in both drivers.
 inline constexpr int kDriverOutOfMemory = 2;
 inline constexpr int kDriverNotFound = 500;
+inline constexpr int kDriverTooManyTogether = 720;  // blocks of a launch that must run at the same time
 inline constexpr int kDriverNotSupported = 801;
 inline constexpr unsigned kStreamNonBlocking = 1;  // no implicit order with the default stream
 inline constexpr unsigned kEventNoTiming = 2;

@@ -8,6 +8,7 @@
 #include <bit>
 #include <map>
 
+#include "base/log.h"
 #include "exec/fit.h"
 #include "exec/graph_draw.h"
 #include "exec/graph_plan.h"
@@ -114,6 +115,7 @@ class GraphExecutor : public Executor {
   std::map<StepShape, RecordedStep> recorded_;
   StepShape last_;
   std::unique_ptr<StreamStep> stream_;  // null: every step goes op by op
+  bool stream_refused_ = false;         // the device cannot run all of its blocks at once
   std::unique_ptr<DrawStage> draw_;     // null: the largest logits alone
   std::vector<float> logits_;
 };
@@ -255,7 +257,7 @@ Status GraphExecutor::MakeStream() {
 
 // A decode step whose rows all want their logits, in their order.
 bool GraphExecutor::Streams(const StepShape& shape, const Step& step) const {
-  if (stream_ == nullptr || !shape.decode() || shape.tokens > stream_->max_rows()) return false;
+  if (stream_ == nullptr || stream_refused_ || !shape.decode() || shape.tokens > stream_->max_rows()) return false;
   if (graph_.stream == GraphOptions::kWhereItFits && shape.tokens > stream_->pays_up_to()) return false;
   if (shape.outputs != shape.tokens) return false;
   for (int o = 0; o < shape.outputs; ++o) {
@@ -409,15 +411,17 @@ Status GraphExecutor::Run(const Step& step) {
     UM_RETURN_IF_ERROR(draw_->Check(step, before));
     UM_RETURN_IF_ERROR(draw_->Keep(reinterpret_cast<const int*>(chosen_.data()), static_cast<size_t>(before)));
   }
+  UM_RETURN_IF_ERROR(UploadStep(step));
   if (Streams(shape, step)) {
-    UM_RETURN_IF_ERROR(UploadStep(step));
-    UM_RETURN_IF_ERROR(stream_->Run(shape.tokens, {Input(0, shape), Input(1, shape), Input(2, shape), Input(3, shape),
-                                                   reinterpret_cast<const int*>(page_table_.data()),
-                                                   reinterpret_cast<const int*>(chosen_.data())}));
-    return FetchIds(step, true);
+    const Status ran = stream_->Run(
+        shape.tokens, {Input(0, shape), Input(1, shape), Input(2, shape), Input(3, shape),
+                       reinterpret_cast<const int*>(page_table_.data()), reinterpret_cast<const int*>(chosen_.data())});
+    if (ran.ok()) return FetchIds(step, true);
+    if (ran.kind() != ErrorKind::kUsage || graph_.stream == GraphOptions::kAlways) return ran;
+    LogWarning("{}: decode steps go op by op from now on", ran.text());
+    stream_refused_ = true;  // what it did before may still be fetched
   }
   UM_ASSIGN_OR_RETURN(RecordedStep * recorded, Recorded(shape));
-  UM_RETURN_IF_ERROR(UploadStep(step));
   if (recorded->graph != nullptr) {
     UM_RETURN_IF_ERROR(device_.Run(*recorded->graph));
   } else {

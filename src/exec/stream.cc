@@ -192,9 +192,10 @@ Status StreamStep::Run(int rows, const StreamInputs& inputs) {
   launch.threads = (kStreamGroups + kStreamFeeders) * limits.lanes;
   launch.shared_bytes = ring + args_.slots * kStreamSlotBytes;
   launch.together = true;
+  UM_RETURN_IF_ERROR(shared_.device.Run(launch));
   args_.epoch += static_cast<unsigned>(args_.count) + 1;
   ++args_.steps;
-  return shared_.device.Run(launch);
+  return {};
 }
 
 Result<std::vector<StageTime>> StreamStep::Times() {

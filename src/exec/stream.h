@@ -46,7 +46,8 @@ class StreamStep {
   // Up to so many rows a step takes less time than op by op (docs/performance.md); layer norms are done row by row.
   int pays_up_to() const { return plan_.widest_normed > 0 ? 2 : 4; }
   uint64_t workspace_bytes() const;
-  // Launches a step of `rows` rows, 1 .. max_rows(), each the newest token of its own sequence.
+  // Launches a step of `rows` rows, 1 .. max_rows(), each the newest token of its own sequence. kUsage where the device
+  // cannot run all blocks at the same time (any more).
   Status Run(int rows, const StreamInputs& inputs);
   // The ids that the last step chose, then what FaultIn looks at.
   const Buffer& results() const { return results_; }

@@ -235,6 +235,25 @@ TEST(Stream, GivesTheSameBitsInAnyOrderAndBatch) {
   }
 }
 
+TEST(Stream, FallsBackWhereItsBlocksCannotRunAtOnce) {
+  const Program program = Decoder(kShapes[0], 2);
+  Runner graph(program, OpenEmulator({}).value(), GraphOptions::kNever);
+  Runner idle(program, OpenEmulator({}).value(), GraphOptions::kWhereItFits);
+  Runner busy(program, OpenEmulator({.together = 3}).value(), GraphOptions::kWhereItFits);
+  Runner told(program, OpenEmulator({.together = 3}).value(), GraphOptions::kAlways);
+  ASSERT_FALSE(HasFailure());
+  for (Runner* runner : {&graph, &idle, &busy, &told}) runner->Prefill({40, 70});
+  for (int step = 0; step < 2; ++step) {
+    const std::vector<float> by_op = graph.Decode({0, 1}, step);
+    EXPECT_NE(idle.Decode({0, 1}, step), by_op);  // it streams, which rounds otherwise
+    EXPECT_EQ(busy.Decode({0, 1}, step), by_op);
+  }
+  const std::vector<int> ids = {1}, positions = {40}, rows = {0};
+  const Status refused = told.executor->Run({ids, positions, rows, told.table, rows});
+  EXPECT_EQ(refused.kind(), ErrorKind::kUsage);
+  EXPECT_NE(refused.text().find("cannot run all 4 blocks of stream_bf16"), std::string::npos) << refused.text();
+}
+
 TEST(Stream, NotesWhenItsStagesRan) {
   const Program program = Decoder(kShapes[0], 2);
   Runner silent(program, OpenEmulator({}).value(), GraphOptions::kAlways);
