@@ -113,6 +113,9 @@ Status Bench(const BenchOptions& given) {
   options.model.note_times = !options.trace.empty();
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
   if (options.print_plan) return PrintPlan(options, *model);
+  if (!options.trace.empty() && model->device() == nullptr) {
+    return UsageError("--trace: {} takes steps op by op", model->executor().Describe());
+  }
   UM_ASSIGN_OR_RETURN(const double rate, ReadRate(model->device(), options.model.threads));
   if (!options.json) {
     PrintLine(fmt::format("{}; read rate {:.1f} GB/s", model->executor().Describe(), rate * 1e-9));

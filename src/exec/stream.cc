@@ -106,6 +106,7 @@ Status StreamStep::Allocate(const Program& program) {
   if (shared_.note_times) {
     const uint64_t bytes = blocks * plan_.stages.size() * kStreamMarks * sizeof(*args_.marks);
     UM_ASSIGN_OR_RETURN(marks_, device.Allocate(bytes, "times of the stream kernel"));
+    UM_RETURN_IF_ERROR(device.Fill(marks_.data(), 0, bytes));
     args_.marks = reinterpret_cast<unsigned long long*>(marks_.data());
   }
   args_.chosen = reinterpret_cast<int*>(results_.data());
@@ -203,6 +204,8 @@ Result<std::vector<StageTime>> StreamStep::Times() {
   if (args_.marks == nullptr) return times;
   std::vector<unsigned long long> marks(marks_.bytes() / sizeof(unsigned long long));
   UM_RETURN_IF_ERROR(shared_.device.Download(marks.data(), marks_.data(), marks_.bytes()));
+  UM_RETURN_IF_ERROR(shared_.device.Fill(marks_.data(), 0, marks_.bytes()));
+  if (marks[0] == 0) return times;
   const size_t stages = plan_.stages.size(), step = stages * kStreamMarks;
   unsigned long long start = ~0ull;
   for (size_t at = 0; at < marks.size(); at += step) start = std::min(start, marks[at]);

@@ -51,7 +51,7 @@ class StreamStep {
   Status Run(int rows, const StreamInputs& inputs);
   // The ids that the last step chose, then what FaultIn looks at.
   const Buffer& results() const { return results_; }
-  // The stages of the last step; empty where nothing is noted.
+  // The stages of the last step, once; empty where nothing was noted.
   Result<std::vector<StageTime>> Times();
   // kNoDevice where, in a copy of results(), a block has waited in vain.
   Status FaultIn(const int* results) const;

@@ -265,6 +265,7 @@ TEST(Stream, NotesWhenItsStagesRan) {
   }
   EXPECT_TRUE(silent.executor->StageTimes()->empty());
   const std::vector<StageTime> times = runner.executor->StageTimes().value();
+  EXPECT_TRUE(runner.executor->StageTimes()->empty());  // told once
   // embedding, 2 x (qkv, attention, merge, out, gate and up, down), head, choice
   ASSERT_EQ(times.size(), 15u);
   EXPECT_EQ(times.front().name, "embed");
