@@ -15,7 +15,7 @@ import statistics
 
 
 def operations(path, rate):
-    """Of a layer: (name, us at the read rate, us that it took), in the order in which they run; and the step's share."""
+    """Of a layer, in the order in which they run: (name, us at the read rate, us it took); and the step's share."""
     rows = [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()]
     first = next(i for i, row in enumerate(rows) if row["stage"].startswith("linear"))
     # A layer's length: from one attention to the next.
