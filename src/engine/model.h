@@ -11,6 +11,7 @@
 #include "engine/model_text.h"
 #include "engine/page_key.h"
 #include "exec/executor.h"
+#include "exec/plan_files.h"
 #include "program/program.h"
 #include "weights/checkpoint.h"
 #include "weights/weight_source.h"
@@ -31,6 +32,7 @@ struct ModelOptions {
   int max_tokens = 512;           // tokens of one step
   std::string force;              // GPUs: rows of the kernel table, as ParseForced; then no step is one launch
   bool note_times = false;        // GPUs: Executor::StageTimes
+  std::string plan;               // GPUs: a table of measured rows, as FindPlan
   bool deterministic = false;     // the bits of a row's logits depend on its own history alone
 };
 
@@ -77,6 +79,7 @@ class Model {
   Program program_;
   std::optional<Checkpoint> checkpoint_;
   std::unique_ptr<WeightSource> source_;
+  std::optional<PlanTable> plan_;
   ModelText text_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Executor> executor_;

@@ -484,12 +484,14 @@ Result<std::vector<float>> GraphExecutor::Read(int value) {
 
 }  // namespace
 
+Program FuseForGraph(const Program& program, DType act) {
+  return Fuse(program, {.residual = true, .act_mul = act != DType::kF32, .act = true});
+}
+
 Result<std::unique_ptr<Executor>> MakeGraphExecutor(const Program& program, const WeightSource& source, Device& device,
                                                     const ExecutorOptions& options, const GraphOptions& graph) {
   if (options.page_tokens % 32 != 0) return Internal("pages of {} positions, no multiple of 32", options.page_tokens);
-  const bool packed = graph.act != DType::kF32;
-  auto executor = std::make_unique<GraphExecutor>(Fuse(program, {.residual = true, .act_mul = packed, .act = true}),
-                                                  device, options, graph);
+  auto executor = std::make_unique<GraphExecutor>(FuseForGraph(program, graph.act), device, options, graph);
   UM_RETURN_IF_ERROR(executor->Load(source));
   return std::unique_ptr<Executor>(std::move(executor));
 }
