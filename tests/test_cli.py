@@ -26,7 +26,7 @@ DATA = pathlib.Path(__file__).resolve().parent / "data"
 GGUF = DATA / "gguf"
 LLAMA3 = DATA / "models" / "llama3"  # has a tokenizer
 TINY = str(GGUF / "tiny-llama-f32.gguf")  # a context of 256 tokens
-COMMANDS = ("tokenize", "render", "verify", "run", "chat", "inspect", "eval", "bench", "selftest")
+COMMANDS = ("tokenize", "render", "verify", "run", "chat", "inspect", "eval", "bench", "selftest", "tune")
 NOBODY = 65534
 
 UNIMAX = ""  # set by main

@@ -84,10 +84,11 @@ TEST(NewFile, TheOldOneStaysUntilTheNewOneIsWhole) {
   EXPECT_EQ(absent.kind(), ErrorKind::kIo);
   EXPECT_NE(absent.text().find("no/b.txt: cannot create the table"), std::string::npos) << absent.text();
   {
-    NewFile onto_a_folder("table");  // its place is taken
+    NewFile onto_a_folder("table"), too_late("table");  // its place is taken, before and after
+    ASSERT_TRUE(too_late.Create((folder / "c").string()).ok());
     fs::create_directories(folder / "c" / "d");
-    ASSERT_TRUE(onto_a_folder.Create((folder / "c").string()).ok());
-    EXPECT_EQ(onto_a_folder.Write("text").kind(), ErrorKind::kIo);
+    EXPECT_EQ(onto_a_folder.Create((folder / "c").string()).kind(), ErrorKind::kIo);
+    EXPECT_EQ(too_late.Write("text").kind(), ErrorKind::kIo);
   }
   EXPECT_EQ(files(), 2);
   fs::remove_all(folder);

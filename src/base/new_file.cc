@@ -2,6 +2,7 @@
 #include "base/new_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -22,6 +23,11 @@ Status NewFile::Failed(const char* doing) const {
 Status NewFile::Create(const std::string& path) {
   path_ = path;
   part_ = fmt::format("{}.{}.part", path, ::getpid());
+  struct stat found {};
+  if (::stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode)) {
+    errno = EISDIR;
+    return Failed("create");
+  }
   const size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   file_ = ::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0644);

@@ -44,6 +44,7 @@ Result<Isa> ParseIsa(const std::string& name) {
 Result<std::unique_ptr<Model>> Model::Open(const ModelOptions& options) {
   auto model = std::make_unique<Model>();
   model->options_ = options;
+  if (options.dtype != "auto") UM_RETURN_IF_ERROR(ParseType(options.dtype).status());
   if (!options.config.empty()) {
     UM_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(options.config));
     const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());

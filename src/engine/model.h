@@ -58,6 +58,8 @@ class Model {
   const ModelText& text() const { return text_; }
   const ExecutorOptions& limits() const { return limits_; }
   int context() const { return context_; }
+  // Of activations on a device: what --dtype said, or as the checkpoint has it.
+  DType DeviceType() const;
   const std::string& device_note() const { return device_note_; }
   // What decides the bits in a page of keys and values besides its ids.
   PrefixScope prefix_scope() const;
@@ -73,7 +75,6 @@ class Model {
   Status CheckIds(const std::vector<int>& ids) const;
   // The type of the checkpoint's largest tensor; of random weights bf16 or what --dtype said.
   DType main_type() const;
-  DType DeviceType() const;
   ModelOptions options_;
   ModelConfig config_;
   Program program_;

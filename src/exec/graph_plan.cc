@@ -52,6 +52,9 @@ Case GraphPlan::CaseOf(const Op& op, const StepShape& shape, const RowPart& part
     if (out.storage == Storage::kWide) c.flags |= kLinearWide;
     if (w.interleaved) c.flags |= kLinearActMul;
     c.residual = op.in2 >= 0;
+    c.activation = op.act;
+    c.scale = op.scale;
+    c.cap = op.cap;
   }
   if (op.kind == OpKind::kNorm) {
     c.n = program_.weights[static_cast<size_t>(op.weight)].cols;
@@ -67,6 +70,7 @@ Case GraphPlan::CaseOf(const Op& op, const StepShape& shape, const RowPart& part
     c.flags |= kActWideIn;
   }
   c.window = op.window;
+  if (op.kind == OpKind::kAttention) c.cap = op.cap;
   c.bare = op.kind == OpKind::kActMul ? op.in2 < 0 : op.bias < 0;
   if (op.kind == OpKind::kSample) c.n = program_.vocab;
   return c;

@@ -46,12 +46,6 @@ Result<std::string> ReadPlan(const std::string& path) {
   return text;
 }
 
-Result<PlanFile> ParseFor(std::string_view text, const Limits& limits) {
-  UM_ASSIGN_OR_RETURN(PlanFile file, ParsePlan(text));
-  UM_RETURN_IF_ERROR(CheckPlanHeader(file.header, limits));
-  return file;
-}
-
 std::optional<PlanTable> FromBuiltIn(std::span<const std::string_view> built_in, const Limits& limits) {
   for (const std::string_view text : built_in) {
     Result<PlanFile> file = ParsePlan(text);
@@ -72,20 +66,27 @@ std::string PlanPath(const Limits& limits) {
   return cache.empty() ? "" : fmt::format("{}/plans/{}.{}.plan", cache, FileName(limits.name), limits.target);
 }
 
+Result<PlanFile> ReadPlanFor(const std::string& path, const Limits& limits) {
+  UM_ASSIGN_OR_RETURN(const std::string text, ReadPlan(path));
+  Result<PlanFile> file = ParsePlan(text);
+  if (!file.ok()) return file.status().At(path);
+  if (const Status holds = CheckPlanHeader(file->header, limits); !holds.ok()) return holds.At(path);
+  return file;
+}
+
 Result<std::optional<PlanTable>> FindPlan(const std::string& given, const Limits& limits,
                                           std::span<const std::string_view> built_in) {
   if (given == "none") return std::optional<PlanTable>();
   const std::string path = given.empty() ? PlanPath(limits) : given;
   struct stat found {};
   if (!given.empty() || (!path.empty() && ::stat(path.c_str(), &found) == 0)) {
-    const Result<std::string> text = ReadPlan(path);
-    if (!text.ok() && !given.empty()) return text.status();
-    const Result<PlanFile> file = text.ok() ? ParseFor(*text, limits) : Result<PlanFile>(text.status());
+    const Result<PlanFile> file = ReadPlanFor(path, limits);
     if (file.ok()) {
       LogInfo("the plan has {} measured cases ({})", file->entries.size(), path);
       return std::optional<PlanTable>(PlanTable(*file));
     }
-    LogWarning("this plan is left out: {}", (text.ok() ? file.status().At(path) : file.status()).text());
+    if (!given.empty() && file.status().kind() == ErrorKind::kIo) return file.status();
+    LogWarning("this plan is left out: {}", file.status().text());
   }
   std::optional<PlanTable> own = FromBuiltIn(built_in, limits);
   if (own) LogInfo("the plan has {} cases measured on this kind of device (built in)", own->size());

@@ -17,6 +17,10 @@ namespace unimax {
 // there is no cache.
 std::string PlanPath(const Limits& limits);
 
+// The plan in a file, if it holds on such a device. Errors, the path first: kIo where it cannot be read, kBadModel
+// where it is damaged, foreign or outdated.
+Result<PlanFile> ReadPlanFor(const std::string& path, const Limits& limits);
+
 // The texts of the tables that are part of the program (src/kernels/plans).
 std::span<const std::string_view> BuiltInPlans();
 

@@ -61,6 +61,13 @@ std::string RowsHash() {
   return HashText(hash);
 }
 
+// Words of a file, to be shown: a short line of ASCII.
+std::string Plain(std::string_view text) {
+  std::string shown;
+  for (const char c : text.substr(0, 100)) shown += c >= ' ' && c <= '~' ? c : '?';
+  return shown;
+}
+
 // Text that is taken apart from its front.
 class Reader {
  public:
@@ -152,7 +159,7 @@ bool ReadCase(std::string_view text, Case* c) {
     if (field == std::end(kFields) || value > 1 << 30) return false;
     field->set(c, static_cast<int>(value));
   }
-  return c->m > 0 && CaseText(*c) == whole && CaseText(PlanCase(*c)) == whole;
+  return c->m > 0 && CaseText(*c) == whole && PlanCaseName(*c) == whole;
 }
 
 bool ReadTime(std::string_view text, std::string* kernel, double* microseconds) {
@@ -215,12 +222,14 @@ Case PlanCase(const Case& c) {
   return own;
 }
 
+std::string PlanCaseName(const Case& c) { return CaseText(PlanCase(c)); }
+
 std::string PrintPlan(const PlanFile& file) {
   const PlanHeader& h = file.header;
   std::string text = fmt::format("{}\nversion {}\nrows {}\ndevice {}\ntarget {}\ncases {}\n", kFirstLine, h.version,
                                  h.rows, h.device, TargetText(h), file.entries.size());
   for (const PlanEntry& e : file.entries) {
-    text += fmt::format("{}: {} {:.3f}, ", CaseText(PlanCase(e.of)), e.kernel, e.microseconds);
+    text += fmt::format("{}: {} {:.3f}, ", PlanCaseName(e.of), e.kernel, e.microseconds);
     text += e.second.empty() ? std::string("-\n") : fmt::format("{} {:.3f}\n", e.second, e.second_microseconds);
   }
   return text + fmt::format("end {}\n", HashText(Hash(text)));
@@ -250,7 +259,9 @@ Result<PlanFile> ParsePlan(std::string_view text) {
   }
   const std::string hash = HashText(Hash(text.substr(0, text.size() - reader.left())));
   UM_ASSIGN_OR_RETURN(const std::string end, reader.Named("end"));
-  if (end != hash) return BadModel("the hash in the last line is {}, that of the lines above is {}", end, hash);
+  if (end != hash) {
+    return BadModel("the hash in the last line is {}, that of the lines above is {}", Plain(end), hash);
+  }
   if (!reader.empty()) return BadModel("there is more behind the last line");
   return file;
 }
@@ -258,11 +269,11 @@ Result<PlanFile> ParsePlan(std::string_view text) {
 Status CheckPlanHeader(const PlanHeader& header, const Limits& limits) {
   const PlanHeader here = PlanHeaderOf(limits);
   if (header.device != here.device || TargetText(header) != TargetText(here)) {
-    return BadModel("measured on {} ({}), this is {} ({})", header.device, TargetText(header), here.device,
-                    TargetText(here));
+    return BadModel("measured on {} ({}), this is {} ({})", Plain(header.device), Plain(TargetText(header)),
+                    here.device, TargetText(here));
   }
   if (header.version != here.version) {
-    return BadModel("measured by version {}, this is {}", header.version, here.version);
+    return BadModel("measured by version {}, this is {}", Plain(header.version), here.version);
   }
   if (header.rows != here.rows) return BadModel("measured with other kernels");
   return {};

@@ -50,6 +50,8 @@ struct PlanFile {
 PlanHeader PlanHeaderOf(const Limits& limits);
 // What of a case decides about its row; all else, such as the values of an epilogue, is as in a fresh case.
 Case PlanCase(const Case& c);
+// The same as the files name it: "Linear BF16 m=1 n=12288 k=4096".
+std::string PlanCaseName(const Case& c);
 
 std::string PrintPlan(const PlanFile& file);
 // Errors (kBadModel): the line that is damaged and why. Takes at most kPlanBytes and time in proportion.

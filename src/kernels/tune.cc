@@ -12,6 +12,7 @@ namespace {
 constexpr int kLeastLaunches = 8;  // of a replay, so that the resolution of the device's clock does not matter
 constexpr int kMostLaunches = 32;
 constexpr int kWarmReplays = 2;       // before those that are timed
+constexpr double kHopeless = 3;       // a way that takes so many times as long as the best one is timed once
 constexpr double kCaches = 3;         // bytes between two uses of a set, in L2s
 constexpr double kMemoryShare = 0.6;  // of what is free
 
@@ -115,14 +116,18 @@ Status TurnTimer::Flush() {
 
 Result<std::vector<double>> TurnTimer::Run(int repeats) {
   std::vector<std::vector<double>> times(graphs_.size());
+  std::vector<double> first(graphs_.size(), 0);  // of the last replay that warms up
   for (int turn = -warm_; turn < repeats; ++turn) {
+    const double limit = turn > 0 && warm_ > 0 ? kHopeless * *std::ranges::min_element(first) : INFINITY;
     for (size_t way = 0; way < graphs_.size(); ++way) {
+      if (first[way] > limit) continue;
       UM_RETURN_IF_ERROR(Flush());
       UM_RETURN_IF_ERROR(device_.Mark(0));
       UM_RETURN_IF_ERROR(device_.Run(*graphs_[way]));
       UM_RETURN_IF_ERROR(device_.Mark(1));
       UM_ASSIGN_OR_RETURN(const double ms, device_.Milliseconds(0, 1));
       if (turn >= 0) times[way].push_back(ms * 1e3 / launches_);
+      if (turn == -1) first[way] = ms;
     }
   }
   std::vector<double> medians;
