@@ -207,6 +207,62 @@ class Tune(Case):
         self.assertNotIn("s left", self.good().stderr)
 
 
+class TunableOp(Case):
+    """Solutions of PyTorch's TunableOp, kept for the vendors' products."""
+
+    def test_import_and_export(self):
+        source = DATA / "tunableop" / "rocm63.csv"
+        kept = SCRATCH / "cache" / "unimax" / "plans" / "tunableop.gfx942.csv"
+        ended = unimax("tune", "--import-tunableop", source)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        self.assertIn("7 solutions for gfx942, 4 of them of plain products", ended.stderr)
+        self.assertEqual(kept.read_text(), source.read_text())
+        out = self.folder / "all.csv"
+        ended = unimax("tune", "--export-tunableop", out, "--arch", "gfx942")
+        self.assertEqual((ended.returncode, out.read_text()), (0, source.read_text()), ended.stderr)
+        out = self.folder / "model.csv"
+        ended = unimax("tune", "--config", DATA / "shapes" / "llama-2-7b.json", "--export-tunableop", out, "--arch",
+                       "gfx942", "--batches", "1,8", "--prompts", "512")
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        lines = out.read_text().splitlines()
+        self.assertEqual(lines[:5], source.read_text().splitlines()[:5])
+        for line in ("tn_12288_1_4096_ld_4096_4096_12288,Gemm_Hipblaslt_TN_1234,0.0415",
+                     "tn_12288_8_4096_ld_4096_4096_12288,Gemm_Rocblas_-621294427,0.0433125",
+                     "tn_4096_512_11008_ld_11008_11008_4096,Default", "tn_32000_1_4096_ld_4096_4096_32000,Default"):
+            self.assertIn("GemmTunableOp_BFloat16_TN," + line, lines)
+        # A newer file of the same libraries adds to it; one of other libraries replaces it.
+        more = self.folder / "more.csv"
+        more.write_text(source.read_text().replace("TN_1234,0.0415", "TN_99,0.03"))
+        self.assertEqual(unimax("tune", "--import-tunableop", more).returncode, 0)
+        self.assertIn("Gemm_Hipblaslt_TN_99,0.03\n", kept.read_text())
+        more.write_text("Validator,GCN_ARCH_NAME,gfx942\nGemmTunableOp_Half_TN,tn_8_1_8,Gemm_Rocblas_5\n")
+        ended = unimax("tune", "--import-tunableop", more)
+        self.assertIn("other versions", ended.stderr)
+        self.assertEqual(kept.read_text(), more.read_text())
+
+    def test_ends(self):
+        bad = self.folder / "bad.csv"
+        bad.write_text("Validator,PT_VERSION,2.9.1\nGemmTunableOp_Half_TN,tn_8_1,Default\n")
+        unnamed = self.folder / "unnamed.csv"
+        unnamed.write_text("Validator,PT_VERSION,2.9.1\n")
+        escape = self.folder / "escape.csv"
+        escape.write_text("Validator,GCN_ARCH_NAME,gfx9/../../x\n")
+        empty = self.folder / "empty.csv"
+        empty.write_text("")
+        for status, words, said in ((65, ["--import-tunableop", bad], "line 2: the parameters"),
+                                    (65, ["--import-tunableop", unnamed], "no GCN_ARCH_NAME"),
+                                    (65, ["--import-tunableop", escape], "no GCN_ARCH_NAME"),
+                                    (65, ["--import-tunableop", empty], "no validator"),
+                                    (74, ["--import-tunableop", self.folder / "absent.csv"], "absent.csv"),
+                                    (2, ["--export-tunableop", "x.csv", "--arch", "gfx90a"], "no solutions are kept"),
+                                    (2, ["--export-tunableop", "x.csv"], "such as gfx942"),
+                                    (2, ["--export-tunableop", "x.csv", "--arch", "../x"], "such as gfx942")):
+            ended = unimax("tune", *words)
+            self.assertEqual((ended.returncode, ended.stdout), (status, ""), ended.stderr)
+            self.assertEqual(ended.stderr.count("\n"), 1, ended.stderr)
+            self.assertIn(said, ended.stderr)
+
+
 class Damage(Case):
     def test_no_bad_table_is_used(self):
         """Row E08: killed at any moment, written by two at once, or changed, a table is old, new, or not used."""

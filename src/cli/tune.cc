@@ -11,6 +11,7 @@
 #include "base/new_file.h"
 #include "cli/command.h"
 #include "cli/tune_guard.h"
+#include "cli/tune_tunable.h"
 #include "device/open.h"
 #include "exec/graph.h"
 #include "exec/plan_files.h"
@@ -26,7 +27,7 @@ struct TuneCommand {
   ModelOptions model;
   TuneShapes shapes = {{1, 2, 4, 8, 16, 32, 64}, {128, 256, 512, 1024, 2048}, 0};
   int repeats = 0;
-  std::string out;
+  std::string out, import_from, export_to, arch;
   bool json = false, fresh = false;
 };
 
@@ -150,13 +151,40 @@ Result<std::string> PlaceOf(const TuneCommand& options, const Limits& limits) {
   return path;
 }
 
+// The context to measure up to, and the chunks of prompts within it.
+Status FitShapes(const Model& model, TuneCommand* options) {
+  const int own = std::max(model.config().context, 1);
+  options->shapes.context = options->model.context > 0 ? options->model.context : std::min(own, kMostContext);
+  if (options->shapes.context > own) {
+    return UsageError("--context {} is more than the model's {}", options->shapes.context, own);
+  }
+  std::erase_if(options->shapes.prompts, [&](int tokens) { return tokens > options->shapes.context; });
+  return {};
+}
+
+Status Export(TuneCommand& options) {
+  if (options.model.model.empty() && options.model.config.empty()) {
+    return ExportTunableOp(options.export_to, options.arch, {});
+  }
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Open(options.model));
+  UM_RETURN_IF_ERROR(FitShapes(*model, &options));
+  const DType act = model->DeviceType();
+  return ExportTunableOp(options.export_to, options.arch,
+                         TuneCases(FuseForGraph(model->program(), act), Limits(), act, options.shapes));
+}
+
 Status Tune(const TuneCommand& given) {
   TuneGuard guard;
   TuneCommand options = given;
-  if (options.model.model.empty() == options.model.config.empty()) {
+  if (options.json) SetLogLevel(LogLevel::kWarning);
+  if (!options.import_from.empty()) return ImportTunableOp(options.import_from, options.out);
+  if (!options.model.model.empty() && !options.model.config.empty()) {
     return UsageError("give a model or --config config.json, one of them");
   }
-  if (options.json) SetLogLevel(LogLevel::kWarning);
+  if (!options.export_to.empty()) return Export(options);
+  if (options.model.model.empty() && options.model.config.empty()) {
+    return UsageError("give a model or --config config.json, one of them");
+  }
   UM_ASSIGN_OR_RETURN(const DeviceChoice choice, ParseDevice(options.model.device));
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Open(options.model));
   UM_ASSIGN_OR_RETURN(const OpenedDevice opened, Open(choice));
@@ -166,12 +194,7 @@ Status Tune(const TuneCommand& given) {
   const Limits& limits = device.limits();
   if (!limits.target.starts_with("emulator")) guard.Watch();
 
-  const int own = std::max(model->config().context, 1);
-  options.shapes.context = options.model.context > 0 ? options.model.context : std::min(own, kMostContext);
-  if (options.shapes.context > own) {
-    return UsageError("--context {} is more than the model's {}", options.shapes.context, own);
-  }
-  std::erase_if(options.shapes.prompts, [&](int tokens) { return tokens > options.shapes.context; });
+  UM_RETURN_IF_ERROR(FitShapes(*model, &options));
   const DType act = model->DeviceType();
   std::vector<Case> cases = TuneCases(FuseForGraph(model->program(), act), limits, act, options.shapes);
   const size_t all = cases.size();
@@ -202,6 +225,8 @@ std::unique_ptr<Command> AddTune(CLI::App& app) {
   TuneCommand& options = command->options();
   tune->footer(
       "Examples:\n  unimax tune demo --device cuda\n"
+      "  unimax tune --import-tunableop tunableop_results0.csv\n"
+      "  unimax tune demo --export-tunableop demo.csv --arch gfx942\n"
       "  unimax tune --config llama-2-7b.json --device cuda --batches 1,8,32 --context 8192 --out h200.plan\n"
       "Every row of the kernel table that fits is compared with the reference and timed with cold caches, in turns. "
       "The\n"
@@ -229,6 +254,12 @@ std::unique_ptr<Command> AddTune(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(0, 10000));
   tune->add_option("--out", options.out, "where the table goes, in place of the model cache");
+  tune->add_option("--import-tunableop", options.import_from,
+                   "instead: keep the solutions of a CSV of PyTorch's TunableOp for the vendor's products");
+  tune->add_option("--export-tunableop", options.export_to,
+                   "instead: write such a CSV, of a model's products or of all that is kept")
+      ->excludes("--import-tunableop");
+  tune->add_option("--arch", options.arch, "the GPU of --export-tunableop, such as gfx942");
   tune->add_flag("--fresh", options.fresh, "drop what the table has of other cases");
   tune->add_flag("--json", options.json, "one JSON line a case");
   return command;
