@@ -80,6 +80,17 @@ class LinearData : public TuneData {
     return {x_.data(), w_.data() + static_cast<uint64_t>(set) * set_bytes_, output_.data()};
   }
 
+  Result<TuneSample> PlainReference() override {
+    const std::vector<int> rows = Spread(case_.m, 16), columns = Spread(case_.n, 64);
+    std::vector<double> x, w;
+    for (const int r : rows) UM_RETURN_IF_ERROR(Append(case_.act, x_, int64_t{r} * case_.k, case_.k, &x));
+    for (const int i : columns) UM_RETURN_IF_ERROR(Append(case_.act, w_, int64_t{i} * case_.k, case_.k, &w));
+    TuneSample sample = At(rows, columns, case_.n);
+    RefLinear(x.data(), w.data(), nullptr, nullptr, sample.values.data(), static_cast<int>(rows.size()),
+              static_cast<int>(columns.size()), case_.k);
+    return sample;
+  }
+
   Result<TuneSample> Reference() override {
     const std::vector<int> rows = Spread(case_.m, 16), columns = Spread(out_, 64);
     const int m = static_cast<int>(rows.size()), n = static_cast<int>(columns.size()), k = case_.k;
@@ -97,8 +108,7 @@ class LinearData : public TuneData {
       UM_RETURN_IF_ERROR(Append(DType::kF32, bias_, i, 1, &bias));
       if (gated_) UM_RETURN_IF_ERROR(Append(DType::kF32, bias_, out_ + i, 1, &up_bias));
     }
-    TuneSample sample;
-    sample.values.resize(static_cast<size_t>(m) * static_cast<size_t>(n));
+    TuneSample sample = At(rows, columns, out_);
     const RefEpilogue epilogue{case_.activation, static_cast<double>(case_.scale), static_cast<double>(case_.cap)};
     const auto or_null = [](const std::vector<double>& values) { return values.empty() ? nullptr : values.data(); };
     RefLinear(x.data(), w.data(), or_null(bias), gated_ ? nullptr : or_null(residual), sample.values.data(), m, n, k,
@@ -111,13 +121,19 @@ class LinearData : public TuneData {
         sample.values[i] = RefCap(product + (residual.empty() ? 0 : residual[i]), epilogue.cap);
       }
     }
-    for (const int r : rows) {
-      for (const int i : columns) sample.at.push_back(static_cast<size_t>(r) * static_cast<size_t>(out_) + i);
-    }
     return sample;
   }
 
  private:
+  static TuneSample At(const std::vector<int>& rows, const std::vector<int>& columns, int width) {
+    TuneSample sample;
+    for (const int r : rows) {
+      for (const int i : columns) sample.at.push_back(static_cast<size_t>(r) * static_cast<size_t>(width) + i);
+    }
+    sample.values.resize(sample.at.size());
+    return sample;
+  }
+
   Status Append(DType type, const Buffer& from, int64_t first, int64_t count, std::vector<double>* to) {
     UM_ASSIGN_OR_RETURN(const std::vector<double> values,
                         Fetch(type, from.data() + first * Info(type).block_bytes, count));

@@ -20,7 +20,7 @@ struct TuneSample {
   std::vector<double> values;
 };
 
-// What a Linear reads and writes, also for a peer, whose weights are plain: rows of K elements.
+// What a Linear reads and writes.
 struct LinearOperands {
   const void* x;
   const void* w;
@@ -42,7 +42,10 @@ class TuneData {
   // The reference at some elements of the output of set 0, in double over what the device holds: all of it at small
   // shapes, else rows and columns from one end to the other.
   virtual Result<TuneSample> Reference() = 0;
-  virtual LinearOperands Operands(int /*set*/) { return {}; }  // of a Linear
+  // Of a Linear, for a peer: the bytes of the weights taken as plain rows, and the reference of that, without bias,
+  // activation or residual.
+  virtual LinearOperands Operands(int /*set*/) { return {}; }
+  virtual Result<TuneSample> PlainReference() { return TuneSample{}; }
   Status PoisonOutput();
   Result<std::vector<double>> Output();
 
