@@ -56,7 +56,7 @@ def plan(*more):
 
 class Case(unittest.TestCase):
     def setUp(self):
-        self.folder = SCRATCH / self.id().rsplit(".", 1)[-1]
+        self.folder = SCRATCH / self.id().split(".", 1)[-1]
         self.folder.mkdir()
         self.path = self.folder / "x.plan"
         shutil.rmtree(SCRATCH / "cache", ignore_errors=True)
@@ -180,6 +180,11 @@ class Tune(Case):
                 (2, ["tune", MODEL, "--device", "emulator", "--context", 300], "--context 300 is more than"),
                 (2, ["tune", MODEL, "--device", "emulator", "--dtype", "f8"], "f8"),
                 (2, ["tune", tiny, "--device", "abacus"], "abacus"),
+                (2, ["tune", "--shapes", "anchors", "--peer", "cublas", "--device", "emulator"], "does not run on"),
+                (2, ["tune", MODEL, "--peer", "mkl", "--device", "emulator"], "--peer mkl does not run on"),
+                (2, ["tune", MODEL, "--shapes", "anchors", "--peer", "cublas"], "one of them"),
+                (2, ["tune", "--peer", "cublas"], "one of them"),
+                (2, ["tune", "--shapes", "anchors"], "--peer"),
                 (74, ["tune", "/nowhere.gguf", "--device", "emulator"], "/nowhere.gguf"),
                 (74, tune_words("--out", self.folder / "absent" / "x.plan"), "cannot create the plan"),
                 (74, tune_words("--out", self.folder, batches="1", prompts="16"), "cannot create the plan")):

@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <set>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/new_file.h"
 #include "cli/command.h"
 #include "cli/tune_guard.h"
+#include "cli/tune_peer.h"
 #include "cli/tune_tunable.h"
 #include "device/open.h"
 #include "exec/graph.h"
@@ -27,7 +29,8 @@ struct TuneCommand {
   ModelOptions model;
   TuneShapes shapes = {{1, 2, 4, 8, 16, 32, 64}, {128, 256, 512, 1024, 2048}, 0};
   int repeats = 0;
-  std::string out, import_from, export_to, arch;
+  std::string out, import_from, export_to, arch, anchors;
+  PeerCommand peer;
   bool json = false, fresh = false;
 };
 
@@ -100,10 +103,7 @@ std::string Line(const Case& c, const PlanEntry& entry, const Row& row, bool oth
 Status MeasureAll(const TuneCommand& options, Device& device, std::span<const Case> cases, TuneGuard& guard,
                   PlanFile* plan) {
   const Limits& limits = device.limits();
-  const bool emulator = limits.target.starts_with("emulator");
-  TuneOptions how;
-  how.cold = !emulator;
-  how.repeats = options.repeats > 0 ? options.repeats : emulator ? 1 : how.repeats;
+  const TuneOptions how = TuneOptionsFor(limits, options.repeats);
   const Progress progress(!options.json || isatty(STDOUT_FILENO) == 0);
   size_t done = 0, chosen = 0, other = 0;
   for (const Case& c : cases) {
@@ -173,6 +173,44 @@ Status Export(TuneCommand& options) {
                          TuneCases(FuseForGraph(model->program(), act), Limits(), act, options.shapes));
 }
 
+// Our products beside a vendor's: of a model's decode steps and prompts, or of the anchors at the batches.
+Status Beside(TuneCommand& options, TuneGuard& guard) {
+  const bool anchors = !options.anchors.empty();
+  if (anchors != (options.model.model.empty() && options.model.config.empty())) {
+    return UsageError("--peer {}: give a model, --config config.json or --shapes anchors, one of them",
+                      options.peer.peer);
+  }
+  UM_ASSIGN_OR_RETURN(const DeviceChoice choice, ParseDevice(options.model.device));
+  std::unique_ptr<Model> model;
+  if (!anchors) {
+    UM_ASSIGN_OR_RETURN(model, Model::Open(options.model));
+    UM_RETURN_IF_ERROR(FitShapes(*model, &options));
+  } else if (options.model.dtype != "auto" && options.model.dtype != "bf16" && options.model.dtype != "f16") {
+    return UsageError("--dtype {}: the anchors are products in bf16 or f16", options.model.dtype);
+  }
+  UM_ASSIGN_OR_RETURN(const OpenedDevice opened, Open(choice));
+  LogInfo("{}", opened.why);
+  if (opened.device == nullptr) return UsageError("--peer {} is for a GPU: give --device", options.peer.peer);
+  UM_RETURN_IF_ERROR(CheckPeer(options.peer.peer, opened.device->limits()));
+  std::vector<Case> cases;
+  if (anchors) {
+    cases = AnchorCases(options.model.dtype == "f16" ? DType::kF16 : DType::kBF16, options.shapes.batches);
+  } else {
+    const DType act = model->DeviceType();
+    std::set<std::string> seen;
+    for (const Case& c : TuneCases(FuseForGraph(model->program(), act), opened.device->limits(), act, options.shapes)) {
+      if (c.op != OpKind::kLinear) continue;
+      // The library's product has no epilogue, so neither has ours.
+      const Case plain{.op = c.op, .act = c.act, .m = c.m, .n = c.n, .k = c.k, .bare = true};
+      if (seen.insert(PlanCaseName(plain)).second) cases.push_back(plain);
+    }
+  }
+  guard.Watch();
+  options.peer.repeats = options.repeats;
+  options.peer.json = options.json;
+  return ComparePeer(options.peer, *opened.device, cases, guard);
+}
+
 Status Tune(const TuneCommand& given) {
   TuneGuard guard;
   TuneCommand options = given;
@@ -182,6 +220,11 @@ Status Tune(const TuneCommand& given) {
     return UsageError("give a model or --config config.json, one of them");
   }
   if (!options.export_to.empty()) return Export(options);
+  if (!options.anchors.empty() && options.anchors != "anchors") {
+    return UsageError("--shapes {}: there is one set of shapes, anchors", options.anchors);
+  }
+  if (!options.peer.peer.empty()) return Beside(options, guard);
+  if (!options.anchors.empty()) return UsageError("--shapes anchors is for --peer");
   if (options.model.model.empty() && options.model.config.empty()) {
     return UsageError("give a model or --config config.json, one of them");
   }
@@ -225,6 +268,7 @@ std::unique_ptr<Command> AddTune(CLI::App& app) {
   TuneCommand& options = command->options();
   tune->footer(
       "Examples:\n  unimax tune demo --device cuda\n"
+      "  unimax tune --shapes anchors --peer cublas --device cuda\n"
       "  unimax tune --import-tunableop tunableop_results0.csv\n"
       "  unimax tune demo --export-tunableop demo.csv --arch gfx942\n"
       "  unimax tune --config llama-2-7b.json --device cuda --batches 1,8,32 --context 8192 --out h200.plan\n"
@@ -254,6 +298,12 @@ std::unique_ptr<Command> AddTune(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(0, 10000));
   tune->add_option("--out", options.out, "where the table goes, in place of the model cache");
+  tune->add_option("--peer", options.peer.peer,
+                   "instead: time products beside a vendor's: cublas, hipblaslt or rocblas");
+  tune->add_option("--shapes", options.anchors, "with --peer, in place of a model: anchors, 13 products of 7B and 13B");
+  tune->add_option("--choices", options.peer.choices, "with --peer: the library's own suggestions to try")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64));
   tune->add_option("--import-tunableop", options.import_from,
                    "instead: keep the solutions of a CSV of PyTorch's TunableOp for the vendor's products");
   tune->add_option("--export-tunableop", options.export_to,

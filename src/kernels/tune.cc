@@ -90,6 +90,14 @@ class Judge {
 
 }  // namespace
 
+TuneOptions TuneOptionsFor(const Limits& limits, int repeats) {
+  TuneOptions options;
+  options.cold = !limits.target.starts_with("emulator");
+  if (!options.cold) options.repeats = 1;
+  if (repeats > 0) options.repeats = repeats;
+  return options;
+}
+
 Status TurnTimer::Add(int launches, const std::function<Status(int i)>& enqueue) {
   launches_ = launches;
   UM_ASSIGN_OR_RETURN(std::unique_ptr<Graph> graph, device_.Capture([&]() -> Status {
@@ -152,6 +160,16 @@ TurnShape TurnShapeOf(const Case& c, const Limits& limits, const TuneOptions& op
   return shape;
 }
 
+Result<std::vector<TunedRow>> CheckRows(Device& device, std::span<const Row* const> rows, TuneData& data) {
+  Judge judge(data);
+  UM_RETURN_IF_ERROR(judge.Begin());
+  std::vector<TunedRow> checked;
+  for (const Row* row : rows) {
+    UM_RETURN_IF_ERROR(judge.Look(device, &checked.emplace_back(TunedRow{row, 0, 0, ""})));
+  }
+  return checked;
+}
+
 Result<std::vector<TunedRow>> MeasureRows(Device& device, const Case& c, std::span<const Row* const> rows,
                                           const TuneOptions& options) {
   const TurnShape shape = TurnShapeOf(c, device.limits(), options);
@@ -160,12 +178,7 @@ Result<std::vector<TunedRow>> MeasureRows(Device& device, const Case& c, std::sp
                     device.limits().name);
   }
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<TuneData> data, TuneData::Make(device, c, shape.sets, 1));
-  Judge judge(*data);
-  UM_RETURN_IF_ERROR(judge.Begin());
-  std::vector<TunedRow> tuned;
-  for (const Row* row : rows) {
-    UM_RETURN_IF_ERROR(judge.Look(device, &tuned.emplace_back(TunedRow{row, 0, 0, ""})));
-  }
+  UM_ASSIGN_OR_RETURN(std::vector<TunedRow> tuned, CheckRows(device, rows, *data));
   TurnTimer timer(device, shape.flush, options.cold ? kWarmReplays : 0);
   std::vector<TunedRow*> right;
   for (TunedRow& row : tuned) {

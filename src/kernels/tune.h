@@ -23,6 +23,9 @@ struct TuneOptions {
   bool overlap = true;
 };
 
+// `repeats` of 0: as above, or 1 on the emulator.
+TuneOptions TuneOptionsFor(const Limits& limits, int repeats);
+
 struct TunedRow {
   const Row* row = nullptr;
   double microseconds = 0;   // a launch, by the device's clock, of launches replayed as a graph
@@ -57,9 +60,10 @@ struct TurnShape {
 // No sets at all where one does not fit the device's free memory.
 TurnShape TurnShapeOf(const Case& c, const Limits& limits, const TuneOptions& options);
 
-// Runs each of `rows` (the order of the table, all of which fit) once and compares it with the reference, then times
-// those that were right in turns. A row that fails or differs is dropped with the reason. Errors: of the device, when
-// it does not work any more.
+// Runs each of `rows` (in the order of the table, all of which fit) once and compares it with the reference. A row that
+// fails or differs is dropped with the reason. Errors: of the device, when it does not work any more.
+Result<std::vector<TunedRow>> CheckRows(Device& device, std::span<const Row* const> rows, TuneData& data);
+// The same, then times those that were right in turns.
 Result<std::vector<TunedRow>> MeasureRows(Device& device, const Case& c, std::span<const Row* const> rows,
                                           const TuneOptions& options);
 
