@@ -188,8 +188,9 @@ class AttentionData : public TuneData {
       UM_RETURN_IF_ERROR(device_.Upload(buffer->data(), values->data(), values->size() * sizeof(int)));
     }
     const auto states = static_cast<size_t>(c.m) * static_cast<size_t>(a.heads);
-    UM_ASSIGN_OR_RETURN(
-        partial_, device_.Allocate(states * kMostSplits * static_cast<size_t>(a.head_dim + 2) * 4, "attention sums"));
+    const auto splits = static_cast<size_t>(AttentionSplits(c, device_.limits()));
+    UM_ASSIGN_OR_RETURN(partial_,
+                        device_.Allocate(states * splits * static_cast<size_t>(a.head_dim + 2) * 4, "attention sums"));
     UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(states * sizeof(int), "attention counters"));
     return device_.Fill(counters_.data(), 0, counters_.bytes());
   }
