@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/tune_guard.h"
 #include "cli/tune_peer.h"
+#include "cli/tune_steps.h"
 #include "cli/tune_tunable.h"
 #include "device/open.h"
 #include "exec/graph.h"
@@ -24,6 +25,7 @@ namespace unimax {
 namespace {
 
 constexpr int kMostContext = 4096;  // unless --context says more
+constexpr int kStepContext = 1024;  // most cached tokens of whole steps
 
 struct TuneCommand {
   ModelOptions model;
@@ -31,7 +33,7 @@ struct TuneCommand {
   int repeats = 0;
   std::string out, import_from, export_to, arch, anchors;
   PeerCommand peer;
-  bool json = false, fresh = false;
+  bool json = false, fresh = false, no_steps = false;
 };
 
 // A line on a terminal that says how far the work is, once it takes longer than two seconds.
@@ -105,6 +107,10 @@ Status MeasureAll(const TuneCommand& options, Device& device, std::span<const Ca
   const Limits& limits = device.limits();
   const TuneOptions how = TuneOptionsFor(limits, options.repeats);
   const Progress progress(!options.json || isatty(STDOUT_FILENO) == 0);
+  if (how.cold) {  // the clocks of an idle device rise meanwhile
+    const std::vector<const Row*> rows = CandidateRows(cases.front(), limits);
+    UM_RETURN_IF_ERROR(MeasureRows(device, cases.front(), rows, how).status());
+  }
   size_t done = 0, chosen = 0, other = 0;
   for (const Case& c : cases) {
     progress.At(done++, cases.size(), PlanCaseName(c));
@@ -211,6 +217,61 @@ Status Beside(TuneCommand& options, TuneGuard& guard) {
   return ComparePeer(options.peer, *opened.device, cases, guard);
 }
 
+// Measures the rows of the model's cases and writes them, among what the plan at `path` has of others.
+Status TuneRows(TuneCommand& options, TuneGuard& guard, PlanFile* plan, std::string* path) {
+  UM_ASSIGN_OR_RETURN(const DeviceChoice choice, ParseDevice(options.model.device));
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Open(options.model));
+  UM_ASSIGN_OR_RETURN(const OpenedDevice opened, Open(choice));
+  LogInfo("{}", opened.why);
+  if (opened.device == nullptr) return UsageError("the CPU has one row for each op: there is nothing to measure");
+  Device& device = *opened.device;
+  const Limits& limits = device.limits();
+  if (!limits.target.starts_with("emulator")) guard.Watch();
+  UM_RETURN_IF_ERROR(FitShapes(*model, &options));
+  const DType act = model->DeviceType();
+  std::vector<Case> cases = TuneCases(FuseForGraph(model->program(), act), limits, act, options.shapes);
+  const size_t all = cases.size();
+  std::erase_if(cases, [&](const Case& c) { return !TuneData::Has(c.op) || CandidateRows(c, limits).size() < 2; });
+  if (cases.empty()) {
+    return UsageError("all {} cases of this model have one row each in {}: there is nothing to measure", all,
+                      Info(act).name);
+  }
+  LogInfo("{} cases, of which {} have several rows to choose from", all, cases.size());
+  UM_ASSIGN_OR_RETURN(*path, PlaceOf(options, limits));
+  NewFile file("plan");
+  UM_RETURN_IF_ERROR(file.Create(*path));
+  *plan = options.fresh ? PlanFile{PlanHeaderOf(limits), {}} : OldPlan(*path, limits);
+  UM_RETURN_IF_ERROR(MeasureAll(options, device, cases, guard, plan));
+  UM_RETURN_IF_ERROR(guard.Write([&] { return file.Write(PrintPlan(*plan)); },
+                                 "the plan has the rows, but not the steps of this model"));
+  LogInfo("{}: {} cases", *path, plan->entries.size());
+  return {};
+}
+
+// Adds whole steps in one launch and op by op.
+Status TuneSteps(const TuneCommand& options, TuneGuard& guard, PlanFile& plan, const std::string& path) {
+  ModelOptions model = options.model;
+  model.plan = path;
+  const int context = std::min(options.shapes.context, kStepContext);
+  UM_ASSIGN_OR_RETURN(const std::vector<PlanStep> steps, MeasureSteps(model, options.shapes.batches, context, guard));
+  if (steps.empty()) return {};
+  for (const PlanStep& step : steps) {
+    std::erase_if(plan.steps, [&](const PlanStep& s) {
+      return s.program == step.program && s.act == step.act && s.rows == step.rows;
+    });
+    plan.steps.push_back(step);
+    PrintLine(options.json ? fmt::format("{{\"bench\": \"tune_step\", \"program\": \"{}\", \"batch\": {}, "
+                                         "\"stream_ms\": {:.4f}, \"graph_ms\": {:.4f}}}",
+                                         step.program, step.rows, step.stream_microseconds * 1e-3,
+                                         step.graph_microseconds * 1e-3)
+                           : fmt::format("steps of {} rows: {:.3f} ms in one launch, {:.3f} ms op by op", step.rows,
+                                         step.stream_microseconds * 1e-3, step.graph_microseconds * 1e-3));
+  }
+  NewFile file("plan");
+  UM_RETURN_IF_ERROR(file.Create(path));
+  return guard.Write([&] { return file.Write(PrintPlan(plan)); }, "the plan is written");
+}
+
 Status Tune(const TuneCommand& given) {
   TuneGuard guard;
   TuneCommand options = given;
@@ -228,34 +289,10 @@ Status Tune(const TuneCommand& given) {
   if (options.model.model.empty() && options.model.config.empty()) {
     return UsageError("give a model or --config config.json, one of them");
   }
-  UM_ASSIGN_OR_RETURN(const DeviceChoice choice, ParseDevice(options.model.device));
-  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Open(options.model));
-  UM_ASSIGN_OR_RETURN(const OpenedDevice opened, Open(choice));
-  LogInfo("{}", opened.why);
-  if (opened.device == nullptr) return UsageError("the CPU has one row for each op: there is nothing to measure");
-  Device& device = *opened.device;
-  const Limits& limits = device.limits();
-  if (!limits.target.starts_with("emulator")) guard.Watch();
-
-  UM_RETURN_IF_ERROR(FitShapes(*model, &options));
-  const DType act = model->DeviceType();
-  std::vector<Case> cases = TuneCases(FuseForGraph(model->program(), act), limits, act, options.shapes);
-  const size_t all = cases.size();
-  std::erase_if(cases, [&](const Case& c) { return !TuneData::Has(c.op) || CandidateRows(c, limits).size() < 2; });
-  if (cases.empty()) {
-    return UsageError("all {} cases of this model have one row each in {}: there is nothing to measure", all,
-                      Info(act).name);
-  }
-  LogInfo("{} cases, of which {} have several rows to choose from", all, cases.size());
-  UM_ASSIGN_OR_RETURN(const std::string path, PlaceOf(options, limits));
-  NewFile file("plan");
-  UM_RETURN_IF_ERROR(file.Create(path));
-  PlanFile plan = options.fresh ? PlanFile{PlanHeaderOf(limits), {}} : OldPlan(path, limits);
-  UM_RETURN_IF_ERROR(MeasureAll(options, device, cases, guard, &plan));
-  guard.Finish();
-  UM_RETURN_IF_ERROR(file.Write(PrintPlan(plan)));
-  LogInfo("{}: {} cases", path, plan.entries.size());
-  return {};
+  PlanFile plan;
+  std::string path;
+  UM_RETURN_IF_ERROR(TuneRows(options, guard, &plan, &path));
+  return options.no_steps ? Status() : TuneSteps(options, guard, plan, path);
 }
 
 }  // namespace
@@ -311,6 +348,7 @@ std::unique_ptr<Command> AddTune(CLI::App& app) {
       ->excludes("--import-tunableop");
   tune->add_option("--arch", options.arch, "the GPU of --export-tunableop, such as gfx942");
   tune->add_flag("--fresh", options.fresh, "drop what the table has of other cases");
+  tune->add_flag("--no-steps", options.no_steps, "leave out whole decode steps in one launch and op by op");
   tune->add_flag("--json", options.json, "one JSON line a case");
   return command;
 }

@@ -33,7 +33,10 @@ TuneGuard::TuneGuard() {
 }
 
 TuneGuard::~TuneGuard() {
-  Finish();
+  {
+    const std::unique_lock lock(mutex_);
+    done_ = true;
+  }
   thread_.join();
   const sigset_t set = Signals();
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
@@ -45,9 +48,11 @@ void TuneGuard::Working(const std::string& on) {
   since_ = NowMilliseconds();
 }
 
-void TuneGuard::Finish() {
+Status TuneGuard::Write(const std::function<Status()>& write, const std::string& what_stays) {
   const std::unique_lock lock(mutex_);
-  done_ = true;
+  Status status = write();
+  if (status.ok()) stays_ = what_stays;
+  return status;
 }
 
 void TuneGuard::Wait() {

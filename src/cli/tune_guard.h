@@ -4,9 +4,12 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
+
+#include "base/status.h"
 
 namespace unimax {
 
@@ -21,8 +24,8 @@ class TuneGuard {
   // Watches the device: each piece of work begins with a call of Working, and a new one must come in time.
   void Watch() { watching_ = true; }
   void Working(const std::string& on);
-  // The measuring is over: no more ends from here, so that what is then written is written whole.
-  void Finish();
+  // Runs `write` to its end, whatever is asked meanwhile; an end after it says `what_stays`.
+  Status Write(const std::function<Status()>& write, const std::string& what_stays);
 
  private:
   void Wait();
@@ -30,7 +33,7 @@ class TuneGuard {
 
   std::atomic<bool> watching_ = false, done_ = false;
   std::mutex mutex_;  // of what follows, and of the end
-  std::string on_;
+  std::string on_, stays_ = "nothing was written, an older plan stays";
   double since_ = 0;  // milliseconds
   std::thread thread_;
 };

@@ -145,6 +145,9 @@ std::vector<Case> AnchorCases(DType act, std::span<const int> batches) {
 }
 
 Status CheckPeer(const std::string& peer, const Limits& limits) {
+  if (peer != "cublas" && peer != "hipblaslt" && peer != "rocblas") {
+    return UsageError("--peer {}: give cublas, hipblaslt or rocblas", peer);
+  }
   const bool nvidia = limits.target.starts_with("sm_") || limits.target.starts_with("compute_");
   const bool amd = limits.target.starts_with("gfx");
   if (peer == "cublas" ? nvidia : amd) return {};

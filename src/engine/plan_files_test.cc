@@ -9,6 +9,8 @@
 #include <fstream>
 
 #include "engine/model.h"
+#include "exec/graph.h"
+#include "exec/stream.h"
 
 namespace unimax {
 namespace {
@@ -153,6 +155,50 @@ TEST_F(PlanFiles, AModelFollowsIt) {
   options.deterministic = false;
   options.plan = "none";
   EXPECT_EQ(plan_text(), before);
+}
+
+// Up to how many rows a decode step goes in one launch.
+TEST_F(PlanFiles, AModelStreamsAsWasMeasured) {
+  const std::string config = (folder_ / "config.json").string();
+  Write(config, R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 128,
+      "intermediate_size": 192, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2,
+      "head_dim": 64, "vocab_size": 64, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+      "hidden_act": "silu", "tie_word_embeddings": false})");
+  ModelOptions options;
+  options.config = config;
+  options.device = "emulator";
+  options.sequences = 8;
+  testing::internal::CaptureStderr();
+  const auto model = Model::Load(options);
+  ASSERT_TRUE(model.ok()) << model.status().text();
+  const Limits limits = (*model)->device()->limits();
+  const std::string key = ProgramKey(FuseForGraph((*model)->program(), DType::kBF16));
+  const auto streams = [&](int rows) {
+    const auto loaded = Model::Load(options);
+    return loaded.ok() &&
+           (*loaded)->executor().PlanText(rows, rows, 40).starts_with("in one launch (stream; measured)");
+  };
+  const auto measured = [&](int up_to) {
+    PlanFile file{PlanHeaderOf(limits), {}};
+    for (const int rows : {1, 2, 4, 8}) {
+      file.steps.push_back({key, DType::kBF16, rows, rows <= up_to ? 1.0 : 3.0, 2.0});
+    }
+    Write(PlanPath(limits), PrintPlan(file));
+  };
+  EXPECT_FALSE(streams(1));
+  measured(8);
+  EXPECT_TRUE(streams(1));
+  EXPECT_TRUE(streams(3));
+  EXPECT_TRUE(streams(8));
+  measured(2);
+  EXPECT_TRUE(streams(2));
+  EXPECT_FALSE(streams(3));
+  measured(0);
+  EXPECT_FALSE(streams(1));
+  options.executor = "graph";
+  measured(8);
+  EXPECT_FALSE(streams(1));
+  testing::internal::GetCapturedStderr();
 }
 
 }  // namespace

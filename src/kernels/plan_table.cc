@@ -69,6 +69,12 @@ std::string Plain(std::string_view text) {
 }
 
 // Text that is taken apart from its front.
+template <class T>
+bool ReadNumber(std::string_view text, T* value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
+  return error == std::errc() && end == text.data() + text.size() && !text.empty();
+}
+
 class Reader {
  public:
   explicit Reader(std::string_view text) : rest_(text) {}
@@ -92,17 +98,18 @@ class Reader {
     }
     return std::string(line.substr(name.size() + 1));
   }
+  // How many lines of such a kind follow.
+  Result<int> Count(std::string_view name) {
+    UM_ASSIGN_OR_RETURN(const std::string text, Named(name));
+    int count = 0;
+    if (ReadNumber(text, &count) && count >= 0 && count <= kMostCases) return count;
+    return BadModel("line {} is not a number of {}", line_, name);
+  }
 
  private:
   std::string_view rest_;
   int line_ = 0;
 };
-
-template <class T>
-bool ReadNumber(std::string_view text, T* value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
-  return error == std::errc() && end == text.data() + text.size() && !text.empty();
-}
 
 // Cuts `text` before the first `mark` and takes both off its front; all of it where there is none.
 std::string_view Cut(std::string_view* text, std::string_view mark) {
@@ -173,6 +180,19 @@ bool ReadEntry(std::string_view line, PlanEntry* entry) {
   return line == "-" || ReadTime(line, &entry->second, &entry->second_microseconds);
 }
 
+bool ReadStep(std::string_view line, PlanStep* step) {
+  int64_t rows = 0;
+  std::string stream, graph;
+  if (Cut(&line, " ") != "Step" || !ReadType(Cut(&line, " "), &step->act)) return false;
+  std::string_view program = Cut(&line, " ");
+  if (Cut(&program, "=") != "program" || program.size() != 16) return false;
+  step->program = program;
+  if (!ReadSetting(Cut(&line, ": "), "m", &rows) || rows < 1 || rows > 1 << 20) return false;
+  step->rows = static_cast<int>(rows);
+  return ReadTime(Cut(&line, ", "), &stream, &step->stream_microseconds) && stream == "stream" &&
+         ReadTime(line, &graph, &step->graph_microseconds) && graph == "graph";
+}
+
 const Row* RowNamed(const std::string& kernel, const Case& c) {
   for (const Row& row : GpuRows()) {
     if (row.op == c.op && row.act == c.act && kernel == row.kernel) return &row;
@@ -232,6 +252,11 @@ std::string PrintPlan(const PlanFile& file) {
     text += fmt::format("{}: {} {:.3f}, ", PlanCaseName(e.of), e.kernel, e.microseconds);
     text += e.second.empty() ? std::string("-\n") : fmt::format("{} {:.3f}\n", e.second, e.second_microseconds);
   }
+  text += fmt::format("steps {}\n", file.steps.size());
+  for (const PlanStep& s : file.steps) {
+    text += fmt::format("Step {} program={} m={}: stream {:.3f}, graph {:.3f}\n", Info(s.act).name, s.program, s.rows,
+                        s.stream_microseconds, s.graph_microseconds);
+  }
   return text + fmt::format("end {}\n", HashText(Hash(text)));
 }
 
@@ -247,15 +272,17 @@ Result<PlanFile> ParsePlan(std::string_view text) {
   UM_ASSIGN_OR_RETURN(h.device, reader.Named("device"));
   UM_ASSIGN_OR_RETURN(const std::string target, reader.Named("target"));
   if (!ReadTarget(target, &h)) return BadModel("line {} is not a target", reader.line());
-  UM_ASSIGN_OR_RETURN(const std::string cases, reader.Named("cases"));
-  int count = 0;
-  if (!ReadNumber(cases, &count) || count < 0 || count > kMostCases) {
-    return BadModel("line {} is not a number of cases", reader.line());
-  }
-  for (int i = 0; i < count; ++i) {
+  UM_ASSIGN_OR_RETURN(const int cases, reader.Count("cases"));
+  for (int i = 0; i < cases; ++i) {
     UM_ASSIGN_OR_RETURN(const std::string_view line, reader.Line());
     PlanEntry& entry = file.entries.emplace_back();
     if (!ReadEntry(line, &entry)) return BadModel("line {} is not a case with its times", reader.line());
+  }
+  UM_ASSIGN_OR_RETURN(const int steps, reader.Count("steps"));
+  for (int i = 0; i < steps; ++i) {
+    UM_ASSIGN_OR_RETURN(const std::string_view line, reader.Line());
+    PlanStep& step = file.steps.emplace_back();
+    if (!ReadStep(line, &step)) return BadModel("line {} is not a step with its times", reader.line());
   }
   const std::string hash = HashText(Hash(text.substr(0, text.size() - reader.left())));
   UM_ASSIGN_OR_RETURN(const std::string end, reader.Named("end"));
@@ -296,12 +323,26 @@ PlanTable::PlanTable(const PlanFile& file) {
     grid.tokens.push_back(e.of.tokens);
     size_ += grid.fastest.emplace(std::pair(e.of.m, e.of.tokens), row).second ? 1 : 0;
   }
+  for (const PlanStep& s : file.steps) {
+    streams_[{s.program, s.act}][s.rows] = s.stream_microseconds < s.graph_microseconds;
+  }
   for (auto& [key, grid] : grids_) {
     for (std::vector<int>* numbers : {&grid.rows, &grid.tokens}) {
       std::ranges::sort(*numbers);
       numbers->erase(std::ranges::unique(*numbers).begin(), numbers->end());
     }
   }
+}
+
+int PlanTable::StreamRows(std::string_view program, DType act) const {
+  const auto found = streams_.find({std::string(program), act});
+  if (found == streams_.end()) return -1;
+  int most = 0;
+  for (const auto& [rows, faster] : found->second) {
+    if (!faster) break;
+    most = rows;
+  }
+  return most;
 }
 
 const Row* PlanTable::Find(const Case& c) const {

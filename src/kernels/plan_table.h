@@ -10,9 +10,12 @@
 //   cases 2
 //   Linear BF16 m=1 n=12288 k=4096: linear_flat_bf16_1 23.412, linear_flat_bf16_2 24.003
 //   Attention BF16 m=8 heads=32 kv_heads=8 dim=128 tokens=1024 decode=1: attention_split_bf16_128 12.100, -
+//   steps 1
+//   Step BF16 program=5d8e06f1a2b3c4d5 m=1: stream 3490.000, graph 3900.000
 //   end 9ae16a3b2f90404f               hash of all bytes before this line: a byte that changed is noticed
 //
-// Times are microseconds a launch. "-": no other row fits, or none was right.
+// Times are microseconds, of a launch or of a whole decode step of m rows, in one launch (exec/stream.h) and op by op.
+// "-": no other row fits, or none was right.
 #pragma once
 
 #include <array>
@@ -41,9 +44,17 @@ struct PlanEntry {
   double microseconds = 0, second_microseconds = 0;
 };
 
+struct PlanStep {
+  std::string program;  // exec/stream.h: ProgramKey
+  DType act = DType::kBF16;
+  int rows = 0;
+  double stream_microseconds = 0, graph_microseconds = 0;
+};
+
 struct PlanFile {
   PlanHeader header;
   std::vector<PlanEntry> entries;
+  std::vector<PlanStep> steps = {};
 };
 
 // The header of what is measured here and now.
@@ -73,6 +84,10 @@ class PlanTable {
   const Row* Find(const Case& c) const;
   size_t size() const { return size_; }
 
+  // Up to so many rows a decode step of this program is faster in one launch: the largest measured number of them at
+  // which, and at every smaller measured one, it was. -1: nothing was measured.
+  int StreamRows(std::string_view program, DType act) const;
+
  private:
   // op, type, then n, k, flags, heads, kv_heads, head_dim, window, decode, groups.
   using Key = std::tuple<OpKind, DType, std::array<int, 9>>;
@@ -82,6 +97,7 @@ class PlanTable {
     std::map<std::pair<int, int>, const Row*> fastest;  // of a number of rows and of tokens
   };
   std::map<Key, Grid> grids_;
+  std::map<std::pair<std::string, DType>, std::map<int, bool>> streams_;  // by rows
   size_t size_ = 0;
 };
 

@@ -47,7 +47,11 @@ PlanFile Example() {
        Entry(Decode(1, 256), "attention_lazy_bf16_128", 8.25, "attention_split_bf16_128", 8.5),
        Entry(Decode(1, 4096), "attention_lazy_bf16_128", 13.5), Entry(Decode(8, 256), "attention_lazy_bf16_128", 10),
        Entry(Decode(8, 4096), "attention_lazy_bf16_128", 80), Entry(Decode(32, 256), "attention_lazy_bf16_128", 20),
-       Entry(Decode(32, 4096), "attention_split_bf16_128", 123)}};
+       Entry(Decode(32, 4096), "attention_split_bf16_128", 123)},
+      {{"0123456789abcdef", DType::kBF16, 1, 3490, 3900},
+       {"0123456789abcdef", DType::kBF16, 2, 3820, 4120},
+       {"0123456789abcdef", DType::kBF16, 4, 4450, 4510},
+       {"0123456789abcdef", DType::kBF16, 8, 5610, 5030}}};
 }
 
 std::string Kernel(const Row* row) { return row == nullptr ? "none" : row->kernel; }
@@ -106,6 +110,9 @@ TEST(PlanText, DamageIsNamed) {
   EXPECT_NE(why("12.500", "nan").find("line 7"), std::string::npos);
   EXPECT_NE(why("12.500", "1e999").find("line 7"), std::string::npos);
   EXPECT_NE(why("lanes=32", "lanes=x").find("target"), std::string::npos);
+  EXPECT_NE(why("steps 4", "steps 5").find("line 25"), std::string::npos);
+  EXPECT_NE(why("m=2: stream", "m=0: stream").find("line 22"), std::string::npos);
+  EXPECT_NE(why("m=2: stream", "m=2: steam").find("line 22"), std::string::npos);
   EXPECT_NE(why("version 0", "edition 0").find("version"), std::string::npos);
   EXPECT_FALSE(ParsePlan(text + "more\n").ok());
   EXPECT_FALSE(ParsePlan("").ok());
@@ -213,6 +220,18 @@ TEST(PlanTable, ACellWithoutACornerHasNoRow) {
   const PlanTable table(file);
   EXPECT_EQ(table.Find(Decode(4, 1024)), nullptr);
   EXPECT_EQ(Kernel(table.Find(Decode(4, 256))), "attention_lazy_bf16_128");
+}
+
+TEST(PlanTable, StepsInOneLaunch) {
+  const auto parsed = ParsePlan(PrintPlan(Example()));
+  ASSERT_TRUE(parsed.ok()) << parsed.status().text();
+  EXPECT_EQ(PlanTable(*parsed).StreamRows("0123456789abcdef", DType::kBF16), 4);
+  EXPECT_EQ(PlanTable(*parsed).StreamRows("0123456789abcdef", DType::kF16), -1);
+  EXPECT_EQ(PlanTable(*parsed).StreamRows("1123456789abcdef", DType::kBF16), -1);
+  PlanFile file = *parsed;
+  std::reverse(file.steps.begin(), file.steps.end());
+  file.steps.back().stream_microseconds = 4000;  // of one row: then none is
+  EXPECT_EQ(PlanTable(file).StreamRows("0123456789abcdef", DType::kBF16), 0);
 }
 
 TEST(PlanTable, UnknownRowsAreLeftOut) {
