@@ -107,7 +107,7 @@ Status MeasureAll(const TuneCommand& options, Device& device, std::span<const Ca
   const Limits& limits = device.limits();
   const TuneOptions how = TuneOptionsFor(limits, options.repeats);
   const Progress progress(!options.json || isatty(STDOUT_FILENO) == 0);
-  if (how.cold) {  // the clocks of an idle device rise meanwhile
+  if (how.cold && TurnShapeOf(cases.front(), limits, how).sets > 0) {  // the clocks of an idle device rise meanwhile
     const std::vector<const Row*> rows = CandidateRows(cases.front(), limits);
     UM_RETURN_IF_ERROR(MeasureRows(device, cases.front(), rows, how).status());
   }

@@ -27,7 +27,7 @@ class Peer : public testing::TestWithParam<const char*> {
   }
   // The distance of way `way` from the reference of plain weights.
   double Error(PeerGemm& peer, int way, TuneData& data) {
-    EXPECT_TRUE(data.PoisonOutput().ok());
+    EXPECT_TRUE(data.Reset().ok());
     const Status status = peer.Enqueue(way, data.Operands(0));
     if (!status.ok()) return INFINITY;
     const auto y = data.Output();

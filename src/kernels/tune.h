@@ -46,7 +46,9 @@ class TurnTimer {
  private:
   Status Flush();
   Device& device_;
-  bool flush_;  // something else is read before each replay, as large as several L2s
+  // Something else is read before each replay: several L2s full, so that the first launches find nothing of before, and
+  // so that the device is still busy when it is told of the replay.
+  bool flush_;
   Buffer other_, sink_;
   int warm_, launches_ = 1;
   std::vector<std::unique_ptr<Graph>> graphs_;

@@ -192,7 +192,13 @@ class AttentionData : public TuneData {
     UM_ASSIGN_OR_RETURN(partial_,
                         device_.Allocate(states * splits * static_cast<size_t>(a.head_dim + 2) * 4, "attention sums"));
     UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(states * sizeof(int), "attention counters"));
-    return device_.Fill(counters_.data(), 0, counters_.bytes());
+    return Reset();
+  }
+
+  // A row that failed may have left counters that are not zero.
+  Status Reset() override {
+    UM_RETURN_IF_ERROR(device_.Fill(counters_.data(), 0, counters_.bytes()));
+    return TuneData::Reset();
   }
 
   Result<Launch> LaunchOn(const Row& row, int set) override {
@@ -302,7 +308,7 @@ Result<std::vector<double>> TuneData::Fetch(DType type, const std::byte* from, i
 }
 
 // NaN in every type.
-Status TuneData::PoisonOutput() { return device_.Fill(output_.data(), 0xff, output_.bytes()); }
+Status TuneData::Reset() { return device_.Fill(output_.data(), 0xff, output_.bytes()); }
 
 Result<std::vector<double>> TuneData::Output() {
   return Fetch(output_type_, output_.data(), static_cast<int64_t>(output_.bytes()) / Info(output_type_).block_bytes);

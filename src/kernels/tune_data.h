@@ -46,7 +46,8 @@ class TuneData {
   // activation or residual.
   virtual LinearOperands Operands(int /*set*/) { return {}; }
   virtual Result<TuneSample> PlainReference() { return TuneSample{}; }
-  Status PoisonOutput();
+  // Before a launch that is looked at: what an earlier one has left is gone, and the output is NaN.
+  virtual Status Reset();
   Result<std::vector<double>> Output();
 
  protected:
