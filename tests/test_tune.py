@@ -232,7 +232,7 @@ class Tune(Case):
 
     def test_progress_on_a_terminal(self):
         ours, theirs = pty.openpty()
-        process = subprocess.Popen([UNIMAX, *tune_words("--out", self.path, "--repeats", 60)],
+        process = subprocess.Popen([UNIMAX, *tune_words("--out", self.path, "--repeats", 20 if SLOW else 150)],
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs,
                                    env=environment())
         os.close(theirs)
