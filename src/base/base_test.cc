@@ -91,6 +91,8 @@ TEST(NewFile, TheOldOneStaysUntilTheNewOneIsWhole) {
     EXPECT_EQ(too_late.Write("text").kind(), ErrorKind::kIo);
   }
   EXPECT_EQ(files(), 2);
+  NewFile device("table");
+  EXPECT_NE(device.Create("/dev/null").text().find("not a plain file"), std::string::npos);
   fs::remove_all(folder);
 }
 

@@ -24,9 +24,9 @@ Status NewFile::Create(const std::string& path) {
   path_ = path;
   part_ = fmt::format("{}.{}.part", path, ::getpid());
   struct stat found {};
-  if (::stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode)) {
-    errno = EISDIR;
-    return Failed("create");
+  if (::stat(path.c_str(), &found) == 0 && !S_ISREG(found.st_mode)) {  // a device would be replaced by a file
+    return IoError("{}: cannot create the {}: {}", path, what_,
+                   S_ISDIR(found.st_mode) ? "it is a folder" : "something stands there that is not a plain file");
   }
   const size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
