@@ -14,9 +14,9 @@ int Main(int argc, char** argv) {
   app.require_subcommand(0, 1);  // a word that is no command is then named as such
   app.set_version_flag("--version", std::string(UM_VERSION));
   std::unique_ptr<unimax::Command> commands[] = {
-      unimax::AddRun(app),      unimax::AddChat(app),   unimax::AddInspect(app),
-      unimax::AddEval(app),     unimax::AddBench(app),  unimax::AddSelftest(app),
-      unimax::AddTokenize(app), unimax::AddRender(app), unimax::AddVerify(app)};
+      unimax::AddRun(app),    unimax::AddChat(app),     unimax::AddInspect(app), unimax::AddEval(app),
+      unimax::AddBench(app),  unimax::AddSelftest(app), unimax::AddTune(app),    unimax::AddTokenize(app),
+      unimax::AddRender(app), unimax::AddVerify(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -26,7 +26,7 @@ DATA = pathlib.Path(__file__).resolve().parent / "data"
 GGUF = DATA / "gguf"
 LLAMA3 = DATA / "models" / "llama3"  # has a tokenizer
 TINY = str(GGUF / "tiny-llama-f32.gguf")  # a context of 256 tokens
-COMMANDS = ("tokenize", "render", "verify", "run", "chat", "inspect", "eval", "bench", "selftest")
+COMMANDS = ("tokenize", "render", "verify", "run", "chat", "inspect", "eval", "bench", "selftest", "tune")
 NOBODY = 65534
 
 UNIMAX = ""  # set by main
@@ -160,6 +160,8 @@ def ends_of_usage():
             ["--force attention=lazy", "--device"]),
         End("a kernel row that is not there", 2, ["run", TINY, "-p", "x", "-q", "--device", "emulator", "--force",
                                                   "attention=quick"], ["quick", "lazy", "unified"]),
+        End("a plan on the CPU", 2, ["run", TINY, "-p", "x", "-q", "--device", "cpu", "--plan", "x.plan"],
+            ["--plan x.plan", "--device"]),
         End("the plan of the CPU", 2, ["bench", TINY, "--device", "cpu", "--context", "40", "--print-plan"],
             ["--print-plan", "cpu"], log=True),
         End("the times within a step of the CPU", 2, ["bench", TINY, "--device", "cpu", "--context", "40", "--steps",
@@ -227,6 +229,8 @@ def ends_of_files():
                                                                                   b'"vocab_size": 385')})), ["385"]),
         End("empty folder", 65, run(folder("empty")), ["empty", "model.safetensors"]),
         End("a folder of two models", 65, run(two), ["name one of them"]),
+        End("missing plan", 74, ["run", TINY, "-p", "x", "-q", "--device", "emulator", "--plan", "nowhere.plan"],
+            ["nowhere.plan", "plan"]),
         End("missing config", 74, ["bench", "--config", str(SCRATCH / "none.json"), "--device", "cpu"], ["none.json"]),
     ]
 

@@ -2,9 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include "base/layout.h"
 #include "base/mapped_file.h"
+#include "base/new_file.h"
 #include "base/status.h"
 
 namespace unimax {
@@ -46,6 +50,50 @@ TEST(MappedFile, NamesWhatIsMissing) {
   ASSERT_FALSE(file.ok());
   EXPECT_EQ(file.status().kind(), ErrorKind::kIo);
   EXPECT_NE(file.status().text().find("/nonexistent/file"), std::string_view::npos);
+}
+
+TEST(NewFile, TheOldOneStaysUntilTheNewOneIsWhole) {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(testing::TempDir()) / "new_file_test", path = folder / "a.txt";
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  std::ofstream(path) << "old";
+  const auto content = [&] {
+    std::ifstream file(path);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const auto files = [&] { return std::distance(fs::directory_iterator(folder), fs::directory_iterator()); };
+  {
+    NewFile given_up("table");
+    ASSERT_TRUE(given_up.Create(path.string()).ok());
+    EXPECT_EQ(content(), "old");
+  }
+  EXPECT_EQ(files(), 1);
+  {
+    NewFile written("table");
+    ASSERT_TRUE(written.Create(path.string()).ok());
+    const std::string text(100000, 'n');
+    const Status status = written.Write(text);
+    EXPECT_TRUE(status.ok()) << status.text();
+    EXPECT_EQ(content(), text);
+    EXPECT_EQ(files(), 1);
+  }
+  EXPECT_EQ(files(), 1);
+  NewFile nowhere("table");
+  const Status absent = nowhere.Create((folder / "no" / "b.txt").string());
+  EXPECT_EQ(absent.kind(), ErrorKind::kIo);
+  EXPECT_NE(absent.text().find("no/b.txt: cannot create the table"), std::string::npos) << absent.text();
+  {
+    NewFile onto_a_folder("table"), too_late("table");  // its place is taken, before and after
+    ASSERT_TRUE(too_late.Create((folder / "c").string()).ok());
+    fs::create_directories(folder / "c" / "d");
+    EXPECT_EQ(onto_a_folder.Create((folder / "c").string()).kind(), ErrorKind::kIo);
+    EXPECT_EQ(too_late.Write("text").kind(), ErrorKind::kIo);
+  }
+  EXPECT_EQ(files(), 2);
+  NewFile device("table");
+  EXPECT_NE(device.Create("/dev/null").text().find("not a plain file"), std::string::npos);
+  fs::remove_all(folder);
 }
 
 }  // namespace

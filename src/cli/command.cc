@@ -28,6 +28,8 @@ void AddModelOptions(CLI::App& app, ModelOptions& options, bool model_required) 
       ->capture_default_str();
   app.add_option("--force", options.force,
                  "rows of the kernel table in place of the plan's: attention=lazy,linear=tiled");
+  app.add_option("--plan", options.plan,
+                 "a table of unimax tune; none: leave out the one that is kept for this device");
 }
 
 std::string JsonString(const std::string& text) {

@@ -42,6 +42,7 @@ std::unique_ptr<Command> AddInspect(CLI::App& app);
 std::unique_ptr<Command> AddEval(CLI::App& app);
 std::unique_ptr<Command> AddBench(CLI::App& app);
 std::unique_ptr<Command> AddSelftest(CLI::App& app);
+std::unique_ptr<Command> AddTune(CLI::App& app);
 std::unique_ptr<Command> AddTokenize(CLI::App& app);
 std::unique_ptr<Command> AddRender(CLI::App& app);
 std::unique_ptr<Command> AddVerify(CLI::App& app);

@@ -71,7 +71,7 @@ void WalkCpuTable(const SelftestOptions& options, std::vector<KernelResult>* res
 Status Selftest(const SelftestOptions& options) {
   UM_ASSIGN_OR_RETURN(const DeviceChoice choice, ParseDevice(options.device));
   UM_ASSIGN_OR_RETURN(const OpenedDevice opened, Open(choice));
-  ReportFile file;  // before the work, which takes minutes
+  NewFile file("report");  // before the work, which takes minutes
   if (!options.report.empty()) UM_RETURN_IF_ERROR(file.Create(options.report));
   Device* const device = opened.device.get();
   ReportInputs found;

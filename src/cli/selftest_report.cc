@@ -1,14 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/selftest_report.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstdio>
-#include <cstring>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
@@ -130,37 +124,7 @@ Json BenchOf(const ReportInputs& inputs, Device* device, Problems* problems) {
 
 }  // namespace
 
-ReportFile::~ReportFile() {
-  if (file_ >= 0) ::close(file_);
-  if (!part_.empty()) ::unlink(part_.c_str());
-}
-
-Status ReportFile::Create(const std::string& path) {
-  const std::string part = fmt::format("{}.{}.part", path, ::getpid());
-  file_ = ::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (file_ < 0) return IoError("{}: cannot create the report: {}", path, std::strerror(errno));
-  path_ = path;
-  part_ = part;
-  return Status();
-}
-
-Status ReportFile::Write(std::string_view text) {
-  const auto failed = [&](const char* what) {
-    return IoError("{}: cannot {} the report: {}", path_, what, std::strerror(errno));
-  };
-  while (!text.empty()) {
-    const ssize_t wrote = ::write(file_, text.data(), text.size());
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote <= 0) return failed("write");
-    text.remove_prefix(static_cast<size_t>(wrote));
-  }
-  if (::fsync(file_) != 0) return failed("write");
-  if (std::rename(part_.c_str(), path_.c_str()) != 0) return failed("rename");
-  part_.clear();
-  return Status();
-}
-
-Status WriteReport(const ReportInputs& inputs, Device* device, ReportFile& file) {
+Status WriteReport(const ReportInputs& inputs, Device* device, NewFile& file) {
   Problems problems;
   for (const KernelResult& k : inputs.kernels) {
     if (k.pass) continue;

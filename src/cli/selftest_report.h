@@ -4,9 +4,9 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "base/new_file.h"
 #include "base/status.h"
 #include "device/device.h"
 
@@ -24,26 +24,10 @@ struct ReportInputs {
   std::vector<KernelResult> kernels;
   Status stopped;  // what ended the table early
 };
-// A file that is made beside its place and moved there when it is whole: a reader sees the old one or the new one. Gone
-// with the object where it was not.
-class ReportFile {
- public:
-  ReportFile() = default;
-  ReportFile(const ReportFile&) = delete;
-  ReportFile& operator=(const ReportFile&) = delete;
-  ~ReportFile();
-  Status Create(const std::string& path);  // kIo
-  Status Write(std::string_view text);     // kIo
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_, part_;
-  int file_ = -1;
-};
 
 // Checks the built-in models and times one (cli/built_in.h) on the device, null: the CPU; then writes all. What failed
 // stands in the file's "errors". Errors, once the file is written: kInternal where results differ, kNoDevice where the
 // device failed; kIo where it cannot be written.
-Status WriteReport(const ReportInputs& inputs, Device* device, ReportFile& file);
+Status WriteReport(const ReportInputs& inputs, Device* device, NewFile& file);
 
 }  // namespace unimax

@@ -115,6 +115,8 @@ class Device {
   virtual Status Run(const Launch& launch) = 0;                  // asynchronous; recorded inside Capture
   virtual Result<std::unique_ptr<Graph>> Capture(const std::function<Status()>& record) = 0;
   virtual Status Run(const Graph& graph) = 0;
+  // The driver's own stream, for libraries that enqueue work by themselves; null where there is none.
+  virtual void* stream() const { return nullptr; }
   virtual Status Synchronize() = 0;  // waits; reports a fault of any launch since the last one
 
   // Milliseconds on the device between two marks of the stream. Mark slots are 0 .. kMarks - 1.

@@ -66,6 +66,7 @@ class GpuDevice : public Device {
   Status Run(const Launch& launch) override;
   Result<std::unique_ptr<Graph>> Capture(const std::function<Status()>& record) override;
   Status Run(const Graph& graph) override;
+  void* stream() const override { return stream_; }
   Status Synchronize() override;
   Status Mark(int slot) override;
   Result<double> Milliseconds(int from, int to) override;

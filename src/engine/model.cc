@@ -44,6 +44,7 @@ Result<Isa> ParseIsa(const std::string& name) {
 Result<std::unique_ptr<Model>> Model::Open(const ModelOptions& options) {
   auto model = std::make_unique<Model>();
   model->options_ = options;
+  if (options.dtype != "auto") UM_RETURN_IF_ERROR(ParseType(options.dtype).status());
   if (!options.config.empty()) {
     UM_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(options.config));
     const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
@@ -96,11 +97,15 @@ Result<std::unique_ptr<Executor>> Model::MakeExecutor(const Program& program, co
     GraphOptions options = {
         .act = DeviceType(), .deterministic = options_.deterministic, .stream = how, .note_times = options_.note_times};
     UM_ASSIGN_OR_RETURN(options.forced, ParseForced(options_.force));
+    if (plan_) options.plan = &*plan_;
     if (!options.forced.empty() && how == GraphOptions::kWhereItFits) options.stream = GraphOptions::kNever;
     return MakeGraphExecutor(program, *source_, *device_, limits_, options);
   }
   if (!options_.force.empty())
     return UsageError("--force {} chooses among kernels of a GPU: give --device", options_.force);
+  if (!options_.plan.empty() && options_.plan != "none") {
+    return UsageError("--plan {} is for a GPU: give --device", options_.plan);
+  }
   if (graph || stream) return UsageError("--executor {} runs on a GPU or the emulator: give --device", executor);
   TeamOptions team;
   if (options_.threads > 0) team.threads = options_.threads;
@@ -124,6 +129,10 @@ Result<std::unique_ptr<Model>> Model::Load(const ModelOptions& options) {
   LogInfo("{}", opened.why);
   if (model->device_ != nullptr && IsInteger(model->main_type()) && options.dtype == "auto") {
     LogInfo("weights of type {} are expanded to bf16 on this device", Info(model->main_type()).name);
+  }
+
+  if (model->device_ != nullptr) {
+    UM_ASSIGN_OR_RETURN(model->plan_, FindPlan(options.plan, model->device_->limits(), BuiltInPlans()));
   }
 
   const int own = std::max(model->config_.context, 1);

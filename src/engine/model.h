@@ -11,6 +11,7 @@
 #include "engine/model_text.h"
 #include "engine/page_key.h"
 #include "exec/executor.h"
+#include "exec/plan_files.h"
 #include "program/program.h"
 #include "weights/checkpoint.h"
 #include "weights/weight_source.h"
@@ -31,6 +32,7 @@ struct ModelOptions {
   int max_tokens = 512;           // tokens of one step
   std::string force;              // GPUs: rows of the kernel table, as ParseForced; then no step is one launch
   bool note_times = false;        // GPUs: Executor::StageTimes
+  std::string plan;               // GPUs: a table of measured rows, as FindPlan
   bool deterministic = false;     // the bits of a row's logits depend on its own history alone
 };
 
@@ -56,6 +58,8 @@ class Model {
   const ModelText& text() const { return text_; }
   const ExecutorOptions& limits() const { return limits_; }
   int context() const { return context_; }
+  // Of activations on a device: what --dtype said, or as the checkpoint has it.
+  DType DeviceType() const;
   const std::string& device_note() const { return device_note_; }
   // What decides the bits in a page of keys and values besides its ids.
   PrefixScope prefix_scope() const;
@@ -71,12 +75,12 @@ class Model {
   Status CheckIds(const std::vector<int>& ids) const;
   // The type of the checkpoint's largest tensor; of random weights bf16 or what --dtype said.
   DType main_type() const;
-  DType DeviceType() const;
   ModelOptions options_;
   ModelConfig config_;
   Program program_;
   std::optional<Checkpoint> checkpoint_;
   std::unique_ptr<WeightSource> source_;
+  std::optional<PlanTable> plan_;
   ModelText text_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Executor> executor_;

@@ -49,10 +49,7 @@ class GraphExecutor : public Executor {
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override { return memory_; }
-  std::string PlanText(int tokens, int decodes, int context) const override {
-    return launches_.Text(
-        {tokens, std::max(decodes, 1), decodes, static_cast<int>(std::bit_ceil(static_cast<unsigned>(context)))});
-  }
+  std::string PlanText(int tokens, int decodes, int context) const override;
   std::string Describe() const override {
     return fmt::format("{}, {} ({}), {}{}", stream_ != nullptr ? "graph and stream" : "graph", device_.limits().name,
                        device_.limits().target, Info(graph_.act).name, graph_.deterministic ? ", deterministic" : "");
@@ -81,6 +78,7 @@ class GraphExecutor : public Executor {
   Status CheckFits(uint64_t weight_bytes);
   Status Allocate();
   Status MakeStream();
+  bool StreamsShape(const StepShape& shape) const;
   bool Streams(const StepShape& shape, const Step& step) const;
   Result<StepShape> ShapeOf(const Step& step) const;
   Status UploadStep(const Step& step);
@@ -116,6 +114,7 @@ class GraphExecutor : public Executor {
   StepShape last_;
   std::unique_ptr<StreamStep> stream_;  // null: every step goes op by op
   bool stream_refused_ = false;         // the device cannot run all of its blocks at once
+  int measured_rows_ = -1;              // up to which one launch was measured to be faster; -1: it was not measured
   std::unique_ptr<DrawStage> draw_;     // null: the largest logits alone
   std::vector<float> logits_;
 };
@@ -248,6 +247,7 @@ Status GraphExecutor::MakeStream() {
   Result<std::unique_ptr<StreamStep>> made = StreamStep::Make(program_, shared);
   if (made.ok()) {
     stream_ = std::move(made).value();
+    if (graph_.plan != nullptr) measured_rows_ = graph_.plan->StreamRows(ProgramKey(program_), graph_.act);
     memory_.workspace += stream_->workspace_bytes();
     return {};
   }
@@ -255,15 +255,31 @@ Status GraphExecutor::MakeStream() {
   return unfit && graph_.stream == GraphOptions::kWhereItFits ? Status() : made.status();
 }
 
+bool GraphExecutor::StreamsShape(const StepShape& shape) const {
+  if (stream_ == nullptr || stream_refused_ || !shape.decode() || shape.tokens > stream_->max_rows()) return false;
+  const int pays = measured_rows_ >= 0 ? measured_rows_ : stream_->pays_up_to();
+  if (graph_.stream == GraphOptions::kWhereItFits && shape.tokens > pays) return false;
+  return shape.outputs == shape.tokens;
+}
+
 // A decode step whose rows all want their logits, in their order.
 bool GraphExecutor::Streams(const StepShape& shape, const Step& step) const {
-  if (stream_ == nullptr || stream_refused_ || !shape.decode() || shape.tokens > stream_->max_rows()) return false;
-  if (graph_.stream == GraphOptions::kWhereItFits && shape.tokens > stream_->pays_up_to()) return false;
-  if (shape.outputs != shape.tokens) return false;
+  if (!StreamsShape(shape)) return false;
   for (int o = 0; o < shape.outputs; ++o) {
     if (step.outputs[static_cast<size_t>(o)] != o) return false;
   }
   return true;
+}
+
+std::string GraphExecutor::PlanText(int tokens, int decodes, int context) const {
+  const StepShape shape = {tokens, std::max(decodes, 1), decodes,
+                           static_cast<int>(std::bit_ceil(static_cast<unsigned>(context)))};
+  const char* why = graph_.stream == GraphOptions::kAlways ? "forced"
+                    : measured_rows_ >= 0                  ? "measured"
+                                                           : "built-in bound";
+  const std::string streams =
+      StreamsShape(shape) ? fmt::format("in one launch (stream; {}); op by op it would be:\n", why) : "";
+  return streams + launches_.Text(shape);
 }
 
 Result<StepShape> GraphExecutor::ShapeOf(const Step& step) const {
@@ -484,12 +500,14 @@ Result<std::vector<float>> GraphExecutor::Read(int value) {
 
 }  // namespace
 
+Program FuseForGraph(const Program& program, DType act) {
+  return Fuse(program, {.residual = true, .act_mul = act != DType::kF32, .act = true});
+}
+
 Result<std::unique_ptr<Executor>> MakeGraphExecutor(const Program& program, const WeightSource& source, Device& device,
                                                     const ExecutorOptions& options, const GraphOptions& graph) {
   if (options.page_tokens % 32 != 0) return Internal("pages of {} positions, no multiple of 32", options.page_tokens);
-  const bool packed = graph.act != DType::kF32;
-  auto executor = std::make_unique<GraphExecutor>(Fuse(program, {.residual = true, .act_mul = packed, .act = true}),
-                                                  device, options, graph);
+  auto executor = std::make_unique<GraphExecutor>(FuseForGraph(program, graph.act), device, options, graph);
   UM_RETURN_IF_ERROR(executor->Load(source));
   return std::unique_ptr<Executor>(std::move(executor));
 }

@@ -26,7 +26,11 @@ struct GraphOptions {
   enum Stream : uint8_t { kWhereItFits, kNever, kAlways } stream = kWhereItFits;
   bool note_times = false;             // of streamed steps, for StageTimes
   std::vector<ForcedRow> forced = {};  // rows of the table that are taken where they fit, in place of the plan's
+  const PlanTable* plan = nullptr;     // what was measured on this device; must outlive the executor
 };
+
+// The program as this executor runs it: with the epilogues that its rows have.
+Program FuseForGraph(const Program& program, DType act);
 
 // `device` must outlive the executor. Errors: of the source; kNoDevice when weights, KV and workspace do not fit, with
 // their sizes and the context that would; kInternal when no row fits an op.

@@ -14,6 +14,18 @@ namespace unimax {
 
 constexpr int kFlatColumnTiles = 8;  // of the widest flat row
 
+const char* SourceName(PlanSource source) {
+  switch (source) {
+    case PlanSource::kForced:
+      return "forced";
+    case PlanSource::kMeasured:
+      return "measured";
+    case PlanSource::kOrder:
+      break;
+  }
+  return "built-in order";
+}
+
 // Tokens of a split under --deterministic: a function of the longest sequence alone.
 int GraphPlan::SplitTokens() const {
   constexpr int kLeast = 64, kTile = 32;
@@ -40,6 +52,9 @@ Case GraphPlan::CaseOf(const Op& op, const StepShape& shape, const RowPart& part
     if (out.storage == Storage::kWide) c.flags |= kLinearWide;
     if (w.interleaved) c.flags |= kLinearActMul;
     c.residual = op.in2 >= 0;
+    c.activation = op.act;
+    c.scale = op.scale;
+    c.cap = op.cap;
   }
   if (op.kind == OpKind::kNorm) {
     c.n = program_.weights[static_cast<size_t>(op.weight)].cols;
@@ -55,6 +70,7 @@ Case GraphPlan::CaseOf(const Op& op, const StepShape& shape, const RowPart& part
     c.flags |= kActWideIn;
   }
   c.window = op.window;
+  if (op.kind == OpKind::kAttention) c.cap = op.cap;
   c.bare = op.kind == OpKind::kActMul ? op.in2 < 0 : op.bias < 0;
   if (op.kind == OpKind::kSample) c.n = program_.vocab;
   return c;
@@ -90,12 +106,14 @@ std::string GraphPlan::Text(const StepShape& shape) const {
   for (const Op& op : program_.ops) {
     for (const RowPart& part : PartsOf(op, shape)) {
       const Case c = CaseOf(op, shape, part);
-      const Row* row = RowOf(c);
+      const Planned planned = PlannedOf(c);
+      const Row* row = planned.row;
       if (row == nullptr) continue;
       const LaunchShape launch = row->launch(c, limits_);
-      const std::string line = fmt::format("{:<13} {:<44} {:<30} {} x {} x {} blocks of {}, {} bytes shared\n",
-                                           OpName(op.kind), CaseName(*row, c), row->kernel, launch.grid_x,
-                                           launch.grid_y, launch.grid_z, launch.threads, launch.shared_bytes);
+      const std::string line =
+          fmt::format("{:<13} {:<44} {:<30} {} x {} x {} blocks of {}, {} bytes shared; {}\n", OpName(op.kind),
+                      CaseName(*row, c), row->kernel, launch.grid_x, launch.grid_y, launch.grid_z, launch.threads,
+                      launch.shared_bytes, SourceName(planned.source));
       if (seen.insert(line).second) text += line;
     }
   }

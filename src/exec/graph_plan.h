@@ -42,11 +42,13 @@ class GraphPlan {
   std::vector<RowPart> PartsOf(const Op& op, const StepShape& shape) const;
   Case CaseOf(const Op& op, const StepShape& shape, const RowPart& part) const;
   // Null: no row fits.
-  const Row* RowOf(const Case& c) const { return PlanRow(c, limits_, graph_.forced); }
-  // For people, a line for each op that differs from those before it: the op, its shape, the kernel and its launch.
+  const Row* RowOf(const Case& c) const { return PlannedOf(c).row; }
+  // For people, a line for each op that differs from those before it: the op, its shape, the kernel, its launch and who
+  // chose it: the order of the rows, what was measured, or --force.
   std::string Text(const StepShape& shape) const;
 
  private:
+  Planned PlannedOf(const Case& c) const { return PlanWith(c, limits_, graph_.forced, graph_.plan); }
   int SplitTokens() const;
   int RowsAtOnce(const Op& op) const;
 

@@ -51,6 +51,20 @@ int RoundUp(int bytes) { return (bytes + 127) / 128 * 128; }
 
 }  // namespace
 
+std::string ProgramKey(const Program& program) {
+  const AttentionShape& a = program.attention;
+  std::string text = fmt::format("{} {} {} {} {};", program.layers, program.vocab, a.heads, a.kv_heads, a.head_dim);
+  for (const Op& op : program.ops) {
+    const auto weight = static_cast<size_t>(std::max(op.weight, 0));
+    const bool none = op.weight < 0;
+    text += fmt::format("{} {} {} {};", OpName(op.kind), none ? 0 : program.weights[weight].rows,
+                        none ? 0 : program.weights[weight].cols, op.window);
+  }
+  uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
+  for (const unsigned char c : text) hash = (hash ^ c) * 0x100000001b3u;
+  return fmt::format("{:016x}", hash);
+}
+
 Result<std::unique_ptr<StreamStep>> StreamStep::Make(const Program& program, const StreamShared& shared) {
   const Limits& limits = shared.device.limits();
   const StreamKernel* kernel = KernelFor(program.attention);

@@ -34,6 +34,9 @@ struct StreamInputs {
   const int* previous;  // what the step before chose, for ids of -1 - k
 };
 
+// What tells programs apart whose steps take different times: a hash of their ops and shapes.
+std::string ProgramKey(const Program& program);
+
 class StreamStep {
  public:
   // `program` is fused as the graph executor fuses it, for bf16. Errors: kUsage where the program or the device is not

@@ -59,17 +59,30 @@ Result<std::vector<ForcedRow>> ParseForced(const std::string& text) {
   return forced;
 }
 
-const Row* PlanRow(const Case& wanted, const Limits& limits, std::span<const ForcedRow> forced) {
+Planned PlanWith(const Case& wanted, const Limits& limits, std::span<const ForcedRow> forced, const PlanTable* table) {
   for (const ForcedRow& force : forced) {
     if (force.op != wanted.op) continue;
     for (const Row& row : GpuRows()) {
-      if (force.variant == row.variant && Fits(row, wanted, limits)) return &row;
+      if (force.variant == row.variant && Fits(row, wanted, limits)) return {&row, PlanSource::kForced};
     }
   }
-  for (const Row& row : GpuRows()) {
-    if (Fits(row, wanted, limits)) return &row;
+  if (table != nullptr && wanted.split_tokens == 0) {
+    const Row* row = table->Find(wanted);
+    if (row != nullptr && Fits(*row, wanted, limits)) return {row, PlanSource::kMeasured};
   }
-  return nullptr;
+  for (const Row& row : GpuRows()) {
+    if (Fits(row, wanted, limits)) return {&row, PlanSource::kOrder};
+  }
+  return {};
+}
+
+std::vector<const Row*> CandidateRows(const Case& wanted, const Limits& limits) {
+  std::vector<const Row*> rows;
+  for (const Row& row : GpuRows()) {
+    if (!Fits(row, wanted, limits) || std::string_view(row.variant) == "unified") continue;
+    if (row.launch(wanted, limits).shared_bytes <= limits.shared_bytes_per_block) rows.push_back(&row);
+  }
+  return rows;
 }
 
 }  // namespace unimax
