@@ -22,9 +22,8 @@ struct Way {
 };
 
 constexpr bool kSanitized = UM_SANITIZERS[0] != 0;  // then everything is slow, and fewer prompts do
-int Prompts(const Way& way) { return kSanitized ? std::max(2, way.prompts / 5) : way.prompts; }
-
 bool OnEmulator(const Way& way) { return std::string(way.device) != "cpu"; }
+int Prompts(const Way& way) { return kSanitized ? std::min(way.prompts, OnEmulator(way) ? 2 : 30) : way.prompts; }
 
 Result<DeterminismReport> Check(const Way& way, bool deterministic) {
   SetLogLevel(LogLevel::kWarning);

@@ -6,6 +6,7 @@
 function(um_planted_test name source)
   add_executable(stream_mutant_${name} src/exec/stream_test.cc ${source})
   target_link_libraries(stream_mutant_${name} PRIVATE um_exec GTest::gtest GTest::gtest_main)
+  target_compile_definitions(stream_mutant_${name} PRIVATE UM_SANITIZERS="")
   add_test(NAME stream_mutant_${name} COMMAND stream_mutant_${name} --gtest_filter=-*OnAGpu --gtest_fail_fast)
   set_tests_properties(stream_mutant_${name} PROPERTIES TIMEOUT 300 WILL_FAIL ON)
 endfunction()
