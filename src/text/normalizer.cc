@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "text/json_fields.h"
+#include "text/unicode_ages.h"
 #include "text/utf8.h"
 #include "text/vocabulary.h"
 
@@ -58,7 +59,7 @@ bool IsChinese(char32_t c) {
 void Clean(std::string& out, char32_t c) {
   const bool plain = c == '\t' || c == '\n' || c == '\r';
   if (c == 0 || c == 0xfffd) return;
-  if (!plain && (c < 0x80 ? c < 0x20 || c == 0x7f : utf8::IsOther(c) && utf8::IsAssigned(c))) return;
+  if (!plain && (c < 0x80 ? c < 0x20 || c == 0x7f : utf8::IsControl8(c))) return;
   utf8::Append(out, utf8::IsWhite(c) ? U' ' : c);
 }
 
@@ -70,7 +71,7 @@ void PartChinese(std::string& out, char32_t c) {
 }
 
 void DropMark(std::string& out, char32_t c) {
-  if (!utf8::IsMark(c)) utf8::Append(out, c);
+  if (!utf8::IsMark8(c)) utf8::Append(out, c);
 }
 
 void Compose(std::string_view text, utf8::Form form, Rewriter& out);
@@ -184,7 +185,7 @@ void ApplyStep(const Normalizer::Step& step, std::string_view text, Rewriter& ou
       return Strip(step, text, out);
     case Kind::kStripAccents:
       return MapChars(text, out, [](std::string& o, char32_t c) {
-        if (!utf8::IsCombining(c)) utf8::Append(o, c);
+        if (!utf8::IsCombining9(c)) utf8::Append(o, c);
       });
     case Kind::kReplace:
       return Replace(step, text, out);

@@ -7,6 +7,7 @@
 #include "text/json_fields.h"
 #include "text/scanners.h"
 #include "text/scripts.h"
+#include "text/unicode_ages.h"
 #include "text/utf8.h"
 #include "text/vocabulary.h"
 
@@ -75,7 +76,12 @@ void CutChars(std::string_view text, F is, std::vector<Span>& spans) {
 bool IsPunctuation(char32_t c) {
   const bool ascii =
       (c >= 0x21 && c <= 0x2f) || (c >= 0x3a && c <= 0x40) || (c >= 0x5b && c <= 0x60) || (c >= 0x7b && c <= 0x7e);
-  return ascii || utf8::IsPunctuation(c);
+  return ascii || utf8::IsPunctuation8(c);
+}
+
+// Categories Nd, Nl and No of Unicode 17, which is Rust's.
+bool IsDigit(char32_t c) {
+  return utf8::IsNumeric(c) || (c >= 0x11de0 && c <= 0x11de9) || (c >= 0x16ff4 && c <= 0x16ff6);
 }
 
 // Joins and drops spans as `behavior` says, in place.
@@ -163,7 +169,7 @@ void CutWord(const PreTokenizer::Step& step, Cutter& cutter, std::string_view wo
       }
       return Arrange(step.behavior, spans);
     case Kind::kDigits:
-      CutChars(word, utf8::IsNumeric, spans);
+      CutChars(word, IsDigit, spans);
       return Arrange(step.individual ? Behavior::kIsolated : Behavior::kContiguous, spans);
     case Kind::kWhitespaceSplit:
       CutChars(word, utf8::IsWhite, spans);

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "text/unicode_ages.h"
+
 namespace unimax::utf8 {
 namespace {
 
@@ -42,7 +44,7 @@ int Fitting(std::string_view text, size_t at, const Lead& l) {
   return n;
 }
 
-utf8proc_category_t Category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)); }
+utf8proc_category_t Category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(Elder(c))); }
 
 }  // namespace
 
@@ -205,18 +207,44 @@ bool IsOther(char32_t c) {
   return g == UTF8PROC_CATEGORY_CN || g >= UTF8PROC_CATEGORY_CC;
 }
 
+namespace {
+
+// Capital letters of Unicode 16 and 17, and what is added to get the small one.
+struct Capitals {
+  char32_t first, last;
+  int add;
+};
+constexpr Capitals kCapitals[] = {{0x1c89, 0x1c89, 1},    {0xa7cb, 0xa7cb, 0x264 - 0xa7cb},
+                                  {0xa7cc, 0xa7cc, 1},    {0xa7ce, 0xa7ce, 1},
+                                  {0xa7d2, 0xa7d2, 1},    {0xa7d4, 0xa7d4, 1},
+                                  {0xa7da, 0xa7da, 1},    {0xa7dc, 0xa7dc, 0x19b - 0xa7dc},
+                                  {0x10d50, 0x10d65, 32}, {0x16ea0, 0x16eb8, 0x1b}};
+
+}  // namespace
+
 void AppendLower(std::string& out, char32_t c) {
   if (c == 0x130) {  // the only character whose lower case is two characters
     out += "i\xcc\x87";
     return;
   }
+  for (const Capitals& row : kCapitals) {
+    if (c < row.first) break;
+    if (c <= row.last) return Append(out, static_cast<char32_t>(static_cast<int>(c) + row.add));
+  }
   Append(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
 }
 
+namespace {
+
+// The normal forms are those of Unicode 9: younger characters stay as they are and where they are.
+bool IsInert(char32_t c) { return AgeOf(c) > 9; }
+
+}  // namespace
+
 // Only marks and the vowels and final consonants of Hangul can be joined to what stands before them.
 bool IsBoundary(char32_t c) {
-  return !IsCombining(c) && !(c >= 0x1160 && c <= 0x11ff) &&
-         utf8proc_get_property(static_cast<int32_t>(c))->combining_class == 0;
+  return IsInert(c) || (!IsCombining(c) && !(c >= 0x1160 && c <= 0x11ff) &&
+                        utf8proc_get_property(static_cast<int32_t>(c))->combining_class == 0);
 }
 
 namespace {
@@ -253,6 +281,18 @@ void SortMarks(std::vector<utf8proc_int32_t>& codes) {
   }
 }
 
+// Sorts the marks of decomposed characters, joins what can be joined, and appends all.
+void Finish(bool compose, std::vector<utf8proc_int32_t>& codes, std::string& out) {
+  SortMarks(codes);
+  if (compose) {
+    const auto n = utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()),
+                                            static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+    if (n >= 0) codes.resize(static_cast<size_t>(n));
+  }
+  for (auto c : codes) Append(out, static_cast<char32_t>(c));
+  codes.clear();
+}
+
 void NormalizeRun(std::string_view text, Form form, std::vector<utf8proc_int32_t>& codes, std::string& out) {
   const bool compose = form == Form::kNfc || form == Form::kNfkc;
   const bool compat = form == Form::kNfkc || form == Form::kNfkd;
@@ -262,6 +302,11 @@ void NormalizeRun(std::string_view text, Form form, std::vector<utf8proc_int32_t
   for (size_t i = 0; i < text.size();) {
     const Char c = At(text, i);
     i += static_cast<size_t>(c.length);
+    if (IsInert(c.code)) {
+      Finish(compose, codes, out);
+      Append(out, c.code);
+      continue;
+    }
     utf8proc_int32_t parts[32];
     int boundary = 0;
     const auto code = static_cast<utf8proc_int32_t>(c.code);
@@ -274,13 +319,7 @@ void NormalizeRun(std::string_view text, Form form, std::vector<utf8proc_int32_t
       codes.push_back(code);
     }
   }
-  SortMarks(codes);
-  if (compose) {
-    const auto n = utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()),
-                                            static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-    if (n >= 0) codes.resize(static_cast<size_t>(n));
-  }
-  for (auto c : codes) Append(out, static_cast<char32_t>(c));
+  Finish(compose, codes, out);
 }
 
 }  // namespace
