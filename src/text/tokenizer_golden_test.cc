@@ -2,6 +2,7 @@
 // Compares tokenizers with results recorded from the Python packages.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <map>
 #include <sstream>
 
@@ -52,6 +53,26 @@ TEST_P(SentencePiece, EqualsThePackage) { CheckFolder(GetParam(), "tokenizer.mod
 INSTANTIATE_TEST_SUITE_P(Models, SentencePiece,
                          testing::Values("sp_bpe_gemma", "sp_bpe_llama", "sp_unigram_bytefallback",
                                          "sp_unigram_nmt_nfkc"));
+
+// What tests/other_seed.py --write recorded: tokenizers that a seed drew, and GGUF vocabularies of some.
+TEST(OtherSeed, EqualsThePackages) {
+  int tokenizers = 0, cases = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(TestDataFolder() + "/other_seed")) {
+    if (!entry.is_directory()) continue;
+    for (const auto& file : std::filesystem::directory_iterator(entry)) {
+      if (file.path().filename() == "expected.jsonl.gz") continue;
+      const auto made = LoadTestTokenizer(file.path());
+      ASSERT_TRUE(made.ok()) << entry.path() << made.status().text();
+      const CaseReport report = CheckCases(**made, ReadJsonLines(entry.path().string() + "/expected.jsonl.gz"));
+      EXPECT_EQ(report.wrong, 0) << entry.path() << report.shown;
+      EXPECT_GT(report.cases, 50) << entry.path();
+      ++tokenizers;
+      cases += report.cases;
+    }
+  }
+  fmt::print("another seed: tokenizers={} cases={}\n", tokenizers, cases);
+  EXPECT_GE(tokenizers, 40);
+}
 
 // Offsets as the package gives them, made by tests/make/offsets.py.
 TEST(Offsets, EqualThePackage) {
