@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packages of PyPI that tests and benches compare with, in a virtual environment of their pinned versions."""
+"""The packages of PyPI that tests and benches compare with, in a virtual environment of their pinned versions, and what
+lines of bench/results say about the machine and the code."""
 
 import importlib.metadata
 import os
 import pathlib
+import platform
 import re
 import subprocess
 import sys
@@ -40,3 +42,15 @@ def require():
         if done.returncode != 0:
             sys.exit(f"cannot install the packages of {PINNED}: check the network and pip's index settings")
     os.execv(python, [python, *sys.argv])
+
+
+def output(*command):
+    """What a command prints, in the root of the repository."""
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def processor():
+    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
