@@ -144,10 +144,17 @@ bool IsCombining9(char32_t c) {
 }
 
 std::optional<std::string> WithElders(std::string_view text) {
+  constexpr uint8_t kFirstLead = 0xe0;  // no row is about characters of two bytes
+  static_assert(kElders[0].first >= 0x800);
   std::optional<std::string> out;
   for (size_t i = 0; i < text.size();) {
     if (i + 8 <= text.size() && IsAscii(text.substr(i, 8))) {
       i += 8;
+      continue;
+    }
+    const auto lead = static_cast<uint8_t>(text[i]);
+    if (lead < kFirstLead) {
+      i += lead < 0x80 ? 1 : 2;
       continue;
     }
     const Char c = At(text, i);

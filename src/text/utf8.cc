@@ -4,7 +4,10 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <numeric>
+#include <span>
 
 #include "text/unicode_ages.h"
 
@@ -48,9 +51,20 @@ utf8proc_category_t Category(char32_t c) { return utf8proc_category(static_cast<
 
 }  // namespace
 
-Char At(std::string_view text, size_t at) {
+Char AtBeyondAscii(std::string_view text, size_t at) {
   const uint8_t b = Byte(text, at);
-  if (b < 0x80) return {b, 1};
+  const size_t room = text.size() - at;
+  // Most text first; the other lead bytes bound the second byte, or begin four, or nothing.
+  if (b >= 0xc2 && b < 0xe0 && room >= 2) {
+    const uint8_t low = Byte(text, at + 1);
+    if ((low & 0xc0) == 0x80) return {(b & 0x1fu) << 6 | (low & 0x3fu), 2};
+  }
+  if (b > 0xe0 && b < 0xed && room >= 3) {
+    const uint8_t middle = Byte(text, at + 1), low = Byte(text, at + 2);
+    if ((middle & 0xc0) == 0x80 && (low & 0xc0) == 0x80) {
+      return {(b & 0xfu) << 12 | (middle & 0x3fu) << 6 | (low & 0x3fu), 3};
+    }
+  }
   const Lead l = LeadOf(b);
   if (l.length == 0) return {0xfffd, 1};
   const int n = Fitting(text, at, l);
@@ -259,22 +273,29 @@ size_t AsciiEnd(std::string_view text, size_t at) {
 
 utf8proc_propval_t ClassOf(utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; }
 
+// Sorts many marks by class: there are few classes, so each mark's place is counted.
+void SortMany(std::span<utf8proc_int32_t> marks) {
+  std::array<size_t, 256> places{};
+  for (const auto mark : marks) ++places[static_cast<uint8_t>(ClassOf(mark))];
+  std::exclusive_scan(places.begin(), places.end(), places.begin(), size_t{0});
+  const std::vector<utf8proc_int32_t> old(marks.begin(), marks.end());
+  for (const auto mark : old) marks[places[static_cast<uint8_t>(ClassOf(mark))]++] = mark;
+}
+
 // Characters are decomposed one by one and the marks sorted here: the library's own sort is quadratic in their number.
-void SortMarks(std::vector<utf8proc_int32_t>& codes) {
-  constexpr size_t kFew = 16;  // up to here moving one mark after the other is faster
-  const auto lower = [](auto a, auto b) { return ClassOf(a) < ClassOf(b); };
+void SortMarks(std::span<utf8proc_int32_t> codes) {
+  constexpr size_t kFew = 32;  // up to here moving one mark after the other is faster
   for (size_t i = 0; i < codes.size();) {
     size_t end = i;
     while (end < codes.size() && ClassOf(codes[end]) != 0) ++end;
-    const auto first = codes.begin() + static_cast<ptrdiff_t>(i), last = codes.begin() + static_cast<ptrdiff_t>(end);
     if (end - i > kFew) {
-      std::stable_sort(first, last, lower);
-    } else if (end - i > 1) {
-      for (auto at = first + 1; at != last; ++at) {
-        const auto code = *at;
-        auto to = at;
-        for (; to != first && lower(code, to[-1]); --to) *to = to[-1];
-        *to = code;
+      SortMany(codes.subspan(i, end - i));
+    } else {
+      for (size_t at = i + 1; at < end; ++at) {
+        const auto code = codes[at];
+        size_t to = at;
+        for (; to > i && ClassOf(code) < ClassOf(codes[to - 1]); --to) codes[to] = codes[to - 1];
+        codes[to] = code;
       }
     }
     i = end + 1;
