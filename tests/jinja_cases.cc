@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Row C07: renders recorded chats and compares each text with what jinja2 made of it, byte for byte.
-// Usage: jinja_cases FILE.jsonl[.gz]. A line holds "template", or "context" and "expected" (null: an error is wanted)
-// for the template above it. Made by tests/jinja_differential.py.
+// Usage: jinja_cases FILE.jsonl[.gz] [SHOWN], how many differences are shown at most. A line holds "template", or
+// "context" and "expected" (null: an error is wanted) for the template above it. Made by tests/jinja_differential.py.
 #include <cstdio>
+#include <cstdlib>
 
 #include "text/chat_template.h"
 #include "text/test_files.h"
@@ -12,7 +13,6 @@ namespace {
 using json = nlohmann::ordered_json;
 
 constexpr int64_t kFixedNow = 1721984703;  // 2024-07-26 09:05:03
-constexpr int kShown = 20;
 
 // Why the rendering differs from the recorded one; "" when it does not.
 std::string Difference(const unimax::Result<unimax::ChatTemplate>& made, const json& line) {
@@ -31,7 +31,8 @@ std::string Difference(const unimax::Result<unimax::ChatTemplate>& made, const j
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc != 2 && argc != 3) return 2;
+  const int most_shown = argc == 3 ? std::atoi(argv[2]) : 20;
   int cases = 0, differences = 0, templates = 0;
   std::string source;
   auto made = unimax::ChatTemplate::Parse("");
@@ -44,7 +45,7 @@ int main(int argc, char** argv) {
     }
     ++cases;
     const std::string why = Difference(made, line);
-    if (why.empty() || ++differences > kShown) continue;
+    if (why.empty() || ++differences > most_shown) continue;
     std::printf("%s\n  context  %s\n  expected %s\n  %s\n", source.c_str(), line["context"].dump().c_str(),
                 line["expected"].dump().c_str(),
                 json(why).dump(-1, ' ', false, json::error_handler_t::replace).c_str());

@@ -28,7 +28,7 @@ from jinja_templates import TEMPLATES, random_context, random_template  # noqa: 
 
 GOLDEN = HERE / "data" / "text" / "jinja_chats.jsonl.gz"
 GOLDEN_CHATS = 12
-ADDRESS = re.compile(r" at 0x|<generator|<bound|<built|<method|<class|jinja2", re.I)  # shown as Python shows them
+ADDRESS = re.compile(r"0x[0-9a-fo]{6}|<generator|<bound|<built|<method|<class|jinja2", re.I)  # as Python shows
 
 
 def text(rng):

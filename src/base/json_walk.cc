@@ -23,7 +23,7 @@ class Events {
   bool number_unsigned(Json::number_unsigned_t n) {
     return Give({Kind::kUnsigned, depth_, {}, n, static_cast<double>(n)});
   }
-  bool number_float(Json::number_float_t x, const std::string&) { return Give({Kind::kReal, depth_, {}, 0, x}); }
+  bool number_float(Json::number_float_t x, const std::string& s) { return Give({Kind::kReal, depth_, s, 0, x}); }
   bool string(std::string& s) { return Give({Kind::kString, depth_, s}); }
   bool binary(Json::binary_t&) { return false; }
   bool key(std::string& s) { return Give({Kind::kKey, depth_, s}); }

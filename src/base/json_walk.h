@@ -18,7 +18,7 @@ struct JsonEvent {
   enum class Kind { kObject, kArray, kEnd, kKey, kString, kNull, kBool, kUnsigned, kNegative, kReal };
   Kind kind;              // kEnd closes an object or an array; kReal: a fraction, or outside 64 bits
   int depth;              // levels open around it: 0 for the outermost value, 1 for the keys of the outermost object
-  std::string_view text;  // kKey, kString: unescaped UTF-8; valid during the call
+  std::string_view text;  // kKey, kString: unescaped UTF-8; kReal: as it is spelled; valid during the call
   uint64_t number = 0;    // kUnsigned; kBool: 0 or 1; kNegative: its two's complement
   double real = 0;        // kUnsigned, kNegative, kReal
 };

@@ -140,9 +140,11 @@ std::vector<Cutting> AddedMatcher::Cut(std::string_view text, const TrustRuns& t
         end += static_cast<size_t>(utf8::At(text, end).length);
       }
     }
+    if (token.left_strip) begin = std::max(begin, done);  // the token before may have taken that space, and this one
+    if (begin >= end) continue;
     if (done < begin) out.push_back({done, begin, -1});
     out.push_back({begin, end, token.id});
-    done = std::max(done, end);
+    done = end;  // less than before where a token lies in the space that the one before took; the rest is text then
   }
   if (done < text.size()) out.push_back({done, text.size(), -1});
   return out;

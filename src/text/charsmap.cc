@@ -71,19 +71,54 @@ size_t CharsMap::Longest(std::string_view text, std::string_view* replacement) c
   return longest;
 }
 
-void CharsMap::ApplyByGrapheme(std::string_view text, Rewriter& out) const {
-  out.text.reserve(text.size());
-  const auto flush = [&](std::string_view grapheme) {
-    const auto start = static_cast<size_t>(grapheme.data() - text.data());
-    std::string_view replacement;
-    if (grapheme.size() < 6 && First(grapheme, &replacement)) {
-      out.Put(replacement, start, start + grapheme.size());
+namespace {
+
+// Writes what stands for one part of a text after the other, and what each character came from as the package has it:
+// the characters of a part one by one, more of them from its last one. What is left out at the text's begin is not
+// left out of that count, so that all that follows seems to come from what stood before it.
+class PartWriter {
+ public:
+  PartWriter(std::string_view text, Rewriter* out) : text_(text), out_(*out) {}
+  void Put(std::string_view fresh, std::string_view old) {
+    if (!out_.tracked()) {
+      out_.text += fresh;
       return;
     }
+    size_t left = utf8::Length(old);
+    for (size_t i = 0; i < fresh.size();) {
+      const auto length = static_cast<size_t>(utf8::At(fresh, i).length);
+      if (left > 0) Take();
+      left -= std::min<size_t>(left, 1);
+      out_.Put(fresh.substr(i, length), last_, at_);
+      i += length;
+    }
+    const size_t last = last_;
+    for (; left > 0 && !out_.text.empty(); --left) Take();
+    if (!fresh.empty()) last_ = last;
+  }
+
+ private:
+  void Take() {
+    last_ = at_;
+    at_ += static_cast<size_t>(utf8::At(text_, at_).length);
+  }
+  std::string_view text_;
+  Rewriter& out_;
+  size_t last_ = 0, at_ = 0;  // the old character that was taken last, and where the next one begins
+};
+
+}  // namespace
+
+void CharsMap::ApplyByGrapheme(std::string_view text, Rewriter& out) const {
+  out.text.reserve(text.size());
+  PartWriter parts(text, &out);
+  const auto flush = [&](std::string_view grapheme) {
+    std::string_view replacement;
+    if (grapheme.size() < 6 && First(grapheme, &replacement)) return parts.Put(replacement, grapheme);
     for (size_t i = 0; i < grapheme.size();) {
       const auto length = static_cast<size_t>(utf8::At(grapheme, i).length);
       const std::string_view one = grapheme.substr(i, length);
-      out.Put(First(one, &replacement) ? replacement : one, start + i, start + i + length);
+      parts.Put(First(one, &replacement) ? replacement : one, one);
       i += length;
     }
   };

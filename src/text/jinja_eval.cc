@@ -3,9 +3,23 @@
 #include <algorithm>
 #include <utility>
 
+#include "text/jinja_complex.h"
 #include "text/jinja_interp.h"
+#include "text/jinja_text_tools.h"
 
 namespace unimax::jinja {
+
+namespace {
+
+// Of constants alone, but for filters and tests.
+bool IsConstant(const Expr& e) {
+  constexpr ExprKind kOthers[] = {ExprKind::kName, ExprKind::kNsRef, ExprKind::kCall, ExprKind::kFilter,
+                                  ExprKind::kTest};
+  if (std::find(std::begin(kOthers), std::end(kOthers), e.kind) != std::end(kOthers)) return false;
+  return std::all_of(e.args.begin(), e.args.end(), [](const ExprPtr& p) { return p == nullptr || IsConstant(*p); });
+}
+
+}  // namespace
 
 size_t Names::Place(std::string_view name) const {
   if (items_.size() > kFew) {
@@ -83,6 +97,13 @@ Result<Value> Interpreter::Eval(const Expr& e, Scope* scope) {
       }
       UM_ASSIGN_OR_RETURN(const Value a, Eval(*e.args[0], scope));
       UM_ASSIGN_OR_RETURN(const Value b, Eval(*e.args[1], scope));
+      if (e.op == Op::kPow && a.IsNumber() && a.AsDouble() < 0 && IsConstant(*e.args[0]) && !IsConstant(*e.args[1])) {
+        // A constant goes into Python's own code as it is written there, where the power binds before the sign.
+        const Value zero = Value::Integer(0);
+        UM_ASSIGN_OR_RETURN(const Value size, Binary(Op::kSub, zero, a));
+        UM_ASSIGN_OR_RETURN(const Value power, Binary(Op::kPow, size, b));
+        return Binary(Op::kSub, zero, power);
+      }
       return Binary(e.op, a, b);
     }
     case ExprKind::kConcat:
@@ -152,6 +173,7 @@ Status Interpreter::OutputSum(const Expr& e, Scope* scope) {
 
 Result<Value> Interpreter::EvalSign(const Expr& e, Scope* scope) {
   UM_ASSIGN_OR_RETURN(const Value v, Eval(*e.args[0], scope));
+  if (v.Is(Kind::kComplex)) return e.kind == ExprKind::kPos ? v : Negated(v);
   if (!v.IsNumber()) return Error(fmt::format("bad operand type for unary sign: '{}'", TypeName(v)));
   if (e.kind == ExprKind::kPos) return v.Is(Kind::kBool) ? Value::Integer(v.AsInt()) : v;
   if (v.Is(Kind::kFloat)) return Value::Float(-v.d);
@@ -280,7 +302,19 @@ Result<Value> Interpreter::Filter(std::string_view name, const Value& self, cons
   const auto texts = TextFilters();  // these look at all of what they are given
   const bool all = row >= texts.data() && row < texts.data() + texts.size();
   if (all || self.Is(Kind::kText)) UM_RETURN_IF_ERROR(Walk(self));
-  return row->run(*this, self, args);
+  if (!self.markup()) return row->run(*this, self, args);
+  constexpr std::string_view kKeepers[] = {"upper",    "lower",   "capitalize", "trim",   "center", "indent",
+                                           "truncate", "reverse", "last",       "format", "random"};
+  const bool keeps = std::find(std::begin(kKeepers), std::end(kKeepers), name) != std::end(kKeepers);
+  UM_ASSIGN_OR_RETURN(const Value v, row->run(*this, self, name == "format" ? Escaped(args) : args));
+  return keeps ? AsMarkup(*this, v) : v;
+}
+
+Args Interpreter::Escaped(const Args& args) {
+  Args out;
+  for (const Value& v : args.positional) out.positional.push_back(EscapedFor(*this, v));
+  for (const auto& [name, v] : args.named) out.named.emplace_back(name, EscapedFor(*this, v));
+  return out;
 }
 
 Result<bool> Interpreter::Test(std::string_view name, const Value& self, const Args& args) {
@@ -301,7 +335,16 @@ Result<Value> Interpreter::Call(const Value& callee, const Args& args) {
     case Kind::kFunction: {
       const auto& method = *static_cast<MethodObject*>(callee.o);
       if (method.self.Is(Kind::kText)) UM_RETURN_IF_ERROR(Walk(method.self));
-      return method.row->run(*this, method.self, args);
+      if (!method.self.markup()) return method.row->run(*this, method.self, args);
+      constexpr std::string_view kEscaping[] = {"join", "format", "ljust", "rjust", "center"};
+      const std::string_view name = method.row->name;
+      Args given =
+          std::find(std::begin(kEscaping), std::end(kEscaping), name) != std::end(kEscaping) ? Escaped(args) : args;
+      if (name == "replace" && given.positional.size() > 1) {
+        given.positional[1] = EscapedFor(*this, given.positional[1]);
+      }
+      UM_ASSIGN_OR_RETURN(const Value v, method.row->run(*this, method.self, given));
+      return AsMarkup(*this, v);
     }
     case Kind::kJoiner: {
       auto& joiner = *static_cast<CyclerObject*>(callee.o);

@@ -281,10 +281,13 @@ Result<Value> BraceFormat(Interpreter& in, const Text& format, const Args& args)
       spec_text = field.substr(colon + 1);
       field = field.substr(0, colon);
     }
-    bool repr = false;
+    char conversion = '\0';
     if (field.size() >= 2 && field[field.size() - 2] == '!') {
-      repr = field.back() == 'r';
+      conversion = field.back();
       field = field.substr(0, field.size() - 2);
+    }
+    if (conversion != '\0' && conversion != 'r' && conversion != 's') {
+      return in.Error(fmt::format("format: conversion '{}' is not supported", conversion));
     }
     if (spec_text.find('{') != spec_text.npos) return in.Error("format: nested fields are not supported");
     const size_t name_end = std::min(field.find_first_of(".["), field.size());
@@ -306,7 +309,14 @@ Result<Value> BraceFormat(Interpreter& in, const Text& format, const Args& args)
       UM_ASSIGN_OR_RETURN(v, in.Path(v, in.heap().String(field.substr(name_end + 1))));
     }
     UM_ASSIGN_OR_RETURN(const Spec spec, ReadSpec(in, spec_text));
-    if (repr) v = in.Str(ToText(v, true));
+    if (conversion != '\0') v = in.Str(ToText(v, conversion == 'r'));
+    if (!spec_text.empty()) {
+      if (v.Is(Kind::kComplex)) v = in.Str(ToText(v));
+      if (!v.Is(Kind::kText) && !v.IsNumber()) {
+        return in.Error(fmt::format("unsupported format string passed to {}.__format__", TypeName(v)));
+      }
+      if (v.Is(Kind::kBool)) v = Value::Integer(v.AsInt());
+    }
     UM_ASSIGN_OR_RETURN(const Text part, Format(in, v, spec));
     UM_RETURN_IF_ERROR(in.Charge(part.size()));
     out.Append(part);

@@ -158,6 +158,7 @@ class Interpreter {
   Status OutputSum(const Expr& e, Scope* scope);
   Result<Value> EvalSign(const Expr& e, Scope* scope);
   Result<Args> EvalArgs(const CallArgs& call, Scope* scope);
+  Args Escaped(const Args& args);  // for a string that is escaped already
   Result<Value> CallMacro(const MacroObject& macro, const Args& args);
   Result<Value> CallLoop(LoopObject& loop, const Args& args);
   Result<Value> LoopAttribute(const Value& object, const std::string& name);

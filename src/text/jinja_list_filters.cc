@@ -132,7 +132,7 @@ Result<Value> Sort(In& in, const Value& self, const Args& args) {
   for (const Value& item : items) {
     if (a[2].IsMissing() || a[2].Is(Kind::kNone)) {
       keys.push_back(KeyOf(in, item, exact));
-    } else if (a[2].Is(Kind::kText) && a[2].bytes().find(',') != std::string::npos) {
+    } else if (a[2].Is(Kind::kText)) {  // a list even of one, in which two that are undefined are equal
       std::vector<Value> parts;
       const std::string& names = a[2].bytes();
       for (size_t at = 0; at <= names.size();) {
@@ -335,7 +335,7 @@ Result<Value> Slice(In& in, const Value& self, const Args& args) {
     const size_t take = each + (i < longer ? 1 : 0);
     std::vector<Value> part(items.begin() + static_cast<ptrdiff_t>(at),
                             items.begin() + static_cast<ptrdiff_t>(at + take));
-    if (!a[1].IsMissing() && !a[1].Is(Kind::kNone) && longer > 0 && i >= longer) part.push_back(a[1]);
+    if (!a[1].IsMissing() && !a[1].Is(Kind::kNone) && i >= longer) part.push_back(a[1]);
     out.push_back(in.heap().List(std::move(part)));
     at += take;
   }
@@ -357,6 +357,7 @@ Result<Value> Attr(In& in, const Value& self, const Args& args) {
 }
 
 Result<Value> Random(In& in, const Value& self, const Args&) {
+  if (self.Is(Kind::kDict) && Truthy(self)) return in.Error("random needs a sequence");  // Python looks for key 0
   UM_ASSIGN_OR_RETURN(const auto items, in.Iterate(self));
   return items.empty() ? Value() : items[static_cast<size_t>(in.now()) % items.size()];
 }

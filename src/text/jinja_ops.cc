@@ -4,7 +4,9 @@
 #include <charconv>
 #include <cmath>
 
+#include "text/jinja_complex.h"
 #include "text/jinja_interp.h"
+#include "text/jinja_text_tools.h"
 #include "text/utf8.h"
 
 namespace unimax::jinja {
@@ -22,13 +24,19 @@ Value NumberOrMissing(Op op, double a, double b) {
       return Value::Float(a * b);
     case Op::kDiv:
       return b == 0 ? Value::Missing() : Value::Float(a / b);
-    case Op::kFloorDiv:
-      return b == 0 ? Value::Missing() : Value::Float(std::floor(a / b));
+    case Op::kFloorDiv: {  // of what is left without the remainder, as Python has it: 10 // 0.1 is 99
+      if (b == 0) return Value::Missing();
+      const double r = std::fmod(a, b);
+      const double whole = (a - r) / b - (r != 0 && (r < 0) != (b < 0) ? 1 : 0);
+      if (whole == 0) return Value::Float(std::copysign(0.0, a / b));
+      const double floor = std::floor(whole);
+      return Value::Float(whole - floor > 0.5 ? floor + 1 : floor);
+    }
     case Op::kMod: {
       if (b == 0) return Value::Missing();
-      double r = std::fmod(a, b);
-      if (r != 0 && (r < 0) != (b < 0)) r += b;
-      return Value::Float(r);
+      const double r = std::fmod(a, b);
+      if (r == 0) return Value::Float(std::copysign(0.0, b));
+      return Value::Float((r < 0) != (b < 0) ? r + b : r);
     }
     case Op::kPow:
       return a == 0 && b < 0 ? Value::Missing() : Value::Float(std::pow(a, b));
@@ -77,9 +85,20 @@ Value IntOp(Op op, Int a, Int b) {
 }  // namespace
 
 Result<Value> Interpreter::Binary(Op op, const Value& a, const Value& b) {
-  if (op == Op::kMod && a.Is(Kind::kText)) return PercentFormat(*this, a.text(), b);
+  if (op == Op::kMod && a.Is(Kind::kText)) {
+    UM_ASSIGN_OR_RETURN(const Value v, PercentFormat(*this, a.text(), a.markup() ? EscapedFor(*this, b) : b));
+    return a.markup() ? AsMarkup(*this, v) : v;
+  }
   if (a.IsUndefined() || b.IsUndefined()) return Error("an operand is undefined");
-  if (a.IsNumber() && b.IsNumber()) {
+  const bool complex = a.Is(Kind::kComplex) || b.Is(Kind::kComplex);
+  if ((a.IsNumber() || a.Is(Kind::kComplex)) && (b.IsNumber() || b.Is(Kind::kComplex))) {
+    const bool root = op == Op::kPow && !complex && a.AsDouble() < 0 && b.AsDouble() != std::floor(b.AsDouble());
+    if (complex || root) {
+      const Value v = ComplexOp(op, a, b);
+      if (v.Is(Kind::kUndefined)) return Error("complex numbers have no floor and no remainder");
+      if (v.IsMissing()) return Error("division by zero or a number out of range");
+      return v;
+    }
     const bool exact = a.IsInteger() && b.IsInteger();
     const Value v = exact ? IntOp(op, a.AsInt(), b.AsInt()) : NumberOrMissing(op, a.AsDouble(), b.AsDouble());
     if (v.IsMissing()) return Error("division by zero or a number out of range");
@@ -106,7 +125,7 @@ Result<Value> Interpreter::Binary(Op op, const Value& a, const Value& b) {
       if (n > 0) UM_RETURN_IF_ERROR(Charge(thing.bytes().size() * static_cast<size_t>(n)));
       Text text;
       for (Int i = 0; i < n && thing.text().size() > 0; ++i) text.Append(thing.text());
-      return Str(std::move(text));
+      return heap_.String(std::move(text), thing.markup());
     }
     if (thing.IsSequence()) {
       const auto& items = thing.list().items;
@@ -147,7 +166,7 @@ Result<bool> Interpreter::Compare(Cmp cmp, const Value& a, const Value& b) {
     UM_RETURN_IF_ERROR(Step(static_cast<int64_t>(b.bytes().size() / 256)));
     found = b.bytes().find(a.bytes()) != std::string::npos;
   } else if (b.Is(Kind::kDict)) {
-    if (!HashKey(a) && !a.IsUndefined()) return Error(fmt::format("unhashable type: '{}'", TypeName(a)));
+    if (!HashKey(a)) return Error(fmt::format("unhashable type: '{}'", TypeName(a)));
     found = b.dict().Find(a) != nullptr;
   } else {
     UM_ASSIGN_OR_RETURN(const std::vector<Value> items, Iterate(b));
@@ -219,6 +238,7 @@ Result<Value> Interpreter::Attribute(const Value& object, const std::string& nam
     case Kind::kList:
     case Kind::kTuple: {
       const ListObject& list = object.list();
+      if (object.Is(Kind::kTuple) && name == "copy") return Value();
       if (list.grouped && (name == "grouper" || name == "list")) return list.items[name == "list" ? 1 : 0];
       return Method(object, ListMethods(), name);
     }
@@ -288,8 +308,7 @@ Result<Value> Interpreter::Path(Value object, const Value& path) {
 
 Result<Value> Interpreter::SliceOf(const Value& object, const Value& start, const Value& stop, const Value& step) {
   if (!object.Is(Kind::kText) && !object.IsSequence()) {
-    if (object.IsUndefined()) return Error("undefined cannot be sliced");
-    return Value();
+    return Error(fmt::format("'{}' object cannot be sliced", TypeName(object)));
   }
   for (const Value* part : {&start, &stop, &step}) {
     if (!part->IsInteger() && !part->Is(Kind::kNone)) return Error("slice indices must be integers or none");
@@ -316,7 +335,7 @@ Result<Value> Interpreter::SliceOf(const Value& object, const Value& start, cons
   const Int end = clip(stop, by > 0 ? high : low);
   if (object.Is(Kind::kText) && by == 1) {
     const size_t from = borders[static_cast<size_t>(begin)];
-    return Str(object.text().Slice(from, std::max(from, borders[static_cast<size_t>(end)])));
+    return heap_.String(object.text().Slice(from, std::max(from, borders[static_cast<size_t>(end)])), object.markup());
   }
   Text text;
   std::vector<Value> items;
@@ -328,7 +347,7 @@ Result<Value> Interpreter::SliceOf(const Value& object, const Value& start, cons
       items.push_back(object.list().items[at]);
     }
   }
-  if (object.Is(Kind::kText)) return Str(std::move(text));
+  if (object.Is(Kind::kText)) return heap_.String(std::move(text), object.markup());
   return heap_.Sequence(object.kind, std::move(items));
 }
 

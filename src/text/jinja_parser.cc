@@ -158,6 +158,7 @@ Result<StmtPtr> Parser::ParseFor(StmtPtr s) {
   if (Peek().type != Tok::kBlockEnd) return Unexpected();
   Next();
   ++loops_;
+  ++fors_;
   const int macros = macros_;
   UM_ASSIGN_OR_RETURN(Body body, ParseBody({"endfor", "else"}));
   s->keeps_scopes = macros_ != macros;
@@ -169,6 +170,7 @@ Result<StmtPtr> Parser::ParseFor(StmtPtr s) {
     UM_ASSIGN_OR_RETURN(otherwise, ParseBody({"endfor"}));
     Next();
   }
+  --fors_;
   s->targets.push_back(std::move(target));
   s->exprs.push_back(std::move(iterable));
   s->exprs.push_back(std::move(filter));
@@ -283,10 +285,11 @@ Result<ExprPtr> Parser::ParseTarget(bool with_tuple, bool with_namespace, std::s
       if (std::find(std::begin(kReserved), std::end(kReserved), item->text) != std::end(kReserved)) {
         return Fail(fmt::format("cannot assign to '{}'", item->text));
       }
-      if (end_word == "in" && item->text == "loop") return Fail("cannot assign to 'loop' in a for loop");
       if (with_namespace && SkipSign(".")) {
         item->kind = ExprKind::kNsRef;
         UM_ASSIGN_OR_RETURN(item->attribute, AnyName());
+      } else if (item->text == "loop" && (end_word == "in" || (with_namespace && fors_ > 0))) {
+        return Fail("cannot assign to 'loop' in a for loop");
       }
     }
     UM_RETURN_IF_ERROR(Adopt(*tuple, std::move(item)));

@@ -80,6 +80,7 @@ class Parser {
   int nesting_ = 0;
   int macros_ = 0;  // read so far, call blocks too
   int loops_ = 0;   // within this many loops (break and continue)
+  int fors_ = 0;    // the same, also within macros and else
 };
 
 }  // namespace unimax::jinja

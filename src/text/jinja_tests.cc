@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "text/jinja_complex.h"
 #include "text/jinja_interp.h"
 #include "text/jinja_text_tools.h"
 #include "text/utf8.h"
@@ -26,7 +27,7 @@ bool True(const Value& v) { return v.Is(Kind::kBool) && v.b; }
 bool False(const Value& v) { return v.Is(Kind::kBool) && !v.b; }
 bool Integer(const Value& v) { return v.Is(Kind::kInt); }
 bool Float(const Value& v) { return v.Is(Kind::kFloat); }
-bool Number(const Value& v) { return v.IsNumber(); }
+bool Number(const Value& v) { return v.IsNumber() || v.Is(Kind::kComplex); }
 bool String(const Value& v) { return v.Is(Kind::kText); }
 bool Mapping(const Value& v) { return v.Is(Kind::kDict); }
 bool Sequence(const Value& v) { return v.IsUndefined() || v.IsSequence() || v.Is(Kind::kDict) || v.Is(Kind::kText); }
@@ -47,8 +48,15 @@ bool Lower(const Value& v) {
   const Text t = ToText(v);
   return LowerOf(t).bytes() == t.bytes() && UpperOf(t).bytes() != t.bytes();
 }
-bool IsFilter(const Value& v) { return v.Is(Kind::kText) && FindFilter(v.bytes()) != nullptr; }
-bool IsTest(const Value& v) { return v.Is(Kind::kText) && FindTest(v.bytes()) != nullptr; }
+
+// Whether a filter or a test has this name, which Python looks up in a dict.
+template <class Row, const Row* (*find)(std::string_view)>
+Result<bool> IsNamed(In& in, const Value& self, const Args& args) {
+  UM_ASSIGN_OR_RETURN(const auto a, in.Bind(args, {}, 0));
+  const bool container = self.Is(Kind::kList) || self.Is(Kind::kDict) || self.Is(Kind::kTuple);
+  if (container && !HashKey(self)) return in.Error(fmt::format("unhashable type: '{}'", TypeName(self)));
+  return self.Is(Kind::kText) && find(self.bytes()) != nullptr;
+}
 
 Result<bool> Modulo(In& in, const Value& self, Int by, Int wanted) {
   UM_ASSIGN_OR_RETURN(const Value m, in.Binary(Op::kMod, self, Value::Integer(by)));
@@ -91,8 +99,8 @@ constexpr TestRow kTests[] = {
     {"callable", Simple<Callable>},
     {"upper", Simple<Upper>},
     {"lower", Simple<Lower>},
-    {"filter", Simple<IsFilter>},
-    {"test", Simple<IsTest>},
+    {"filter", IsNamed<FilterRow, FindFilter>},
+    {"test", IsNamed<TestRow, FindTest>},
     {"odd", Odd},
     {"even", Even},
     {"divisibleby", DivisibleBy},
@@ -218,6 +226,7 @@ Result<Value> Round(In& in, const Value& self, const Args& args) {
 }
 
 Result<Value> Abs(In& in, const Value& self, const Args&) {
+  if (self.Is(Kind::kComplex)) return Value::Float(Absolute(self));
   if (!self.IsNumber()) return in.Error(fmt::format("bad operand type for abs(): '{}'", TypeName(self)));
   if (self.Is(Kind::kFloat)) return Value::Float(std::abs(self.d));
   return self.AsInt() < 0 ? in.Binary(Op::kSub, Value::Integer(0), self) : Value::Integer(self.AsInt());

@@ -129,7 +129,7 @@ Result<Value> Truncate(In& in, const Value& self, const Args& args) {
   const auto n = static_cast<Int>(utf8::Length(text.bytes()));
   const auto end_length = static_cast<Int>(utf8::Length(end.bytes()));
   if (length < end_length) return in.Error("truncate: the length is shorter than the end");
-  if (n <= length + leeway) return in.Str(text);
+  if (n <= length + leeway) return self;
   UM_ASSIGN_OR_RETURN(const Value cut,
                       in.SliceOf(in.Str(text), Value::None(), Value::Integer(length - end_length), Value::None()));
   Text out = cut.text();
@@ -137,7 +137,7 @@ Result<Value> Truncate(In& in, const Value& self, const Args& args) {
     const size_t space = out.bytes().rfind(' ');
     if (space != std::string::npos) out = out.Slice(0, space);
   }
-  out.Append(end);
+  out.Append(self.markup() ? EscapeHtml(end) : end);
   return in.Str(std::move(out));
 }
 
@@ -148,54 +148,12 @@ Result<Value> WordCount(In& in, const Value& self, const Args&) {
   bool inside = false;
   for (size_t i = 0; i < text.size();) {
     const utf8::Char c = utf8::At(text.bytes(), i);
-    const bool word = utf8::IsWord(c.code);
+    const bool word = IsPythonWord(c.code);
     words += word && !inside ? 1 : 0;
     inside = word;
     i += static_cast<size_t>(c.length);
   }
   return Value::Integer(words);
-}
-
-Result<Value> WordWrap(In& in, const Value& self, const Args& args) {
-  UM_ASSIGN_OR_RETURN(const auto a, in.Bind(args, {"width", "break_long_words", "wrapstring"}, 0));
-  size_t width = 79;
-  if (!a[0].IsMissing()) {
-    UM_ASSIGN_OR_RETURN(const Int w, in.IntOf(a[0]));
-    width = static_cast<size_t>(std::clamp(w, Int{1}, Int{1} << 30));
-  }
-  if (!self.Is(Kind::kText)) return in.Error(fmt::format("wordwrap needs a string, not {}", TypeName(self)));
-  const bool cut_words = a[1].IsMissing() || Truthy(a[1]);
-  const Text& text = self.text();
-  Text out;
-  size_t column = 0;  // in characters, as `width`
-  const auto new_line = [&] {
-    out.Append("\n", false);
-    column = 0;
-  };
-  for (size_t i = 0; i < text.size();) {
-    const size_t end = std::min(text.bytes().find_first_of(" \n", i), text.size());
-    size_t length = utf8::Length(std::string_view(text.bytes()).substr(i, end - i));
-    const bool cut = cut_words && length > width;  // then every line takes what it has room for
-    if (column > 0 && (cut ? column + 1 >= width : column + 1 + length > width)) {
-      new_line();
-    } else if (column > 0) {
-      out.Append(" ", false);
-      ++column;
-    }
-    size_t from = i;
-    while (cut && column + length > width) {
-      size_t to = from;
-      for (; column < width; ++column, --length) to += static_cast<size_t>(utf8::At(text.bytes(), to).length);
-      out.Append(text, from, to);
-      new_line();
-      from = to;
-    }
-    out.Append(text, from, end);
-    column += length;
-    if (end < text.size() && text.bytes()[end] == '\n') new_line();
-    i = end + 1;
-  }
-  return in.Str(std::move(out));
 }
 
 Result<Value> StripTags(In& in, const Value& self, const Args&) {

@@ -39,16 +39,14 @@ Result<Value> SplitWith(In& in, const Value& self, const Args& args, bool from_r
   std::vector<std::pair<size_t, size_t>> parts;
   if (a[0].IsMissing() || a[0].Is(Kind::kNone)) {
     parts = WordsOf(text);
-    if (limit >= 0 && static_cast<Int>(parts.size()) > limit + 1) {
+    if (limit >= 0 && static_cast<Int>(parts.size()) > limit) {  // Python keeps the space at the far end
       const auto n = static_cast<size_t>(limit);
       if (from_right) {
         const size_t first = parts.size() - n;
         const size_t end = parts[first - 1].second;
-        const size_t begin = parts[0].first;
         parts.erase(parts.begin(), parts.begin() + static_cast<ptrdiff_t>(first));
-        parts.insert(parts.begin(), {begin, end});
+        parts.insert(parts.begin(), {0, end});
       } else {
-        // Python keeps the white space at the end of the last part.
         const size_t begin = parts[n].first;
         parts.resize(n);
         parts.emplace_back(begin, text.size());
@@ -260,6 +258,19 @@ Result<Value> IsLower(In&, const Value& self, const Args&) {
   return Value::Bool(LowerOf(t).bytes() == t.bytes() && UpperOf(t).bytes() != t.bytes());
 }
 
+// Words begin with a capital letter, and all their other letters are small.
+Result<Value> IsTitle(In&, const Value& self, const Args&) {
+  const Text& t = self.text();
+  return Value::Bool(TitleOf(t).bytes() == t.bytes() && UpperOf(t).bytes() != LowerOf(t).bytes());
+}
+Result<Value> IsAscii(In&, const Value& self, const Args&) { return Value::Bool(utf8::IsAscii(self.bytes())); }
+Result<Value> IsIdentifier(In&, const Value& self, const Args&) {
+  const std::string& s = self.bytes();
+  const char32_t first = s.empty() ? U'0' : utf8::At(s, 0).code;
+  const bool begins = first == '_' || utf8::IsAlphabetic(first);
+  return begins ? All(self, [](char32_t c) { return IsPythonWord(c) || utf8::IsCombining(c); }) : Value::Bool(false);
+}
+
 Result<Value> ExpandTabs(In& in, const Value& self, const Args& args) {
   UM_ASSIGN_OR_RETURN(const auto a, in.Bind(args, {"tabsize"}, 0));
   Int size = 8;
@@ -333,6 +344,9 @@ constexpr FilterRow kRows[] = {
     {"isalnum", IsAlnum},
     {"isupper", IsUpper},
     {"islower", IsLower},
+    {"istitle", IsTitle},
+    {"isascii", IsAscii},
+    {"isidentifier", IsIdentifier},
     {"expandtabs", ExpandTabs},
     {"casefold", CaseFold},
     {"format", Format},

@@ -90,6 +90,10 @@ Text MapCase(const Text& text, F pick) {
 
 }  // namespace
 
+bool IsPythonWord(char32_t c) {
+  return c == '_' || utf8::IsNumeric(c) || (utf8::IsAlphabetic(c) && !utf8::IsSymbol(c));
+}
+
 bool IsPythonSpace(char32_t c) { return utf8::IsWhite(c) || (c >= 0x1c && c <= 0x1f); }
 
 Text UpperOf(const Text& text) {
@@ -227,6 +231,27 @@ Result<Value> Pad(Interpreter& in, const Text& text, Int width, const std::strin
   out.Append(text);
   for (Int i = left; i < total; ++i) out.Append(fill, false);
   return in.Str(std::move(out));
+}
+
+Value AsMarkup(Interpreter& in, const Value& v) {
+  if (v.Is(Kind::kText)) return v.markup() ? v : in.heap().String(v.text(), true);
+  if (!v.IsSequence()) return v;
+  std::vector<Value> items;
+  for (const Value& item : v.list().items) items.push_back(AsMarkup(in, item));
+  return in.heap().Sequence(v.kind, std::move(items));
+}
+
+Value EscapedFor(Interpreter& in, const Value& v) {
+  if (v.Is(Kind::kText)) return v.markup() ? v : in.heap().String(EscapeHtml(v.text()), true);
+  if (v.IsSequence()) {
+    std::vector<Value> items;
+    for (const Value& item : v.list().items) items.push_back(EscapedFor(in, item));
+    return in.heap().Sequence(v.kind, std::move(items));
+  }
+  if (!v.Is(Kind::kDict)) return v;
+  const Value dict = in.heap().Dict();
+  for (const auto& [key, value] : v.dict().items) dict.dict().Set(key, EscapedFor(in, value));
+  return dict;
 }
 
 Text EscapeHtml(const Text& text) {

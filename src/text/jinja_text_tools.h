@@ -27,6 +27,12 @@ bool EndsLine(const Text& text);  // whether a line end is its last character
 Result<Value> ReplaceIn(Interpreter& in, const Text& text, const Text& from, const Text& to, Int count);
 enum class Side { kLeft, kRight, kBoth };  // where the padding goes
 Result<Value> Pad(Interpreter& in, const Text& text, Int width, const std::string& fill, Side side);
+// Python's Markup, a string that is escaped already, hands that on to what its methods make of it ...
+Value AsMarkup(Interpreter& in, const Value& v);  // a string, or a list or tuple of such
+// ... and escapes what it is given: a string, or what stands in a container.
+Value EscapedFor(Interpreter& in, const Value& v);
 bool IsPythonSpace(char32_t c);
+bool IsPythonWord(char32_t c);                                                 // \w of Python's expressions
+Result<Value> WordWrap(Interpreter& in, const Value& self, const Args& args);  // jinja_wordwrap.cc
 
 }  // namespace unimax::jinja

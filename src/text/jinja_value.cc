@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "text/jinja_complex.h"
 #include "text/utf8.h"
 
 namespace unimax::jinja {
@@ -70,7 +71,7 @@ namespace {
 
 bool CanBeKey(const Value& v) {
   if (v.Is(Kind::kTuple)) return std::all_of(v.list().items.begin(), v.list().items.end(), CanBeKey);
-  return v.Is(Kind::kText) || v.Is(Kind::kNone) || v.IsNumber();
+  return v.Is(Kind::kText) || v.Is(Kind::kNone) || v.IsNumber() || v.Is(Kind::kComplex) || v.IsUndefined();
 }
 
 // Python's == on what can be a key.
@@ -160,6 +161,8 @@ bool Truthy(const Value& v) {
       return v.i != 0;
     case Kind::kFloat:
       return v.d != 0;
+    case Kind::kComplex:
+      return v.z.re != 0 || v.z.im != 0;
     case Kind::kText:
       return v.text().size() > 0;
     case Kind::kList:
@@ -179,10 +182,14 @@ bool Equal(const Value& a, const Value& b, int depth) {
   if (a.IsNumber() && b.IsNumber()) {
     return a.Is(Kind::kFloat) || b.Is(Kind::kFloat) ? a.AsDouble() == b.AsDouble() : a.AsInt() == b.AsInt();
   }
+  if (a.Is(Kind::kComplex) && b.IsNumber()) return a.z.im == 0 && a.z.re == b.AsDouble();
+  if (b.Is(Kind::kComplex) && a.IsNumber()) return b.z.im == 0 && b.z.re == a.AsDouble();
   if (a.kind != b.kind) return false;
   switch (a.kind) {
     case Kind::kNone:
       return true;
+    case Kind::kComplex:
+      return a.z.re == b.z.re && a.z.im == b.z.im;
     case Kind::kText:
       return a.bytes() == b.bytes();
     case Kind::kList:
@@ -251,6 +258,9 @@ std::string FloatText(double v) {
 
 std::optional<std::string> HashKey(const Value& v) {
   switch (v.kind) {
+    case Kind::kMissing:
+    case Kind::kUndefined:
+      return "U";  // all are one
     case Kind::kText:
       return "s" + v.bytes();
     case Kind::kNone:
@@ -261,6 +271,9 @@ std::optional<std::string> HashKey(const Value& v) {
     case Kind::kFloat:
       if (std::abs(v.d) < 1e18 && v.d == std::floor(v.d)) return "n" + IntText(static_cast<Int>(v.d));
       return "f" + FloatText(v.d);
+    case Kind::kComplex:
+      if (v.z.im == 0) return HashKey(Value::Float(v.z.re));
+      return "c" + ComplexText(v);
     case Kind::kTuple: {
       std::string key = "(";
       for (const Value& item : v.list().items) {
@@ -288,6 +301,8 @@ std::string_view TypeName(const Value& v) {
       return "int";
     case Kind::kFloat:
       return "float";
+    case Kind::kComplex:
+      return "complex";
     case Kind::kText:
       return "str";
     case Kind::kList:
@@ -387,6 +402,9 @@ void AppendRepr(const Value& v, bool repr, int depth, Text& out) {
       return;
     case Kind::kFloat:
       out.Append(FloatText(v.d), false);
+      return;
+    case Kind::kComplex:
+      out.Append(ComplexText(v), false);
       return;
     case Kind::kText:
       if (!repr) {

@@ -51,6 +51,7 @@ enum class Kind : uint8_t {
   kBool,
   kInt,
   kFloat,
+  kComplex,
   kText,
   kList,
   kTuple,
@@ -72,6 +73,9 @@ struct Object {
 struct TextObject;
 struct ListObject;
 class DictObject;
+struct Complex {
+  double re, im;
+};
 
 struct Value {
   Kind kind = Kind::kUndefined;
@@ -79,6 +83,7 @@ struct Value {
     bool b;
     Int i;
     double d;
+    Complex z;
     Object* o;
   };
   Value() : i(0) {}
@@ -97,6 +102,11 @@ struct Value {
   static Value Float(double v) {
     Value r = OfKind(Kind::kFloat);
     r.d = v;
+    return r;
+  }
+  static Value OfComplex(Complex v) {
+    Value r = OfKind(Kind::kComplex);
+    r.z = v;
     return r;
   }
   static Value Of(Kind kind, Object* object) {

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "text/json_fields.h"
+#include "text/unicode_ages.h"
 #include "text/utf8.h"
 #include "text/vocabulary.h"
 
@@ -58,7 +59,7 @@ bool IsChinese(char32_t c) {
 void Clean(std::string& out, char32_t c) {
   const bool plain = c == '\t' || c == '\n' || c == '\r';
   if (c == 0 || c == 0xfffd) return;
-  if (!plain && (c < 0x80 ? c < 0x20 || c == 0x7f : utf8::IsOther(c) && utf8::IsAssigned(c))) return;
+  if (!plain && (c < 0x80 ? c < 0x20 || c == 0x7f : utf8::IsControl8(c))) return;
   utf8::Append(out, utf8::IsWhite(c) ? U' ' : c);
 }
 
@@ -70,7 +71,7 @@ void PartChinese(std::string& out, char32_t c) {
 }
 
 void DropMark(std::string& out, char32_t c) {
-  if (!utf8::IsMark(c)) utf8::Append(out, c);
+  if (!utf8::IsMark8(c)) utf8::Append(out, c);
 }
 
 void Compose(std::string_view text, utf8::Form form, Rewriter& out);
@@ -129,7 +130,19 @@ void Compose(std::string_view text, utf8::Form form, Rewriter& out) {
     i += static_cast<size_t>(utf8::At(text, i).length);
     if (i < text.size() && !utf8::IsBoundary(utf8::At(text, i).code)) continue;
     const std::string_view old = text.substr(begin, i - begin);
-    PutChars(utf8::Normalize(old, form), old, begin, out);
+    const std::string fresh = utf8::Normalize(old, form);
+    std::vector<std::string> each;  // what becomes of its characters where they are not joined and keep their order
+    std::string joined;
+    for (size_t at = 0; at < old.size(); at += static_cast<size_t>(utf8::At(old, at).length)) {
+      each.push_back(utf8::Normalize(old.substr(at, static_cast<size_t>(utf8::At(old, at).length)), form));
+      joined += each.back();
+    }
+    if (joined != fresh) PutChars(fresh, old, begin, out);
+    for (size_t at = 0; joined == fresh && begin < i; ++at) {
+      const auto length = static_cast<size_t>(utf8::At(text, begin).length);
+      out.Put(each[at], begin, begin + length);
+      begin += length;
+    }
     begin = i;
   }
 }
@@ -158,10 +171,14 @@ void Strip(const Normalizer::Step& step, std::string_view text, Rewriter& out) {
   out.Copy(text, begin, end);
 }
 
+// What is written stands for the last character of what it replaces, or for the one before it.
 void Replace(const Normalizer::Step& step, std::string_view text, Rewriter& out) {
   for (const Span& s : step.pattern.Cut(text)) {
     if (s.match) {
-      out.Put(step.text, s.begin, s.end);
+      size_t last = s.end;
+      while (last > 0 && (static_cast<uint8_t>(text[--last]) & 0xc0) == 0x80) {
+      }
+      out.Put(step.text, last, s.end);
     } else {
       out.Copy(text, s.begin, s.end);
     }
@@ -184,7 +201,7 @@ void ApplyStep(const Normalizer::Step& step, std::string_view text, Rewriter& ou
       return Strip(step, text, out);
     case Kind::kStripAccents:
       return MapChars(text, out, [](std::string& o, char32_t c) {
-        if (!utf8::IsCombining(c)) utf8::Append(o, c);
+        if (!utf8::IsCombining9(c)) utf8::Append(o, c);
       });
     case Kind::kReplace:
       return Replace(step, text, out);

@@ -6,6 +6,8 @@
 #include <algorithm>
 
 #include "base/json_walk.h"
+#include "text/scripts.h"
+#include "text/unicode_ages.h"
 
 namespace unimax {
 namespace {
@@ -26,7 +28,18 @@ constexpr std::string_view kWord = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24
 
 constexpr std::string_view kLatinDigits = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 
-std::string Rewrite(std::string_view source) {
+// Bracketed names that PCRE2 gives fewer or more characters than Oniguruma does.
+struct Named {
+  std::string_view name, set;
+};
+constexpr Named kNamed[] = {
+    {"[:punct:]", R"(\p{P}\p{S})"},
+    {"[:space:]", kWhite},
+    {"[:upper:]",
+     R"(\p{Lu}\x{2160}-\x{216f}\x{24b6}-\x{24cf}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})"}};
+
+// `scripts`: what PCRE2 writes before the name of a script that means just its own characters.
+std::string Rewrite(std::string_view source, std::string_view scripts) {
   std::string out;
   bool in_class = false;
   for (size_t i = 0; i < source.size(); ++i) {
@@ -43,10 +56,28 @@ std::string Rewrite(std::string_view source) {
         out += kWord;
         if (!in_class) out += kLatinDigits;
         if (!in_class) out += ']';
+      } else if (n == 'h' || (n == 'H' && !in_class)) {  // hexadecimal digits
+        if (!in_class) out += n == 'h' ? "[" : "[^";
+        out += "0-9A-Fa-f";
+        if (!in_class) out += ']';
+      } else if ((n == 'p' || n == 'P') && i + 1 < source.size() && source[i + 1] == '{') {
+        const size_t end = std::min(source.find('}', i), source.size());
+        std::string_view name = source.substr(i + 2, end - i - 2);
+        const bool no = name.starts_with('^');
+        if (no) name.remove_prefix(1);
+        out.append({c, n, '{'}).append(no ? "^" : "").append(IsScript(name) ? scripts : "").append(name);
+        i = end - 1;
       } else {
         out += c;
         out += n;
       }
+      continue;
+    }
+    const auto* named = std::find_if(std::begin(kNamed), std::end(kNamed),
+                                     [&](const Named& row) { return source.substr(i).starts_with(row.name); });
+    if (in_class && named != std::end(kNamed)) {
+      out += named->set;
+      i += named->name.size() - 1;
       continue;
     }
     if (in_class && c == '[' && (i + 1 >= source.size() || source[i + 1] != ':')) {
@@ -90,16 +121,22 @@ Result<Pattern> Pattern::Regex(std::string_view source, bool scan) {
     return BadModel("a regex pattern of the tokenizer has {} bytes; at most {} are read", source.size(),
                     kMaxSourceBytes);
   }
-  const std::string rewritten = Rewrite(source);
   const std::unique_ptr<pcre2_compile_context, CompileContextFree> context(pcre2_compile_context_create(nullptr));
   if (context == nullptr) return IoError("no memory for a regular expression");
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
   pcre2_set_parens_nest_limit(context.get(), 64);
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* code =
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(rewritten.data()), rewritten.size(),
-                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, context.get());
+  pcre2_code* code = nullptr;
+  for (const char* scripts : {"sc:", ""}) {  // before PCRE2 10.40 a bare name means the same; later it means more
+    const std::string rewritten = Rewrite(source, scripts);
+    code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(rewritten.data()), rewritten.size(),
+                         PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
+                         context.get());
+    const bool unknown =
+        error == PCRE2_ERROR_UNKNOWN_UNICODE_PROPERTY || error == PCRE2_ERROR_MALFORMED_UNICODE_PROPERTY;
+    if (code != nullptr || !unknown) break;
+  }
   if (code == nullptr) {
     PCRE2_UCHAR reason[256] = {};
     pcre2_get_error_message(error, reason, sizeof(reason));
@@ -191,7 +228,10 @@ void Cutter::Cut(std::string_view text, std::vector<Span>& spans) {
       done = end;
     }
   } else if (pattern_.code_ != nullptr) {
-    done = CutByCode(text, spans);
+    // PCRE2 may not know the characters of Unicode 15 and 16, which Oniguruma does. (An expression that spells one of
+    // them out does not find it.)
+    const std::optional<std::string> elders = utf8::WithElders(text);
+    done = CutByCode(elders ? std::string_view(*elders) : text, spans);
   } else if (const std::string& literal = pattern_.literal_; !literal.empty()) {
     for (size_t at = text.find(literal); at != text.npos; at = text.find(literal, done)) {
       if (done < at) spans.push_back(MakeSpan(done, at, false));

@@ -7,6 +7,7 @@
 #include "text/json_fields.h"
 #include "text/scanners.h"
 #include "text/scripts.h"
+#include "text/unicode_ages.h"
 #include "text/utf8.h"
 #include "text/vocabulary.h"
 
@@ -75,7 +76,12 @@ void CutChars(std::string_view text, F is, std::vector<Span>& spans) {
 bool IsPunctuation(char32_t c) {
   const bool ascii =
       (c >= 0x21 && c <= 0x2f) || (c >= 0x3a && c <= 0x40) || (c >= 0x5b && c <= 0x60) || (c >= 0x7b && c <= 0x7e);
-  return ascii || utf8::IsPunctuation(c);
+  return ascii || utf8::IsPunctuation8(c);
+}
+
+// Categories Nd, Nl and No of Unicode 17, which is Rust's.
+bool IsDigit(char32_t c) {
+  return utf8::IsNumeric(c) || (c >= 0x11de0 && c <= 0x11de9) || (c >= 0x16ff4 && c <= 0x16ff6);
 }
 
 // Joins and drops spans as `behavior` says, in place.
@@ -163,7 +169,7 @@ void CutWord(const PreTokenizer::Step& step, Cutter& cutter, std::string_view wo
       }
       return Arrange(step.behavior, spans);
     case Kind::kDigits:
-      CutChars(word, utf8::IsNumeric, spans);
+      CutChars(word, IsDigit, spans);
       return Arrange(step.individual ? Behavior::kIsolated : Behavior::kContiguous, spans);
     case Kind::kWhitespaceSplit:
       CutChars(word, utf8::IsWhite, spans);
@@ -207,12 +213,14 @@ template <class F>
 void Rewrite(Words& words, F write) {
   Rewriter rewriter(words.tracked);
   rewriter.text.reserve(words.text.size() + words.text.size() / 4);
-  words.at_start = words.at_start && !words.words.empty() && words.words[0].begin == 0;
+  size_t start = 0;
   for (Word& word : words.words) {
     const size_t begin = rewriter.text.size();
     write(word, rewriter);
+    if (word.begin < words.start) start = word.end <= words.start ? rewriter.text.size() : begin + 1;
     word = {static_cast<uint32_t>(begin), static_cast<uint32_t>(rewriter.text.size())};
   }
+  words.start = start;
   Compose(words.map, rewriter.map);
   words.map = std::move(rewriter.map);
   words.owned = std::move(rewriter.text);
@@ -252,9 +260,8 @@ void ApplyByteLevel(const PreTokenizer::Step& step, bool raw, Words& words) {
 
 void ApplyMetaspace(const PreTokenizer::Step& step, Words& words) {
   const std::string_view old = words.text;
-  const bool at_start = words.at_start;
   Rewrite(words, [&](const Word& word, Rewriter& rewriter) {
-    const bool first = at_start && word.begin == 0;
+    const bool first = word.begin < words.start;
     const bool wanted = step.prepend == Prepend::kAlways || (step.prepend == Prepend::kFirst && first);
     const std::string_view text = old.substr(word.begin, word.end - word.begin);
     if (wanted && !text.starts_with(' ') && !text.starts_with(step.text)) PutPrefix(step.text, old, word, rewriter);
@@ -338,11 +345,16 @@ Status PreTokenizer::Append(const json& spec, int depth) {
   return {};
 }
 
-void PreTokenizer::Apply(std::string_view text, bool at_start, bool bytes_allowed, Words& words) const {
+bool PreTokenizer::asks_start() const {
+  return std::any_of(steps_.begin(), steps_.end(),
+                     [](const Step& s) { return s.kind == Kind::kMetaspace && s.prepend == Prepend::kFirst; });
+}
+
+void PreTokenizer::Apply(std::string_view text, size_t start, bool bytes_allowed, Words& words) const {
   words.text = text;
   words.words.clear();
   words.map.clear();
-  words.at_start = at_start;
+  words.start = start;
   words.raw_bytes = false;
   if (!text.empty()) words.words.push_back({0, static_cast<uint32_t>(text.size())});
   for (const Step& step : steps_) {

@@ -22,7 +22,7 @@ struct Word {
 struct Words {
   std::string_view text;
   std::vector<Word> words;
-  bool at_start = false;   // byte 0 of `text` is where the whole text begins
+  size_t start = 0;        // words that begin before this byte stand where the whole text begins
   bool raw_bytes = false;  // the words stand for BytesToChars of them
   bool tracked = false;    // `map` is kept
   SourceMap map;           // from `text` to what was given
@@ -69,9 +69,11 @@ class PreTokenizer {
   Status AddIsolate(std::string_view regex);
   void AddByteLevel();
 
-  // Cuts `text`, which `words` may refer to afterwards. `at_start`: it begins where the whole text begins.
+  // Cuts `text`, which `words` may refer to afterwards. `start`: how many bytes at its begin came from the first
+  // character of the whole text; 0 for a text from elsewhere.
   // `bytes_allowed`: a last ByteLevel step may leave raw bytes.
-  void Apply(std::string_view text, bool at_start, bool bytes_allowed, Words& words) const;
+  void Apply(std::string_view text, size_t start, bool bytes_allowed, Words& words) const;
+  bool asks_start() const;  // the result depends on `start`
   bool ends_in_bytes() const { return !steps_.empty() && steps_.back().kind == Kind::kByteLevel; }
 
  private:

@@ -12,6 +12,7 @@
 
 namespace unimax {
 
+bool IsScript(std::string_view name);  // a script of Unicode 9
 // Matches the longest runs of one script; what it leaves out has none.
 Result<Pattern> ScriptRuns();
 // `cutter`: of ScriptRuns. Appends the words of `text`.

@@ -207,19 +207,17 @@ void FillModelVocabulary(const Spec& spec, Tokenizer::Impl& impl) {
 }
 
 Status MakeUnigram(const Spec& spec, int unknown, Tokenizer::Impl& impl) {
-  // As in the package, which begins with the smallest positive number: a user-defined symbol is worth -0.1.
-  float worst = std::numeric_limits<float>::max(), best = std::numeric_limits<float>::min();
+  constexpr float kUserPerByte = 0.1f;  // what a user-defined symbol is worth for each byte after the first
+  float worst = std::numeric_limits<float>::max();
   std::vector<double> scores(spec.pieces.size());
   for (const Piece& piece : spec.pieces) {
-    if (piece.type != kNormal) continue;
-    worst = std::min(worst, piece.score);
-    best = std::max(best, piece.score);
+    if (piece.type == kNormal) worst = std::min(worst, piece.score);
   }
   std::vector<int> usable;
   for (size_t id = 0; id < spec.pieces.size(); ++id) {
     const Piece& piece = spec.pieces[id];
-    const auto length = static_cast<float>(piece.text.size());
-    scores[id] = piece.type == kUser ? static_cast<double>(length * best - 0.1f) : static_cast<double>(piece.score);
+    const float user = kUserPerByte * (static_cast<float>(piece.text.size()) - 1);
+    scores[id] = static_cast<double>(piece.type == kUser ? user : piece.score);
     if (piece.type == kNormal || piece.type == kUser) usable.push_back(static_cast<int>(id));
   }
   UnigramModel::Options options;

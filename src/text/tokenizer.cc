@@ -2,6 +2,7 @@
 #include "text/tokenizer.h"
 
 #include <algorithm>
+#include <set>
 
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
@@ -22,6 +23,10 @@ Status Tokenizer::Impl::IndexAdded(const std::vector<AddedToken>& added) {
   for (const AddedToken& token : added) size = std::max(size, token.id + 1);
   special.assign(static_cast<size_t>(size), false);
   hidden = special;
+  std::set<std::string_view> specials;
+  for (const AddedToken& token : added) {
+    if (token.special) specials.insert(token.content);
+  }
   for (const AddedToken& token : added) {
     room += token.content.size();
     const auto at = static_cast<size_t>(token.id);
@@ -34,9 +39,9 @@ Status Tokenizer::Impl::IndexAdded(const std::vector<AddedToken>& added) {
       const std::optional<std::string> normal = normalizer.ApplyWithin(room, token.content);
       if (!normal) return BadModel("the tokenizer's normalizer makes its added token {} too long", token.id);
       room -= normal->size();
-      // The package decodes such a token to its normalized content, and then does not know it as special any more.
+      // The package decodes such a token to its normalized content, and knows special tokens by what they decode to.
       vocabulary.Add(token.content, *normal, token.id);
-      if (token.special && *normal == token.content) hidden[at] = true;
+      if (specials.contains(*normal)) hidden[at] = true;
       normal_added.Add(token, *normal);
       if (token.special) special_normal_added.Add(token, token.content);
     }
@@ -93,7 +98,11 @@ void Tokenizer::Impl::TraceWord(const Word& word, Encoding& to) const {
 
 void Tokenizer::Impl::EncodePiece(std::string_view text, Encoding& to) const {
   to.words.tracked = to.tracked;
-  pre_tokenizer.Apply(text, to.segment == 0 && to.piece == 0, model->reads_bytes(), to.words);
+  size_t start = to.segment == 0 && to.map.empty() && to.piece == 0 ? 1 : 0;
+  if (to.segment == 0 && !to.map.empty()) {
+    while (start < text.size() && to.map[to.piece + start].begin == 0) ++start;
+  }
+  pre_tokenizer.Apply(text, start, model->reads_bytes(), to.words);
   to.cache.NewText();
   for (const Word& word : to.words.words) {
     if (to.tracked) {
@@ -108,7 +117,8 @@ void Tokenizer::Impl::EncodePiece(std::string_view text, Encoding& to) const {
 void Tokenizer::Impl::EncodeSegment(std::string_view text, bool mixed, Encoding& to) const {
   to.map.clear();
   if (!normalizer.empty()) {
-    to.normal = normalizer.Apply(text, to.tracked ? &to.map : nullptr);
+    const bool mapped = to.tracked || (to.segment == 0 && pre_tokenizer.asks_start());
+    to.normal = normalizer.Apply(text, mapped ? &to.map : nullptr);
     text = to.normal;
   }
   const TrustRuns trust = mixed ? TrustRuns{0} : TrustRuns{};

@@ -2,9 +2,11 @@
 // Compares tokenizers with results recorded from the Python packages.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <map>
 #include <sstream>
 
+#include "text/test_cases.h"
 #include "text/test_files.h"
 #include "text/tokenizer.h"
 
@@ -13,55 +15,22 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-// What a stream decoder gives for `ids`, put together.
-std::string Streamed(const Tokenizer& t, const std::vector<int>& ids, bool skip) {
-  StreamDecoder stream(t, skip);
-  std::string out;
-  for (int id : ids) out += stream.Add(id);
-  return out + stream.Flush();
-}
-
-std::vector<json> Expected(const std::string& folder) {
-  std::vector<json> lines = ReadJsonLines(folder + "/expected.jsonl.gz");
-  EXPECT_EQ(lines.size(), 341u);
-  return lines;
-}
-
 class Golden : public testing::TestWithParam<const char*> {};
 
-TEST_P(Golden, EqualsThePackage) {
-  const std::string folder = TestDataFolder() + "/tokenizers/" + GetParam();
-  auto text = ReadTestFile(folder + "/tokenizer.json");
-  if (!text) text = ReadTestFile(folder + "/tokenizer.json.gz");
-  ASSERT_TRUE(text.has_value());
-  const auto made = Tokenizer::FromJson(*text);
+// The file of that name, or its packed form.
+std::string PlainOrPacked(const std::string& path) { return ReadTestFile(path) ? path : path + ".gz"; }
+
+void CheckFolder(const char* name, const char* file) {
+  const std::string folder = TestDataFolder() + "/tokenizers/" + name;
+  const auto made = LoadTestTokenizer(PlainOrPacked(folder + "/" + file));
   ASSERT_TRUE(made.ok()) << made.status().text();
-  const Tokenizer& t = *made.value();
-  const auto lines = Expected(folder);
-  int wrong = 0;
-  for (const json& line : lines) {
-    std::vector<int> ids;
-    bool good = true;
-    if (line.contains("text")) {
-      const auto input = line["text"].get<std::string>();
-      ids = line["ids_special"].get<std::vector<int>>();
-      const auto plain = t.Encode(input, false);
-      good = plain == line["ids"].get<std::vector<int>>() && t.Encode(input, true) == ids;
-      EXPECT_TRUE(good || ++wrong > 5) << line["text"] << "\n" << json(plain) << "\n" << line["ids"];
-    } else {
-      ids = line["decode_only"].get<std::vector<int>>();
-    }
-    for (bool skip : {false, true}) {
-      const auto expected = line[skip ? "decode_skip" : "decode"].get<std::string>();
-      EXPECT_TRUE(t.Decode(ids, skip) == expected || ++wrong > 5) << line["i"] << t.Decode(ids, skip) << "\n"
-                                                                  << expected;
-      EXPECT_TRUE(Streamed(t, ids, skip) == expected || ++wrong > 5) << line["i"] << Streamed(t, ids, skip) << "\n"
-                                                                     << expected;
-    }
-  }
-  fmt::print("fixtures tokenizers/{} passed={} of {}\n", GetParam(), wrong == 0 ? lines.size() : 0, lines.size());
-  EXPECT_EQ(wrong, 0);
+  const CaseReport report = CheckCases(**made, ReadJsonLines(folder + "/expected.jsonl.gz"));
+  EXPECT_EQ(report.cases, 341);
+  EXPECT_EQ(report.wrong, 0) << report.shown;
+  fmt::print("fixtures tokenizers/{} passed={} of {}\n", name, report.cases - report.wrong, report.cases);
 }
+
+TEST_P(Golden, EqualsThePackage) { CheckFolder(GetParam(), "tokenizer.json"); }
 
 INSTANTIATE_TEST_SUITE_P(ByteLevelBpe, Golden,
                          testing::Values("bbpe_deepseek_coder", "bbpe_deepseek_llm", "bbpe_deepseek_v3", "bbpe_falcon",
@@ -79,41 +48,31 @@ INSTANTIATE_TEST_SUITE_P(Words, Golden,
 // Files of the package `sentencepiece`, in which text never becomes a control token and control ids have no text.
 class SentencePiece : public testing::TestWithParam<const char*> {};
 
-TEST_P(SentencePiece, EqualsThePackage) {
-  const std::string folder = TestDataFolder() + "/tokenizers/" + GetParam();
-  auto bytes = ReadTestFile(folder + "/tokenizer.model");
-  if (!bytes) bytes = ReadTestFile(folder + "/tokenizer.model.gz");
-  ASSERT_TRUE(bytes.has_value());
-  SentencePieceOptions options;
-  options.add_eos = true;
-  options.match_control = false;
-  const auto made = Tokenizer::FromSentencePiece(*bytes, options);
-  ASSERT_TRUE(made.ok()) << made.status().text();
-  const Tokenizer& t = *made.value();
-  int wrong = 0;
-  for (const json& line : Expected(folder)) {
-    std::vector<int> ids;
-    if (line.contains("text")) {
-      const auto input = line["text"].get<std::string>();
-      ids = line["ids"].get<std::vector<int>>();
-      const auto plain = t.Encode(input, false);
-      const bool good = plain == ids && t.Encode(input, true) == line["ids_special"].get<std::vector<int>>();
-      EXPECT_TRUE(good || ++wrong > 5) << line["text"] << "\n" << json(plain) << "\n" << line["ids"];
-    } else {
-      ids = line["decode_only"].get<std::vector<int>>();
-    }
-    const auto expected = line["decode"].get<std::string>();
-    EXPECT_TRUE(t.Decode(ids, true) == expected || ++wrong > 5) << line["i"] << t.Decode(ids, true) << "\n" << expected;
-    EXPECT_TRUE(Streamed(t, ids, true) == expected || ++wrong > 5) << line["i"] << Streamed(t, ids, true) << "\n"
-                                                                   << expected;
-  }
-  fmt::print("fixtures tokenizers/{} passed={} of 341\n", GetParam(), wrong == 0 ? 341 : 0);
-  EXPECT_EQ(wrong, 0);
-}
+TEST_P(SentencePiece, EqualsThePackage) { CheckFolder(GetParam(), "tokenizer.model"); }
 
 INSTANTIATE_TEST_SUITE_P(Models, SentencePiece,
                          testing::Values("sp_bpe_gemma", "sp_bpe_llama", "sp_unigram_bytefallback",
                                          "sp_unigram_nmt_nfkc"));
+
+// What tests/other_seed.py --write recorded: tokenizers that a seed drew, and GGUF vocabularies of some.
+TEST(OtherSeed, EqualsThePackages) {
+  int tokenizers = 0, cases = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(TestDataFolder() + "/other_seed")) {
+    if (!entry.is_directory()) continue;
+    for (const auto& file : std::filesystem::directory_iterator(entry)) {
+      if (file.path().filename() == "expected.jsonl.gz") continue;
+      const auto made = LoadTestTokenizer(file.path());
+      ASSERT_TRUE(made.ok()) << entry.path() << made.status().text();
+      const CaseReport report = CheckCases(**made, ReadJsonLines(entry.path().string() + "/expected.jsonl.gz"));
+      EXPECT_EQ(report.wrong, 0) << entry.path() << report.shown;
+      EXPECT_GT(report.cases, 50) << entry.path();
+      ++tokenizers;
+      cases += report.cases;
+    }
+  }
+  fmt::print("another seed: tokenizers={} cases={}\n", tokenizers, cases);
+  EXPECT_GE(tokenizers, 40);
+}
 
 // Offsets as the package gives them, made by tests/make/offsets.py.
 TEST(Offsets, EqualThePackage) {

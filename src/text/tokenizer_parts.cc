@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <set>
 #include <string>
 #include <utility>
@@ -120,6 +121,43 @@ class PieceReader : public ValueReader {
   std::string text_;  // of the entry that is being read
 };
 
+// The double that the package `tokenizers` makes of a JSON number with a fraction or an exponent: the digits as a whole
+// number, rounded, then multiplied or divided by a power of ten and rounded again. Every eighth or so is the neighbour
+// of the nearest double, and a tie of two ways to cut a word hangs on that.
+double ScoreOf(std::string_view spelled) {
+  constexpr int kMaxPower = 308, kFar = 100'000;
+  uint64_t digits = 0;
+  int power = 0;
+  bool full = false, fraction = false;
+  size_t at = spelled.starts_with('-') ? 1 : 0;
+  for (; at < spelled.size() && spelled[at] != 'e' && spelled[at] != 'E'; ++at) {
+    if (spelled[at] == '.') {
+      fraction = true;
+      continue;
+    }
+    const auto digit = static_cast<uint64_t>(spelled[at] - '0');
+    full |= digits > (UINT64_MAX - digit) / 10;
+    if (!full) digits = digits * 10 + digit;
+    power += full && !fraction ? 1 : !full && fraction ? -1 : 0;
+  }
+  if (at < spelled.size()) {
+    at += spelled.substr(at + 1).starts_with('+') ? 2 : 1;
+    int exponent = spelled.substr(at).starts_with('-') ? -kFar : kFar;  // what does not fit an int is as good as that
+    std::from_chars(spelled.data() + at, spelled.data() + spelled.size(), exponent);
+    power += std::clamp(exponent, -kFar, kFar);
+  }
+  const auto ten_to = [](int n) {
+    const std::string text = fmt::format("1e{}", n);
+    double value = 0;
+    std::from_chars(text.data(), text.data() + text.size(), value);
+    return value;
+  };
+  auto value = static_cast<double>(digits);
+  for (; power < -kMaxPower && value != 0; power += kMaxPower) value /= ten_to(kMaxPower);
+  if (value != 0) value = power < 0 ? value / ten_to(-power) : value * ten_to(std::min(power, kMaxPower));
+  return spelled.starts_with('-') ? -value : value;
+}
+
 // {"piece": id, ..} or [["piece", score], ..]
 class VocabReader final : public PieceReader {
  public:
@@ -154,7 +192,7 @@ class VocabReader final : public PieceReader {
       return {};
     }
     if (depth == 2 && number && place_ == 1) {
-      score_ = event.real;
+      score_ = event.kind == Kind::kReal ? ScoreOf(event.text) : event.real;
       ++place_;
       return {};
     }

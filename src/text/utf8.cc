@@ -4,7 +4,12 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <numeric>
+#include <span>
+
+#include "text/unicode_ages.h"
 
 namespace unimax::utf8 {
 namespace {
@@ -42,13 +47,24 @@ int Fitting(std::string_view text, size_t at, const Lead& l) {
   return n;
 }
 
-utf8proc_category_t Category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)); }
+utf8proc_category_t Category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(Elder(c))); }
 
 }  // namespace
 
-Char At(std::string_view text, size_t at) {
+Char AtBeyondAscii(std::string_view text, size_t at) {
   const uint8_t b = Byte(text, at);
-  if (b < 0x80) return {b, 1};
+  const size_t room = text.size() - at;
+  // Most text first; the other lead bytes bound the second byte, or begin four, or nothing.
+  if (b >= 0xc2 && b < 0xe0 && room >= 2) {
+    const uint8_t low = Byte(text, at + 1);
+    if ((low & 0xc0) == 0x80) return {(b & 0x1fu) << 6 | (low & 0x3fu), 2};
+  }
+  if (b > 0xe0 && b < 0xed && room >= 3) {
+    const uint8_t middle = Byte(text, at + 1), low = Byte(text, at + 2);
+    if ((middle & 0xc0) == 0x80 && (low & 0xc0) == 0x80) {
+      return {(b & 0xfu) << 12 | (middle & 0x3fu) << 6 | (low & 0x3fu), 3};
+    }
+  }
   const Lead l = LeadOf(b);
   if (l.length == 0) return {0xfffd, 1};
   const int n = Fitting(text, at, l);
@@ -205,18 +221,44 @@ bool IsOther(char32_t c) {
   return g == UTF8PROC_CATEGORY_CN || g >= UTF8PROC_CATEGORY_CC;
 }
 
+namespace {
+
+// Capital letters of Unicode 16 and 17, and what is added to get the small one.
+struct Capitals {
+  char32_t first, last;
+  int add;
+};
+constexpr Capitals kCapitals[] = {{0x1c89, 0x1c89, 1},    {0xa7cb, 0xa7cb, 0x264 - 0xa7cb},
+                                  {0xa7cc, 0xa7cc, 1},    {0xa7ce, 0xa7ce, 1},
+                                  {0xa7d2, 0xa7d2, 1},    {0xa7d4, 0xa7d4, 1},
+                                  {0xa7da, 0xa7da, 1},    {0xa7dc, 0xa7dc, 0x19b - 0xa7dc},
+                                  {0x10d50, 0x10d65, 32}, {0x16ea0, 0x16eb8, 0x1b}};
+
+}  // namespace
+
 void AppendLower(std::string& out, char32_t c) {
   if (c == 0x130) {  // the only character whose lower case is two characters
     out += "i\xcc\x87";
     return;
   }
+  for (const Capitals& row : kCapitals) {
+    if (c < row.first) break;
+    if (c <= row.last) return Append(out, static_cast<char32_t>(static_cast<int>(c) + row.add));
+  }
   Append(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
 }
 
+namespace {
+
+// The normal forms are those of Unicode 9: younger characters stay as they are and where they are.
+bool IsInert(char32_t c) { return AgeOf(c) > 9; }
+
+}  // namespace
+
 // Only marks and the vowels and final consonants of Hangul can be joined to what stands before them.
 bool IsBoundary(char32_t c) {
-  return !IsCombining(c) && !(c >= 0x1160 && c <= 0x11ff) &&
-         utf8proc_get_property(static_cast<int32_t>(c))->combining_class == 0;
+  return IsInert(c) || (!IsCombining(c) && !(c >= 0x1160 && c <= 0x11ff) &&
+                        utf8proc_get_property(static_cast<int32_t>(c))->combining_class == 0);
 }
 
 namespace {
@@ -231,26 +273,45 @@ size_t AsciiEnd(std::string_view text, size_t at) {
 
 utf8proc_propval_t ClassOf(utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; }
 
+// Sorts many marks by class: there are few classes, so each mark's place is counted.
+void SortMany(std::span<utf8proc_int32_t> marks) {
+  std::array<size_t, 256> places{};
+  for (const auto mark : marks) ++places[static_cast<uint8_t>(ClassOf(mark))];
+  std::exclusive_scan(places.begin(), places.end(), places.begin(), size_t{0});
+  const std::vector<utf8proc_int32_t> old(marks.begin(), marks.end());
+  for (const auto mark : old) marks[places[static_cast<uint8_t>(ClassOf(mark))]++] = mark;
+}
+
 // Characters are decomposed one by one and the marks sorted here: the library's own sort is quadratic in their number.
-void SortMarks(std::vector<utf8proc_int32_t>& codes) {
-  constexpr size_t kFew = 16;  // up to here moving one mark after the other is faster
-  const auto lower = [](auto a, auto b) { return ClassOf(a) < ClassOf(b); };
+void SortMarks(std::span<utf8proc_int32_t> codes) {
+  constexpr size_t kFew = 32;  // up to here moving one mark after the other is faster
   for (size_t i = 0; i < codes.size();) {
     size_t end = i;
     while (end < codes.size() && ClassOf(codes[end]) != 0) ++end;
-    const auto first = codes.begin() + static_cast<ptrdiff_t>(i), last = codes.begin() + static_cast<ptrdiff_t>(end);
     if (end - i > kFew) {
-      std::stable_sort(first, last, lower);
-    } else if (end - i > 1) {
-      for (auto at = first + 1; at != last; ++at) {
-        const auto code = *at;
-        auto to = at;
-        for (; to != first && lower(code, to[-1]); --to) *to = to[-1];
-        *to = code;
+      SortMany(codes.subspan(i, end - i));
+    } else {
+      for (size_t at = i + 1; at < end; ++at) {
+        const auto code = codes[at];
+        size_t to = at;
+        for (; to > i && ClassOf(code) < ClassOf(codes[to - 1]); --to) codes[to] = codes[to - 1];
+        codes[to] = code;
       }
     }
     i = end + 1;
   }
+}
+
+// Sorts the marks of decomposed characters, joins what can be joined, and appends all.
+void Finish(bool compose, std::vector<utf8proc_int32_t>& codes, std::string& out) {
+  SortMarks(codes);
+  if (compose) {
+    const auto n = utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()),
+                                            static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+    if (n >= 0) codes.resize(static_cast<size_t>(n));
+  }
+  for (auto c : codes) Append(out, static_cast<char32_t>(c));
+  codes.clear();
 }
 
 void NormalizeRun(std::string_view text, Form form, std::vector<utf8proc_int32_t>& codes, std::string& out) {
@@ -262,6 +323,11 @@ void NormalizeRun(std::string_view text, Form form, std::vector<utf8proc_int32_t
   for (size_t i = 0; i < text.size();) {
     const Char c = At(text, i);
     i += static_cast<size_t>(c.length);
+    if (IsInert(c.code)) {
+      Finish(compose, codes, out);
+      Append(out, c.code);
+      continue;
+    }
     utf8proc_int32_t parts[32];
     int boundary = 0;
     const auto code = static_cast<utf8proc_int32_t>(c.code);
@@ -274,13 +340,7 @@ void NormalizeRun(std::string_view text, Form form, std::vector<utf8proc_int32_t
       codes.push_back(code);
     }
   }
-  SortMarks(codes);
-  if (compose) {
-    const auto n = utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()),
-                                            static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-    if (n >= 0) codes.resize(static_cast<size_t>(n));
-  }
-  for (auto c : codes) Append(out, static_cast<char32_t>(c));
+  Finish(compose, codes, out);
 }
 
 }  // namespace

@@ -17,7 +17,11 @@ struct Char {
 
 // The character that starts at `text[at]`; for a broken sequence U+FFFD and the length of its maximal subpart (Unicode
 // standard, section 3.9, "U+FFFD substitution of maximal subparts"). `at` is below the size.
-Char At(std::string_view text, size_t at);
+Char AtBeyondAscii(std::string_view text, size_t at);
+inline Char At(std::string_view text, size_t at) {
+  const auto b = static_cast<uint8_t>(text[at]);
+  return b < 0x80 ? Char{b, 1} : AtBeyondAscii(text, at);
+}
 void Append(std::string& out, char32_t code);
 // Any bytes; each maximal broken subpart becomes one U+FFFD.
 std::string Sanitize(std::string_view bytes);
@@ -45,7 +49,7 @@ void AppendLower(std::string& out, char32_t c);  // full, context-free lower cas
 
 bool IsBoundary(char32_t c);  // combines with nothing before it in any of these forms
 enum class Form { kNfc, kNfd, kNfkc, kNfkd };
-// Time is O(n log n), for long runs of combining marks too.
+// Time is O(n), for long runs of combining marks too.
 std::string Normalize(std::string_view text, Form form);
 
 }  // namespace unimax::utf8

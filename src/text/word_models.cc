@@ -13,6 +13,8 @@ constexpr double kUnknownPenalty = 10.0;  // how much worse than the worst piece
 // Every way to cut a piece in two is looked up when a model by score is made; the packages train pieces of 16 letters.
 constexpr size_t kMaxJoinedBytes = 1024;
 
+double Rounded(double x) { return static_cast<double>(static_cast<float>(x)); }
+
 std::array<int, 256> ByteIds(const Vocabulary& vocabulary) {
   std::array<int, 256> ids{};
   for (int b = 0; b < 256; ++b) ids[static_cast<size_t>(b)] = vocabulary.Find(fmt::format("<0x{:02X}>", b));
@@ -59,7 +61,7 @@ UnigramModel::UnigramModel(const Vocabulary& vocabulary, const std::vector<bool>
 UnigramModel::UnigramModel(const Vocabulary& vocabulary, const std::vector<int>& pieces, std::vector<double> scores,
                            const Options& options)
     : scores_(std::move(scores)), pieces_(vocabulary, pieces), options_(options) {
-  unknown_score_ = static_cast<double>(static_cast<float>(options.worst - kUnknownPenalty));
+  unknown_score_ = Rounded(options.worst - kUnknownPenalty);
   if (options.byte_fallback) byte_ids_ = ByteIds(vocabulary);
 }
 
@@ -69,7 +71,7 @@ void UnigramModel::Encode(std::string_view word, SubwordScratch& scratch, std::v
   best.assign(word.size() + 1, {0, -1, kNowhere});
   const auto offer = [&](size_t from, size_t to, double score, int id) {
     auto& b = best[to];
-    if (options_.single_precision) score = static_cast<double>(static_cast<float>(score));
+    if (options_.single_precision) score = Rounded(score);
     if (b.from == kNowhere || score > b.score) b = {score, id, static_cast<uint32_t>(from)};
   };
   for (size_t at = 0; at < word.size();) {
