@@ -455,7 +455,7 @@ class Json(Case):
             text = path.read_text()
             report = json.loads(text)
             self.keys(report, report=str, format=int, version=str, date=str, device=dict, kernels=list, models=list,
-                      bench=dict, errors=list, **{"pass": bool})
+                      tune=list, bench=dict, errors=list, **{"pass": bool})
             self.assertTrue(report["pass"], report["errors"])
             self.assertEqual(len(report["models"]), 3 * precisions)
             for found in report["models"]:
@@ -463,6 +463,9 @@ class Json(Case):
                           tolerance=NUMBER, **{"pass": bool})
                 self.assertGreater(found["error"], 0)
             self.assertGreater(len(report["kernels"]), 2)
+            self.assertEqual(len(report["tune"]) > 0, device != "cpu")
+            for row in (row for case in report["tune"] for row in case["rows"]):
+                self.assertTrue(row["us"] > 0 and row["error"] > 0, row)
             if device == "cpu":
                 self.assertGreater(report["bench"]["decode_ms"], 0)
                 self.assertGreater(report["bench"]["read_gbps"], 0)

@@ -11,6 +11,8 @@
 #include "exec/read_rate.h"
 #include "exec/reference.h"
 #include "exec/team.h"
+#include "exec/tune_cases.h"
+#include "kernels/plan.h"
 #include "models/checkpoint_source.h"
 #include "models/config.h"
 #include "models/registry.h"
@@ -68,6 +70,16 @@ class HashedSource : public WeightSource {
 Result<Program> ProgramOf(const std::string& config, const std::string& name) {
   UM_ASSIGN_OR_RETURN(const ModelConfig read, ReadJsonConfig(config, "", name));
   return BuildProgram(read);
+}
+
+Result<Program> TimedProgram(const Device* device) {
+  const std::string config = fmt::format(
+      R"({{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 2048,
+      "intermediate_size": 5632, "num_hidden_layers": {}, "num_attention_heads": 32, "num_key_value_heads": 8,
+      "vocab_size": 4096, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 500000.0,
+      "hidden_act": "silu", "tie_word_embeddings": false}})",
+      device != nullptr ? 16 : 2);
+  return ProgramOf(config, "times");
 }
 
 ExecutorOptions LimitsFor(int tokens) {
@@ -158,13 +170,7 @@ Result<BuiltInCheck> CheckBuiltIn(const BuiltIn& model, Device* device, DType ac
 }
 
 Result<BuiltInTimes> TimeBuiltIn(Device* device) {
-  const std::string config = fmt::format(
-      R"({{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 2048,
-      "intermediate_size": 5632, "num_hidden_layers": {}, "num_attention_heads": 32, "num_key_value_heads": 8,
-      "vocab_size": 4096, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 500000.0,
-      "hidden_act": "silu", "tie_word_embeddings": false}})",
-      device != nullptr ? 16 : 2);
-  UM_ASSIGN_OR_RETURN(const Program program, ProgramOf(config, "times"));
+  UM_ASSIGN_OR_RETURN(const Program program, TimedProgram(device));
   const RandomSource source(DType::kBF16);
   const ExecutorOptions limits = LimitsFor(kTimedContext + kTimedSteps);
   UM_ASSIGN_OR_RETURN(const auto executor, Make(program, source, device, DType::kBF16, limits));
@@ -195,6 +201,22 @@ Result<BuiltInTimes> TimeBuiltIn(Device* device) {
   times.decode_low = Quantile(decode, 0.25);
   times.decode_high = Quantile(decode, 0.75);
   return times;
+}
+
+Result<std::vector<BuiltInTune>> TuneBuiltIn(Device& device) {
+  const Limits& limits = device.limits();
+  const bool emulator = limits.target.starts_with("emulator");  // it is slow, and its times say nothing
+  UM_ASSIGN_OR_RETURN(const Program program,
+                      emulator ? ProgramOf(kModels[0].config, kModels[0].name) : TimedProgram(&device));
+  const TuneShapes shapes = emulator ? TuneShapes{{1}, {}, 64} : TuneShapes{{1, 8, 32}, {512}, 1024};
+  std::vector<BuiltInTune> all;
+  for (const Case& c : TuneCases(FuseForGraph(program, DType::kBF16), limits, DType::kBF16, shapes)) {
+    const std::vector<const Row*> rows = CandidateRows(c, limits);
+    if (!TuneData::Has(c.op) || rows.size() < 2) continue;
+    UM_ASSIGN_OR_RETURN(std::vector<TunedRow> tuned, MeasureRows(device, c, rows, TuneOptionsFor(limits, 0)));
+    all.push_back({c, std::move(tuned)});
+  }
+  return all;
 }
 
 }  // namespace unimax

@@ -10,6 +10,7 @@
 #include "base/layout.h"
 #include "base/status.h"
 #include "device/device.h"
+#include "kernels/tune.h"
 
 namespace unimax {
 
@@ -40,5 +41,13 @@ struct BuiltInTimes {
 };
 // A Llama of random weights, bf16 on a device, larger than its caches.
 Result<BuiltInTimes> TimeBuiltIn(Device* device);
+
+struct BuiltInTune {
+  Case of;
+  std::vector<TunedRow> rows;  // in the order of the table
+};
+// The rows that the plan may choose among for that Llama, measured as `unimax tune` does, for decode steps of 1, 8 and
+// 32 rows and a prompt's chunk. Errors: of the device.
+Result<std::vector<BuiltInTune>> TuneBuiltIn(Device& device);
 
 }  // namespace unimax

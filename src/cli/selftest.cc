@@ -111,7 +111,7 @@ std::unique_ptr<Command> AddSelftest(CLI::App& app) {
       "Examples:\n  unimax selftest\n  unimax selftest --device cuda --time 20 --json\n"
       "  unimax selftest --device emulator64 --only linear\n"
       "  unimax selftest --device hip --report selftest.json      a file to send back\n"
-      "The report also checks and times models of made-up weights; it holds what is printed here about device, "
+      "The report also checks, tunes and times models of made-up weights; it holds what is printed here about device, "
       "kernels\n"
       "and errors, and no name of a person, machine or folder.\n"
       "Exit status: 0 all agree, 70 some do not, 69 no device, 74 the report cannot be written.");

@@ -122,6 +122,28 @@ Json BenchOf(const ReportInputs& inputs, Device* device, Problems* problems) {
           {"roofline_share", times->bytes / times->decode_ms * 1e3 / times->read_rate}};
 }
 
+// The kernels that the plan may choose among, measured against each other.
+Json TuneOf(Device* device, Problems* problems) {
+  Json cases = Json::array();
+  if (device == nullptr) return cases;  // the CPU has one row for each op
+  const Result<std::vector<BuiltInTune>> tuned = TuneBuiltIn(*device);
+  if (!tuned.ok()) {
+    problems->Add("tune", tuned.status());
+    return cases;
+  }
+  for (const BuiltInTune& c : *tuned) {
+    Json rows = Json::array();
+    for (const TunedRow& row : c.rows) {
+      rows.push_back({{"kernel", row.row->kernel}, {"us", row.microseconds}, {"error", Number(row.error)}});
+      if (row.dropped.empty()) continue;
+      rows.back()["dropped"] = row.dropped;
+      problems->texts.push_back(fmt::format("tune {}: {}: {}", PlanCaseName(c.of), row.row->kernel, row.dropped));
+    }
+    cases.push_back({{"case", PlanCaseName(c.of)}, {"rows", rows}});
+  }
+  return cases;
+}
+
 }  // namespace
 
 Status WriteReport(const ReportInputs& inputs, Device* device, NewFile& file) {
@@ -135,6 +157,7 @@ Status WriteReport(const ReportInputs& inputs, Device* device, NewFile& file) {
   report["device"] = DeviceOf(inputs);
   report["kernels"] = KernelsOf(inputs);
   report["models"] = ModelsOf(device, &problems);
+  report["tune"] = TuneOf(device, &problems);
   report["bench"] = BenchOf(inputs, device, &problems);
   std::vector<std::string>& errors = problems.texts;
   for (std::string& error : errors) error = WithoutPaths(error);

@@ -25,9 +25,9 @@ struct ReportInputs {
   Status stopped;  // what ended the table early
 };
 
-// Checks the built-in models and times one (cli/built_in.h) on the device, null: the CPU; then writes all. What failed
-// stands in the file's "errors". Errors, once the file is written: kInternal where results differ, kNoDevice where the
-// device failed; kIo where it cannot be written.
+// Checks the built-in models, tunes and times one (cli/built_in.h) on the device, null: the CPU; then writes all. What
+// failed stands in the file's "errors". Errors, once the file is written: kInternal where results differ, kNoDevice
+// where the device failed; kIo where it cannot be written.
 Status WriteReport(const ReportInputs& inputs, Device* device, NewFile& file);
 
 }  // namespace unimax
