@@ -6,7 +6,6 @@
 #include <atomic>
 #include <chrono>
 #include <limits>
-#include <random>
 #include <thread>
 
 #include "text/chat_template.h"
@@ -250,31 +249,6 @@ TEST(B03, IdsOutOfRangeCountAsNothing) {
     ++asked;
   }
   fmt::print("B03 crash=0 ids={} {}\n", asked, HasFailure() ? "FAIL" : "PASS");
-}
-
-// Row B08: what is cut is put together again.
-TEST(B08, ByteLevelTextComesBack) {
-  std::mt19937 random(8);
-  int cases = 0, failed = 0;
-  for (const char* name : {"bbpe_gpt2", "bbpe_llama3", "bbpe_starcoder", "bbpe_deepseek_v3", "bbpe_o200k"}) {
-    const auto made =
-        Tokenizer::FromJson(ReadTestFile(TestDataFolder() + "/tokenizers/" + name + "/tokenizer.json").value_or(""));
-    ASSERT_TRUE(made.ok());
-    for (int i = 0; i < 10000; ++i, ++cases) {
-      std::string text;
-      for (size_t n = random() % 24; n > 0; --n) {
-        const unsigned kind = random() % 4;
-        if (kind == 0) text += static_cast<char>(random() % 256);
-        if (kind == 1) text += static_cast<char>(' ' + random() % 95);
-        if (kind == 2) utf8::Append(text, static_cast<char32_t>(random() % 0xd800));
-        if (kind == 3) utf8::Append(text, static_cast<char32_t>(0x10000 + random() % 0x100000));
-      }
-      const std::string back = (*made)->Decode((*made)->Encode(text, false), false);
-      if (back != utf8::Sanitize(text)) ++failed;
-    }
-  }
-  fmt::print("B08 roundtrip_fail={} of={} {}\n", failed, cases, failed == 0 ? "PASS" : "FAIL");
-  EXPECT_EQ(failed, 0);
 }
 
 // Row B06, which the thread sanitizer also runs: one tokenizer, many threads.
