@@ -20,7 +20,8 @@ import unittest
 DATA = pathlib.Path(__file__).resolve().parent / "data"
 TINY = str(DATA / "gguf" / "tiny-llama-f32.gguf")
 TARGETS = {"gfx942": "major=9,minor=4", "gfx1100": "major=11,minor=0", "gfx1201": "major=12,minor=0"}
-UNIMAX = ""  # set by main
+BF16 = str(DATA / "models" / "llama3_bf16")
+UNIMAX = BLAS = ""  # set by main
 SCRATCH = pathlib.Path()
 
 
@@ -102,6 +103,39 @@ class Stand(unittest.TestCase):
         self.assertNotIn(str(SCRATCH), path.read_text())
         self.assertEqual(report["device"]["target"], "gfx942")
 
+    TUNE = ("--device", "hip", "--batches", "1", "--prompts", "16", "--context", "64", "--repeats", "1")
+
+    def test_tunes(self):
+        """Times of the stand-in mean nothing: every row is right there, and the table is for such a device."""
+        self.needs_code()
+        path = SCRATCH / "x.plan"
+        ended = unimax("tune", BF16, *self.TUNE, "--out", path, "--json", stand_in=on("gfx942"))
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        self.assertIn("target gfx942 ", path.read_text())
+        for line in map(json.loads, ended.stdout.splitlines()):
+            for row in line["rows"]:
+                self.assertEqual(row["dropped"], "", line["case"])
+                self.assertGreater(row["error"], 0)
+        ended = unimax("tune", BF16, *self.TUNE, "--out", path,
+                       stand_in=on("gfx942", "fail_at=400,fail_code=700"))
+        self.assertEqual(ended.returncode, 69, ended.stderr)
+
+    def test_products_beside_a_library(self):
+        """hipBLASLt and rocBLAS are stand-ins, too (tests/stand_in/blas.cc)."""
+        self.needs_code()
+        for peer in ("hipblaslt", "rocblas"):
+            absent = unimax("tune", BF16, *self.TUNE, "--peer", peer, stand_in=on("gfx942"))
+            self.ends(absent, 69, "to compare with")
+        for peer, name in (("hipblaslt", "libhipblaslt.so.1"), ("rocblas", "librocblas.so.5")):
+            (SCRATCH / name).symlink_to(BLAS)
+            ended = unimax("tune", BF16, *self.TUNE, "--peer", peer, "--json", stand_in=on("gfx942"))
+            (SCRATCH / name).unlink()
+            self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+            lines = [json.loads(line) for line in ended.stdout.splitlines()]
+            self.assertEqual({line["bench"] for line in lines}, {"linear", "linear_mean"})
+            self.assertTrue(all(line["us"] > 0 for line in lines if line["bench"] == "linear"))
+        self.ends(unimax("tune", BF16, *self.TUNE, "--peer", "cublas", stand_in=on("gfx942")), 2, "does not run on")
+
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
@@ -110,4 +144,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="unimax-hip-") as scratch:
         SCRATCH = pathlib.Path(scratch)
         (SCRATCH / "libamdhip64.so.7").symlink_to(library)
+        BLAS = os.path.join(os.path.dirname(library), "libblas_stand_in.so")
         unittest.main(verbosity=2)

@@ -32,6 +32,7 @@ struct Times {
 // The distance of a peer's output from the reference.
 Result<double> PeerError(PeerGemm& peer, int way, TuneData& data, Device& device) {
   UM_RETURN_IF_ERROR(data.Reset());
+  UM_RETURN_IF_ERROR(device.Synchronize());
   UM_RETURN_IF_ERROR(peer.Enqueue(way, data.Operands(0)));
   UM_RETURN_IF_ERROR(device.Synchronize());
   UM_ASSIGN_OR_RETURN(const std::vector<double> y, data.Output());

@@ -117,7 +117,8 @@ Status TurnTimer::Add(int launches, const std::function<Status(int i)>& enqueue)
 
 Status TurnTimer::Flush() {
   if (!flush_) return {};
-  const int64_t words = static_cast<int64_t>(ColdBytes(device_.limits())) / 16;
+  const double room = static_cast<double>(device_.limits().free_bytes) / 8;
+  const int64_t words = static_cast<int64_t>(std::min(ColdBytes(device_.limits()), room)) / 16;
   if (other_.bytes() == 0) {
     UM_ASSIGN_OR_RETURN(other_, device_.Allocate(static_cast<size_t>(words) * 16, "what fills the caches"));
     UM_ASSIGN_OR_RETURN(sink_, device_.Allocate(16, "sum of what fills the caches"));
