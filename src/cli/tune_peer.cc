@@ -9,6 +9,7 @@
 #include "base/mapped_file.h"
 #include "cli/command.h"
 #include "cli/tune_tunable.h"
+#include "exec/read_rate.h"
 #include "kernels/peer.h"
 #include "kernels/plan.h"
 #include "kernels/tune.h"
@@ -109,6 +110,28 @@ struct Means {
   Mean first, best, overlapped;  // first and best choice over ours; first choice over ours overlapped
 };
 
+// The share of the read rate that our fastest row, one launch after the other, reaches; 0: not known.
+double Share(const Case& c, const Times& t, double rate) {
+  return rate > 0 ? t.row->bytes(c) / t.ours * 1e6 / rate : 0;
+}
+
+std::string JsonLine(const Limits& limits, const Case& c, const Times& t, const PeerGemm& peer, double rate) {
+  return fmt::format(
+      "{{\"bench\": \"linear\", \"device\": {}, \"driver\": {}, \"dtype\": \"{}\", \"m\": {}, \"n\": {}, \"k\": {}, "
+      "\"row\": \"{}\", \"us\": {:.3f}, \"overlapped_us\": {:.3f}, \"gbps\": {:.1f}, \"read_gbps\": {:.1f}, "
+      "\"roofline_share\": {:.4f}, \"peer\": {}, \"peer_us\": {:.3f}, \"peer_best_us\": {:.3f}, \"peer_best\": {}, "
+      "\"ratio\": {:.4f}}}",
+      JsonString(limits.name), JsonString(limits.driver), Info(c.act).name, c.m, c.n, c.k, t.row->kernel, t.ours,
+      t.overlapped, t.row->bytes(c) / t.ours * 1e-3, rate * 1e-9, Share(c, t, rate), JsonString(peer.Describe()),
+      t.first, t.best, JsonString(t.best_way), t.first / t.ours);
+}
+
+std::string Line(const Case& c, const Times& t, double rate) {
+  return fmt::format("{:>5} {:>6} {:>6} {:>9.2f} {:>11.2f} {:>9.2f} {:>9.2f} {:>7.3f} {:>7.0f} {:>7.1f}%  {}; {}", c.m,
+                     c.n, c.k, t.ours, t.overlapped, t.first, t.best, t.first / t.ours, t.row->bytes(c) / t.ours * 1e-3,
+                     100 * Share(c, t, rate), t.row->kernel, t.best_way);
+}
+
 void Summarise(const PeerCommand& options, const std::string& peer, const std::map<int, Means>& means) {
   for (const auto& [m, of] : means) {
     const std::string name = m == 0 ? "all" : fmt::format("m={}", m);
@@ -162,34 +185,28 @@ Status ComparePeer(const PeerCommand& options, Device& device, std::span<const C
                       PeerGemm::Open(options.peer, device, &known, options.library));
   LogInfo("{} beside ours: cold weights, launches replayed as a graph, in turns", peer->Describe());
   const TuneOptions how = TuneOptionsFor(limits, options.repeats);
+  double rate = 0;  // of a plain pass over memory
+  if (how.cold) {
+    UM_ASSIGN_OR_RETURN(rate, ReadRate(&device, 0));
+  }
   std::map<int, Means> means;
   if (!options.json) {
-    PrintLine(fmt::format("{:>5} {:>6} {:>6} {:>9} {:>11} {:>9} {:>9} {:>7} {:>7}  our row; its best choice", "m", "n",
-                          "k", "ours us", "overlapped", "peer us", "best us", "ratio", "GB/s"));
+    PrintLine(fmt::format(
+        "read rate {:.0f} GB/s\n{:>5} {:>6} {:>6} {:>9} {:>11} {:>9} {:>9} {:>7} {:>7} {:>8}  our row; its "
+        "best choice",
+        rate * 1e-9, "m", "n", "k", "ours us", "overlapped", "peer us", "best us", "ratio", "GB/s", "roofline"));
   }
   for (const Case& c : cases) {
     guard.Working(PlanCaseName(c));
     const Result<Times> compared = Compare(c, *peer, options.choices, device, how);
     if (!compared.ok()) return compared.status().At(PlanCaseName(c));
     const Times& t = *compared;
-    const double gbps = t.row->bytes(c) / t.ours * 1e-3;
     for (const int m : {0, c.m}) {
       means[m].first.Add(t.first / t.ours);
       means[m].best.Add(t.best / t.ours);
       means[m].overlapped.Add(t.first / t.overlapped);
     }
-    PrintLine(
-        options.json
-            ? fmt::format("{{\"bench\": \"linear\", \"device\": {}, \"driver\": {}, \"dtype\": \"{}\", \"m\": {}, "
-                          "\"n\": {}, \"k\": {}, \"row\": \"{}\", \"us\": {:.3f}, \"overlapped_us\": {:.3f}, "
-                          "\"gbps\": {:.1f}, \"peer\": {}, \"peer_us\": {:.3f}, \"peer_best_us\": {:.3f}, "
-                          "\"peer_best\": {}, \"ratio\": {:.4f}}}",
-                          JsonString(limits.name), JsonString(limits.driver), Info(c.act).name, c.m, c.n, c.k,
-                          t.row->kernel, t.ours, t.overlapped, gbps, JsonString(peer->Describe()), t.first, t.best,
-                          JsonString(t.best_way), t.first / t.ours)
-            : fmt::format("{:>5} {:>6} {:>6} {:>9.2f} {:>11.2f} {:>9.2f} {:>9.2f} {:>7.3f} {:>7.0f}  {}; {}", c.m, c.n,
-                          c.k, t.ours, t.overlapped, t.first, t.best, t.first / t.ours, gbps, t.row->kernel,
-                          t.best_way));
+    PrintLine(options.json ? JsonLine(limits, c, t, *peer, rate) : Line(c, t, rate));
   }
   Summarise(options, peer->Describe(), means);
   return {};
