@@ -197,7 +197,7 @@ class Tune(Case):
         old = self.path.read_bytes()
         for number in (signal.SIGINT, signal.SIGTERM):
             for wait in (0, 0.1, 0.3):
-                process = start(*tune_words("--out", self.path, "--repeats", 300))
+                process = start(*tune_words("--out", self.path, "--repeats", 8 if SLOW else 300))
                 process.stdout.readline()  # the first case is done
                 time.sleep(wait)
                 process.send_signal(number)
@@ -232,7 +232,7 @@ class Tune(Case):
 
     def test_progress_on_a_terminal(self):
         ours, theirs = pty.openpty()
-        process = subprocess.Popen([UNIMAX, *tune_words("--out", self.path, "--repeats", 20 if SLOW else 150)],
+        process = subprocess.Popen([UNIMAX, *tune_words("--out", self.path, "--repeats", 4 if SLOW else 150)],
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs,
                                    env=environment())
         os.close(theirs)
