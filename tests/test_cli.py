@@ -450,7 +450,7 @@ class Json(Case):
         folder.mkdir()
         path = folder / "report.json"
         path.write_text("an older one")
-        for device, kernel, precisions in (("cpu", "Norm", 1), ("emulator64", "norm", 3)):
+        for device, kernel, precisions in (("cpu", "Norm", 1), ("emulator64", "linear_flat_bf16", 3)):
             self.printed("selftest", "--device", device, "--only", kernel, "--report", path)
             text = path.read_text()
             report = json.loads(text)

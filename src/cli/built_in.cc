@@ -203,7 +203,7 @@ Result<BuiltInTimes> TimeBuiltIn(Device* device) {
   return times;
 }
 
-Result<std::vector<BuiltInTune>> TuneBuiltIn(Device& device) {
+Result<std::vector<BuiltInTune>> TuneBuiltIn(Device& device, std::string_view only) {
   const Limits& limits = device.limits();
   const bool emulator = limits.target.starts_with("emulator");  // it is slow, and its times say nothing
   UM_ASSIGN_OR_RETURN(const Program program,
@@ -212,7 +212,8 @@ Result<std::vector<BuiltInTune>> TuneBuiltIn(Device& device) {
   std::vector<BuiltInTune> all;
   for (const Case& c : TuneCases(FuseForGraph(program, DType::kBF16), limits, DType::kBF16, shapes)) {
     const std::vector<const Row*> rows = CandidateRows(c, limits);
-    if (!TuneData::Has(c.op) || rows.size() < 2) continue;
+    const auto wanted = [&](const Row* row) { return std::string_view(row->kernel).find(only) != only.npos; };
+    if (!TuneData::Has(c.op) || rows.size() < 2 || std::ranges::none_of(rows, wanted)) continue;
     UM_ASSIGN_OR_RETURN(std::vector<TunedRow> tuned, MeasureRows(device, c, rows, TuneOptionsFor(limits, 0)));
     all.push_back({c, std::move(tuned)});
   }

@@ -5,6 +5,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/layout.h"
@@ -47,7 +48,7 @@ struct BuiltInTune {
   std::vector<TunedRow> rows;  // in the order of the table
 };
 // The rows that the plan may choose among for that Llama, measured as `unimax tune` does, for decode steps of 1, 8 and
-// 32 rows and a prompt's chunk. Errors: of the device.
-Result<std::vector<BuiltInTune>> TuneBuiltIn(Device& device);
+// 32 rows and a prompt's chunk; of them the cases with a kernel whose name contains `only`. Errors: of the device.
+Result<std::vector<BuiltInTune>> TuneBuiltIn(Device& device, std::string_view only);
 
 }  // namespace unimax

@@ -75,6 +75,7 @@ Status Selftest(const SelftestOptions& options) {
   if (!options.report.empty()) UM_RETURN_IF_ERROR(file.Create(options.report));
   Device* const device = opened.device.get();
   ReportInputs found;
+  found.only = options.only;
   if (device == nullptr) {
     found.isa = IsaName(BestIsa());
     WalkCpuTable(options, &found.kernels);

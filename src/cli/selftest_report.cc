@@ -123,10 +123,10 @@ Json BenchOf(const ReportInputs& inputs, Device* device, Problems* problems) {
 }
 
 // The kernels that the plan may choose among, measured against each other.
-Json TuneOf(Device* device, Problems* problems) {
+Json TuneOf(const ReportInputs& inputs, Device* device, Problems* problems) {
   Json cases = Json::array();
   if (device == nullptr) return cases;  // the CPU has one row for each op
-  const Result<std::vector<BuiltInTune>> tuned = TuneBuiltIn(*device);
+  const Result<std::vector<BuiltInTune>> tuned = TuneBuiltIn(*device, inputs.only);
   if (!tuned.ok()) {
     problems->Add("tune", tuned.status());
     return cases;
@@ -157,7 +157,7 @@ Status WriteReport(const ReportInputs& inputs, Device* device, NewFile& file) {
   report["device"] = DeviceOf(inputs);
   report["kernels"] = KernelsOf(inputs);
   report["models"] = ModelsOf(device, &problems);
-  report["tune"] = TuneOf(device, &problems);
+  report["tune"] = TuneOf(inputs, device, &problems);
   report["bench"] = BenchOf(inputs, device, &problems);
   std::vector<std::string>& errors = problems.texts;
   for (std::string& error : errors) error = WithoutPaths(error);

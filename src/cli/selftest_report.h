@@ -21,6 +21,7 @@ struct KernelResult {
 struct ReportInputs {
   const Limits* limits = nullptr;  // null: the CPU
   std::string isa;                 // of the CPU
+  std::string only;                // what the names of kernels contain
   std::vector<KernelResult> kernels;
   Status stopped;  // what ended the table early
 };
