@@ -230,9 +230,11 @@ class Tune(Case):
             self.assertTrue(last.startswith("unimax: ") and said in last, ended.stderr)
         self.assertEqual(self.files(), [])
 
-    def test_progress_on_a_terminal(self):
+    def on_a_terminal(self, repeats):
+        """What `tune` says to a terminal, and for how many seconds it ran."""
         ours, theirs = pty.openpty()
-        process = subprocess.Popen([UNIMAX, *tune_words("--out", self.path, "--repeats", 4 if SLOW else 150)],
+        begin = time.monotonic()
+        process = subprocess.Popen([UNIMAX, *tune_words("--out", self.path, "--fresh", "--repeats", repeats)],
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs,
                                    env=environment())
         os.close(theirs)
@@ -244,7 +246,14 @@ class Tune(Case):
             pass
         os.close(ours)
         self.assertEqual(process.wait(60), 0)
-        self.assertRegex(said.decode(), r"\d+ of \d+ cases, about \d+ s left: \w+ BF16 m=")
+        return said.decode(), time.monotonic() - begin
+
+    def test_progress_on_a_terminal(self):
+        repeats, said, seconds = 4, "", 0
+        while seconds < 6:  # nothing is said before two seconds, and machines differ
+            said, seconds = self.on_a_terminal(repeats)
+            repeats *= 4
+        self.assertRegex(said, r"\d+ of \d+ cases, about \d+ s left: \w+ BF16 m=")
         self.assertNotIn("s left", self.good().stderr)
 
 
