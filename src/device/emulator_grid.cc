@@ -40,6 +40,8 @@ const char* Name(Meeting meeting) {
       return "Mma<bf16>";
     case Meeting::kMmaF16:
       return "Mma<f16>";
+    case Meeting::kMmaI8:
+      return "Mma<i8x2>";
     case Meeting::kNone:
       break;
   }
@@ -293,6 +295,9 @@ void Grid::Finish(ThreadState& self) {
       break;
     case Meeting::kMmaF16:
       MultiplyGroup(MatrixType::kF16, group.matrix);
+      break;
+    case Meeting::kMmaI8:
+      MultiplyGroup(MatrixType::kI8, group.matrix);
       break;
     case Meeting::kNone:
     case Meeting::kPause:

@@ -39,7 +39,8 @@ enum class Meeting : uint8_t {
   kMax,
   kMaxInt,
   kMmaBF16,
-  kMmaF16
+  kMmaF16,
+  kMmaI8
 };
 
 constexpr int kMaxLanes = 64;

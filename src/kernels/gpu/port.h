@@ -37,6 +37,7 @@
 // Types
 //   BitCopy<To>(v)                  the same bits as another type of the same size
 //   bf16 f16                        storage only; ToFloat(v), FromFloat<T>(f), rounding to nearest even
+//   i8x2                            storage only: two neighbouring int8, the unit of int8 operands below
 // Arithmetic (f32, no fast-math; Exp within 2 ulp, flushes to 0 below -87.3)
 //   Exp2(x) = 2^x within 2 ulp of f32, 0 for -infinity
 //   Fma(a, b, c) = a * b + c, rounded once; Rint(x) to the nearest even integer; Scale(x, n) = x * 2^n, n whole
@@ -63,6 +64,9 @@
 //                                   element `scratch` belong to the group
 //   FragB<T> LoadColumns<T>(Shared<T> x, int base, int stride)   [32 k][kTileCols] of shared memory, k in that order
 //   Mma<T>(FragC& c, const FragA<T>& a, const FragB<T>& b)
+//   Mma(FragI& c, const FragA<i8x2>& a, const FragB<i8x2>& b)   the same of int8 in i32, exact; FragI is FragC of int.
+//                                   Operands are loaded by the words above with T = i8x2, whose k, strides and tiles
+//                                   count pairs: a tile is 16 rows x 64 k of int8
 //   PackedIndex(row, k)             element index inside a packed tile: the target's function of base/tile_order.h
 #pragma once
 

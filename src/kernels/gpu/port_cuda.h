@@ -74,6 +74,9 @@ struct bf16 {
 struct f16 {
   uint16_t bits;
 };
+struct i8x2 {
+  uint16_t bits;
+};
 UM_DEVICE float ToFloat(float v) { return v; }
 UM_DEVICE float ToFloat(bf16 v) { return __uint_as_float(static_cast<uint32_t>(v.bits) << 16); }
 UM_DEVICE float ToFloat(f16 v) {
@@ -201,6 +204,9 @@ inline constexpr int kFragC = 4;
 struct FragC {
   float v[kFragC];
 };
+struct FragI {
+  int v[kFragC];
+};
 UM_DEVICE int CRow(int i) { return Lane() / 4 + 8 * (i / 2); }
 UM_DEVICE int CCol(int i) { return Lane() % 4 * 2 + i % 2; }
 inline constexpr int kRowsHeld = 2, kRowPeers = 4;
@@ -251,6 +257,16 @@ template <class T>
 UM_DEVICE void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
   Mma16<T>(c, a.part[0], b.k8.w[0], b.k8.w[1]);
   Mma16<T>(c, a.part[1], b.k8.w[2], b.k8.w[3]);
+}
+// The words of mma.m16n8k32 of int8 lie as those of m16n8k16, each with four elements in place of two.
+UM_DEVICE void MmaInt(FragI& c, const Vec16& a, uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(c.v[0]), "+r"(c.v[1]), "+r"(c.v[2]), "+r"(c.v[3])
+      : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "r"(b0), "r"(b1));
+}
+UM_DEVICE void Mma(FragI& c, const FragA<i8x2>& a, const FragB<i8x2>& b) {
+  MmaInt(c, a.part[0], b.k8.w[0], b.k8.w[1]);
+  MmaInt(c, a.part[1], b.k8.w[2], b.k8.w[3]);
 }
 
 // Two rows' 16 bytes hold the words of both instructions in turn: see MmaTileIndex.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The words of port.h on the emulator. Compiled once a lane width: UM_EMULATOR_LANES is 32 (fragments of NVIDIA's
 // mma.m16n8k16) or 64 (of AMD's v_mfma_f32_16x16x16). Both live in one binary, each in its namespace. Tests also
-// compile it with UM_EMULATOR_WMMA 11 or 12 (32 lanes) and UM_EMULATOR_MFMA 32 (64 lanes), the other instructions of
-// AMD.
+// compile it with UM_EMULATOR_WMMA 11 or 12 (32 lanes) and UM_EMULATOR_MFMA 32 or 8 (64 lanes), the other instructions
+// of AMD: 8 is gfx90a, which differs from gfx942 in int8 alone.
 #pragma once
 
 #include <bit>
@@ -32,6 +32,9 @@
 #elif UM_EMULATOR_MFMA == 32
 #define UM_PORT_NAMESPACE emulator_mfma32
 #define UM_EMULATOR_ENTRIES EmulatorEntriesMfma32
+#elif UM_EMULATOR_MFMA == 8
+#define UM_PORT_NAMESPACE emulator_mfma8
+#define UM_EMULATOR_ENTRIES EmulatorEntriesMfma8
 #elif UM_EMULATOR_LANES == 32
 #define UM_PORT_NAMESPACE emulator32
 #define UM_EMULATOR_ENTRIES EmulatorEntries32
@@ -110,6 +113,9 @@ struct bf16 {
   uint16_t bits;
 };
 struct f16 {
+  uint16_t bits;
+};
+struct i8x2 {
   uint16_t bits;
 };
 inline float ToFloat(float v) { return v; }

@@ -9,12 +9,19 @@ namespace unimax::UM_PORT_NAMESPACE {
 
 #if UM_EMULATOR_WMMA == 11
 using Instruction = Wmma11;
+using IntInstruction = WmmaInt11;
 #elif UM_EMULATOR_WMMA == 12
 using Instruction = Wmma12;
+using IntInstruction = WmmaInt12;
 #elif UM_EMULATOR_MFMA == 32
 using Instruction = Mfma32;
+using IntInstruction = MfmaInt64;
+#elif UM_EMULATOR_MFMA == 8
+using Instruction = Mfma16;
+using IntInstruction = MfmaInt16;
 #else
 using Instruction = Mfma16;
+using IntInstruction = MfmaInt32;
 #endif
 static_assert(kLanes == Instruction::kLanes);
 
@@ -31,6 +38,9 @@ constexpr int RowHeld(int i) { return i; }
 
 struct FragC {
   float v[kFragC];
+};
+struct FragI {
+  int v[kFragC];
 };
 template <class T>
 struct FragA {
@@ -100,6 +110,11 @@ void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
   emulator::ThreadState& self = emulator::Self();
   self.group->matrix[self.lane] = {a.v[0].w, b.v[0].w, c.v, emulator::ShapeOf<Instruction>()};
   self.block->grid->Meet(self, std::same_as<T, bf16> ? emulator::Meeting::kMmaBF16 : emulator::Meeting::kMmaF16);
+}
+inline void Mma(FragI& c, const FragA<i8x2>& a, const FragB<i8x2>& b) {
+  emulator::ThreadState& self = emulator::Self();
+  self.group->matrix[self.lane] = {a.v[0].w, b.v[0].w, c.v, emulator::ShapeOf<IntInstruction>()};
+  self.block->grid->Meet(self, emulator::Meeting::kMmaI8);
 }
 
 }  // namespace unimax::UM_PORT_NAMESPACE

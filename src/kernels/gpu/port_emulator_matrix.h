@@ -30,6 +30,9 @@ struct FragB {
 struct FragC {
   float v[kFragC];
 };
+struct FragI {
+  int v[kFragC];
+};
 
 template <class T>
 FragA<T> LoadTile(const void* tile) {
@@ -79,6 +82,11 @@ void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
   emulator::ThreadState& self = emulator::Self();
   self.group->matrix[self.lane] = {a.v[0].w, b.v.w, c.v, emulator::MatrixShape::kMma};
   self.block->grid->Meet(self, std::same_as<T, bf16> ? emulator::Meeting::kMmaBF16 : emulator::Meeting::kMmaF16);
+}
+inline void Mma(FragI& c, const FragA<i8x2>& a, const FragB<i8x2>& b) {
+  emulator::ThreadState& self = emulator::Self();
+  self.group->matrix[self.lane] = {a.v[0].w, b.v.w, c.v, emulator::MatrixShape::kMma};
+  self.block->grid->Meet(self, emulator::Meeting::kMmaI8);
 }
 
 }  // namespace unimax::UM_PORT_NAMESPACE

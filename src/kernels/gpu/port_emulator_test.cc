@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cmath>
+#include <random>
 #include <vector>
 
 #include "base/layout.h"
@@ -126,6 +127,17 @@ void Product(const TestArgs& a) {
   for (int i = 0; i < kFragC; ++i) a.y[CRow(i) * kTileCols + CCol(i)] = c.v[i];
 }
 
+// The same of int8: two tiles of 64 k, of which x has 2 * kTileK pairs a column.
+void ProductInt8(const TestArgs& a) {
+  FragI c;
+  for (int i = 0; i < kFragC; ++i) c.v[i] = -7;
+  const i8x2* x = static_cast<const i8x2*>(a.x);
+  Mma(c, LoadTile<i8x2>(a.w), LoadX<i8x2>(x, 2 * kTileK, a.n, kTileK));
+  const char* second = static_cast<const char*>(a.w) + kTileBytes;
+  Mma(c, LoadTile<i8x2>(second), LoadX<i8x2>(x + kTileK, 2 * kTileK, a.n, kTileK));
+  for (int i = 0; i < kFragC; ++i) a.y[CRow(i) * kTileCols + CCol(i)] = std::bit_cast<float>(c.v[i]);
+}
+
 // GroupSum and GroupMax beside the butterfly written out.
 void Reduce(const TestArgs& a) {
   const float v = static_cast<const float*>(a.x)[Lane()];
@@ -156,7 +168,8 @@ constexpr EmulatorEntry Row(const char* name) {
 constexpr EmulatorEntry kRows[] = {
     Row<SumAll>("sum_all"),           Row<Exchange>("exchange"), Row<ExchangeInGroup>("exchange_in_group"),
     Row<Diverge>("diverge"),          Row<Misuse>("misuse"),     Row<Product<bf16>>("product_bf16"),
-    Row<Product<f16>>("product_f16"), Row<Reduce>("reduce"),     Row<Count>("count")};
+    Row<Product<f16>>("product_f16"), Row<Reduce>("reduce"),     Row<Count>("count"),
+    Row<ProductInt8>("product_int8")};
 
 std::unique_ptr<Device> Open(uint64_t seed, bool check_races) {
   auto device = OpenEmulatorWith({.lanes = kLanes, .seed = seed, .check_races = check_races}, kRows);
@@ -325,6 +338,39 @@ void CheckProduct(const char* kernel) {
 }
 TEST(Emulator, MultipliesBF16) { CheckProduct<bf16>("product_bf16"); }
 TEST(Emulator, MultipliesF16) { CheckProduct<f16>("product_f16"); }
+
+// Packs, multiplies and unpacks: the packer is PackedIndex of pairs, and every sum must be exact.
+TEST(Emulator, MultipliesInt8) {
+  constexpr int kK = 4 * kTileK, kTile = 2 * kTileK;  // int8 of a column; of a tile
+  Bench bench(0);
+  std::mt19937 random(5);
+  const auto draw = [&] { return static_cast<int8_t>(static_cast<int>(random() % 256) - 128); };
+  std::vector<int8_t> x(kTileCols * kK), w(kTileRows * kK), tiles(kTileRows * kK);
+  for (int8_t& v : x) v = draw();
+  for (int8_t& v : w) v = draw();
+  for (int row = 0; row < kTileRows; ++row) {
+    for (int k = 0; k < kK; ++k) {
+      const int pair = k / kTile * kTileRows * kTileK + PackedIndex(row, k % kTile / 2);
+      tiles[static_cast<size_t>(pair * 2 + k % 2)] = w[static_cast<size_t>(row * kK + k)];
+    }
+  }
+  bench.w = Upload(*bench.device, tiles.data(), tiles.size());
+  for (int columns : {kTileCols, 3}) {
+    bench.x = Upload(*bench.device, x.data(), static_cast<size_t>(columns * kK));
+    const Status status = bench.Run("product_int8", columns, 1, kLanes, 0);
+    ASSERT_TRUE(status.ok()) << status.text();
+    const std::vector<float> y = Download(*bench.device, bench.y);
+    for (int row = 0; row < kTileRows; ++row) {
+      for (int col = 0; col < kTileCols; ++col) {
+        int sum = -7;
+        for (int k = 0; k < kK && col < columns; ++k) {
+          sum += w[static_cast<size_t>(row * kK + k)] * x[static_cast<size_t>(col * kK + k)];
+        }
+        EXPECT_EQ(std::bit_cast<int>(y[static_cast<size_t>(row * kTileCols + col)]), sum) << row << ", " << col;
+      }
+    }
+  }
+}
 
 TEST(Emulator, ReducesInTheButterflysOrder) {
   Bench bench(3);

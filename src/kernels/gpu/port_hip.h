@@ -99,6 +99,9 @@ struct bf16 {
 struct f16 {
   uint16_t bits;
 };
+struct i8x2 {
+  uint16_t bits;
+};
 UM_DEVICE float ToFloat(float v) { return v; }
 UM_DEVICE float ToFloat(bf16 v) { return BitCopy<float>(static_cast<uint32_t>(v.bits) << 16); }
 UM_DEVICE float ToFloat(f16 v) { return static_cast<float>(BitCopy<_Float16>(v.bits)); }

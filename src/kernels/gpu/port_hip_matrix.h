@@ -9,12 +9,19 @@ namespace unimax::gpu {
 // A lane loads kWords words of 16 bytes of its row or column, at TileWord (bytes) of a tile or WordK (elements) of x.
 #if defined(__gfx950__)
 using Instruction = Mfma32;
+using IntInstruction = MfmaInt64;
+#elif defined(__gfx942__)
+using Instruction = Mfma16;
+using IntInstruction = MfmaInt32;
 #elif UM_HIP_MFMA
 using Instruction = Mfma16;
+using IntInstruction = MfmaInt16;
 #elif UM_HIP_GFX12
 using Instruction = Wmma12;
+using IntInstruction = WmmaInt12;
 #else
 using Instruction = Wmma11;
+using IntInstruction = WmmaInt11;
 #endif
 #if UM_HIP_MFMA
 UM_DEVICE constexpr int PackedIndex(int row, int k) { return MfmaTileIndex(row, k); }
@@ -42,6 +49,9 @@ template <class T>
 struct FragB : Words {};
 struct FragC {
   float v[kFragC];
+};
+struct FragI {
+  int v[kFragC];
 };
 
 template <class T>
@@ -147,6 +157,62 @@ UM_DEVICE void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
 #pragma unroll
   for (int step = 0; step < Instruction::kSteps; ++step) sums = Multiply(T(), a, b, sums, step);
   c = BitCopy<FragC>(sums);
+}
+
+// Words of int8: FromElement counts pairs, two of which are a register.
+using IntSums = Vector<int, kFragC>;
+template <class Operand>
+UM_DEVICE Operand IntPart(const Words& words, int step) {
+  const int first = IntInstruction::FromElement(step, 0) / 2;
+  uint32_t part[sizeof(Operand) / 4];
+#pragma unroll
+  for (int i = 0; i < static_cast<int>(sizeof(Operand) / 4); ++i) {
+    part[i] = words.v[IntInstruction::FromWord(step)].w[first + i];
+  }
+  Operand operand;
+  __builtin_memcpy(&operand, part, sizeof(Operand));
+  return operand;
+}
+#if defined(__gfx950__)
+UM_DEVICE IntSums MultiplyInt(const Words& a, const Words& b, IntSums c, int step) {
+  using Operand = Vector<int, 4>;
+  return __builtin_amdgcn_mfma_i32_16x16x64_i8(IntPart<Operand>(a, step), IntPart<Operand>(b, step), c, 0, 0, 0);
+}
+#elif defined(__gfx942__)
+UM_DEVICE IntSums MultiplyInt(const Words& a, const Words& b, IntSums c, int step) {
+  return __builtin_amdgcn_mfma_i32_16x16x32_i8(IntPart<long>(a, step), IntPart<long>(b, step), c, 0, 0, 0);
+}
+#elif UM_HIP_MFMA
+UM_DEVICE IntSums MultiplyInt(const Words& a, const Words& b, IntSums c, int step) {
+  return __builtin_amdgcn_mfma_i32_16x16x16i8(IntPart<int>(a, step), IntPart<int>(b, step), c, 0, 0, 0);
+}
+#elif UM_HIP_GFX12
+UM_DEVICE IntSums MultiplyInt(const Words& a, const Words& b, IntSums c, int step) {
+  using Operand = Vector<int, 2>;
+  return __builtin_amdgcn_wmma_i32_16x16x16_iu8_w32_gfx12(true, IntPart<Operand>(a, step), true,
+                                                          IntPart<Operand>(b, step), c, false);
+}
+#else
+// Both halves of the lanes take the word that one of them holds.
+UM_DEVICE Vector<int, 4> BothHalves(const Words& words, int step) {
+  Vector<int, 4> all;
+#pragma unroll
+  for (int w = 0; w < 4; ++w) {
+    const uint32_t own = words.v[IntInstruction::FromWord(step)].w[w];
+    const uint32_t other = __builtin_amdgcn_permlanex16(own, own, 0x76543210u, 0xfedcba98u, false, false);
+    all[w] = static_cast<int>(Lane() / 16 == step % 2 ? own : other);
+  }
+  return all;
+}
+UM_DEVICE IntSums MultiplyInt(const Words& a, const Words& b, IntSums c, int step) {
+  return __builtin_amdgcn_wmma_i32_16x16x16_iu8_w32(true, BothHalves(a, step), true, BothHalves(b, step), c, false);
+}
+#endif
+UM_DEVICE void Mma(FragI& c, const FragA<i8x2>& a, const FragB<i8x2>& b) {
+  IntSums sums = BitCopy<IntSums>(c);
+#pragma unroll
+  for (int step = 0; step < IntInstruction::kSteps; ++step) sums = MultiplyInt(a, b, sums, step);
+  c = BitCopy<FragI>(sums);
 }
 
 template <class T>
