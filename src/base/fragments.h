@@ -5,9 +5,8 @@
 //
 // A packed tile (tile_order.h) is 16 rows x 32 k: kSteps instructions. A lane fetches kWords words of 16 bytes (eight
 // elements of its row) of it, at TileWord; of x, which is not packed, at k = WordK. Element i of step s is element
-// FromElement(s, i) of word FromWord(s) of lane FromLane(l, s, i). Where that is not the k of the tile that K says, both
-// operands agree, and the order of the sum alone is another.
-// No includes: this header is also compiled for GPUs.
+// FromElement(s, i) of word FromWord(s) of lane FromLane(l, s, i). Where that is not the k of the tile that K says,
+// both operands agree, and the order of the sum alone is another. No includes: this header is also compiled for GPUs.
 #pragma once
 
 namespace unimax {
@@ -57,9 +56,8 @@ struct Wmma12 : WmmaWords {
   static constexpr int FromElement(int, int i) { return i; }
 };
 
-// Instructions of int8 with sums of i32. Here an element is a pair of neighbouring int8, the lower k first, and K counts
-// pairs: a tile of the same bytes is 16 rows x 64 k.
-// v_mfma_i32_16x16x16_i8 (gfx90a): CDNA2 ISA, section 6.1.
+// Instructions of int8 with sums of i32. Here an element is a pair of neighbouring int8, the lower k first, and K
+// counts pairs: a tile of the same bytes is 16 rows x 64 k. v_mfma_i32_16x16x16_i8 (gfx90a): CDNA2 ISA, section 6.1.
 struct MfmaInt16 : MfmaWords {
   static constexpr int kK = 8, kSteps = 4, kElements = 2;
   static constexpr int K(int lane, int i) { return lane / 16 * 2 + i; }
@@ -93,8 +91,8 @@ static_assert(Mfma16::CRow(19, 1) == 5 && Mfma16::K(19, 0) == 4 && Mfma16::K(63,
 static_assert(Mfma32::CRow(19, 1) == 5 && Mfma32::K(19, 0) == 8 && Mfma32::K(63, 7) == 31);
 static_assert(Wmma11::CRow(19, 2) == 5 && Wmma11::K(3, 5) == 5 && Wmma11::K(19, 5) == 5 && Wmma11::K(31, 15) == 15);
 static_assert(Wmma12::CRow(3, 5) == 5 && Wmma12::CRow(19, 5) == 13 && Wmma12::K(19, 5) == 13);
-// Of int8: the first pair of lane 19 is k 4 and 5 of gfx90a's sixteen (12 and 13 in lane 51), 8 and 9 of gfx942's 32, 16 and 17
-// of gfx950's 64; on gfx12 the upper lanes hold k 8 to 15.
+// Of int8: the first pair of lane 19 is k 4 and 5 of gfx90a's sixteen (12 and 13 in lane 51), 8 and 9 of gfx942's 32,
+// 16 and 17 of gfx950's 64; on gfx12 the upper lanes hold k 8 to 15.
 static_assert(MfmaInt16::CRow(19, 1) == 5 && 2 * MfmaInt16::K(19, 0) == 4 && 2 * MfmaInt16::K(51, 0) == 12);
 static_assert(MfmaInt32::CRow(19, 1) == 5 && 2 * MfmaInt32::K(19, 0) == 8 && 2 * MfmaInt32::K(63, 3) == 30);
 static_assert(MfmaInt64::CRow(19, 1) == 5 && 2 * MfmaInt64::K(19, 0) == 16 && 2 * MfmaInt64::K(63, 7) == 62);

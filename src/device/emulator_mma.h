@@ -48,9 +48,10 @@ struct MatrixLane {
   MatrixShape shape;
 };
 
-// Integers are exact. Products of halves are exact in f32 (8 + 8 or 11 + 11 significant bits). They are added one by one in f32, to nearest even, in
-// the order of the instruction's own k index. Hardware adds several products at once with bits cut off below the
-// largest, so its sums differ from these by a few units in the last place of the largest term.
+// Integers are exact. Products of halves are exact in f32 (8 + 8 or 11 + 11 significant bits). They are added one by
+// one in f32, to nearest even, in the order of the instruction's own k index. Hardware adds several products at once
+// with bits cut off below the largest, so its sums differ from these by a few units in the last place of the largest
+// term.
 void MultiplyGroup(MatrixType type, const MatrixLane* lanes);
 
 }  // namespace unimax::emulator

@@ -52,6 +52,8 @@
   inline constexpr EmulatorEntry kEntryAt<__COUNTER__>{     \
       #name, sizeof(Args), max_threads, [](const void* args) { body(*static_cast<const Args*>(args)); }};
 
+#include "kernels/gpu/port_types.h"
+
 namespace unimax::UM_PORT_NAMESPACE {
 
 template <int kNumber>
@@ -108,16 +110,7 @@ inline int GroupSum(int v) { return Exchange(emulator::Meeting::kSumInt, v, 0); 
 inline float GroupMax(float v) { return Exchange(emulator::Meeting::kMax, v, 0); }
 inline int GroupMax(int v) { return Exchange(emulator::Meeting::kMaxInt, v, 0); }
 
-// ---- Types ----
-struct bf16 {
-  uint16_t bits;
-};
-struct f16 {
-  uint16_t bits;
-};
-struct i8x2 {
-  uint16_t bits;
-};
+// ---- Types: port_types.h ----
 inline float ToFloat(float v) { return v; }
 inline float ToFloat(bf16 v) { return BF16ToFloat(v.bits); }
 inline float ToFloat(f16 v) { return F16ToFloat(v.bits); }

@@ -25,6 +25,8 @@
 #define UM_HIP_GFX12 0
 #endif
 
+#include "kernels/gpu/port_types.h"
+
 namespace unimax::gpu {
 
 using uint16_t = unsigned short;
@@ -93,15 +95,6 @@ UM_DEVICE float GroupMax(float v) {
 UM_DEVICE void WaitForPrevious() {}
 UM_DEVICE void LetNextStart() {}
 
-struct bf16 {
-  uint16_t bits;
-};
-struct f16 {
-  uint16_t bits;
-};
-struct i8x2 {
-  uint16_t bits;
-};
 UM_DEVICE float ToFloat(float v) { return v; }
 UM_DEVICE float ToFloat(bf16 v) { return BitCopy<float>(static_cast<uint32_t>(v.bits) << 16); }
 UM_DEVICE float ToFloat(f16 v) { return static_cast<float>(BitCopy<_Float16>(v.bits)); }
