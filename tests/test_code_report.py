@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPORT = ROOT / "scripts" / "code_report"
 PAGE = ROOT / "docs" / "amd_code.md"
 HEADS = ["VGPR", "SGPR", "threads", "of", "LDS", "private", "spilled V", "spilled S", "waves", "matrix", "16 B loads",
-         "in flight", "cache control", "calls"]
+         "to LDS", "in flight", "cache control", "calls"]
 
 # More values alive at once than there are registers; and matrix instructions, or plain sums in their place.
 SOURCE = """
@@ -105,11 +105,32 @@ def recorded_tests(plan, folder):
     expect("a row that the plan never chooses may spill", status == 0, output)
 
 
+def other_list_test(folder, clang):
+    """An object for NVIDIA GPUs with another list of kernels: one is missing, one too many."""
+    header = (ROOT / "src/kernels/gpu/entries.h").read_text(encoding="utf-8")
+    names = re.findall(r"^UM_ENTRY\((\w+),", header, re.M)
+    source = folder / "cuda.cc"
+    source.write_text("".join(f"extern \"C\" void {name}() {{}}\n" for name in [*names[1:], "stray"]), encoding="utf-8")
+    done = subprocess.run([clang, "-c", "-ffunction-sections", str(source), "-o", str(folder / "entries.sm_80")],
+                          capture_output=True, text=True, check=False)
+    expect("an object with one section a kernel compiles", done.returncode == 0, done.stderr)
+    built = ROOT / "build/release/code/um_device"
+    for path in built.glob("entries.gfx90a"):  # any object will do
+        shutil.copy(path, folder)
+        _, output = check("--objects", folder)
+        lines = [line for line in output.splitlines() if line.startswith("sm_80 ")]
+        wanted = [f"sm_80 {names[0]}: not in the code object", "sm_80 stray: not in kernels/gpu/entries.h"]
+        expect("kernels that only one vendor's objects have are a line each", lines == wanted, output)
+        (folder / path.name).unlink()
+    (folder / "entries.sm_80").unlink()
+
+
 def compiled_tests(folder):
     clang = shutil.which("clang++-22") or shutil.which("/usr/lib/llvm-22/bin/clang++")
     if clang is None or not (shutil.which("llvm-readelf-22") or shutil.which("/usr/lib/llvm-22/bin/llvm-readelf")):
         print("skipped: planted objects (no clang-22)")
         return
+    other_list_test(folder, clang)
     source, plan, page = folder / "planted.hip", folder / "plan", folder / "page.md"
     source.write_text(SOURCE, encoding="utf-8")
     spills, matrix = "linear_flat_bf16_1", "linear_flat_bf16_2"  # names that the rules know
