@@ -24,11 +24,7 @@ struct Most {
 std::vector<Case> Shapes() {
   std::vector<Case> all;
   for (const Row& row : GpuRows()) {
-    for (Case c : row.cases) {
-      c.op = row.op;
-      c.act = row.act;
-      all.push_back(c);
-    }
+    for (const Case& c : row.cases) all.push_back(OwnCase(row, c));
   }
   for (const DType act : {DType::kF32, DType::kBF16, DType::kF16}) {
     for (int m = 1; m <= 4096; m = m < 136 ? m + 1 : m * 2) {

@@ -38,6 +38,31 @@ TEST(Layout, HalvesRoundToNearestEven) {
   EXPECT_EQ(FloatToF16(0x1.8p-25f), 0x0001);
 }
 
+TEST(Layout, E4M3HoldsWhatItsBitsSayAndRoundsToNearestEven) {
+  for (int bits = 0; bits < 256; ++bits) {
+    const float value = E4M3ToFloat(static_cast<uint8_t>(bits));
+    if ((bits & 0x7f) == 0x7f) {
+      EXPECT_TRUE(std::isnan(value));
+      EXPECT_EQ(FloatToE4M3(value), bits);
+      continue;
+    }
+    const int exponent = bits >> 3 & 15, mantissa = bits & 7;
+    const double magnitude = exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(1 + mantissa / 8.0, exponent - 7);
+    ASSERT_EQ(value, bits & 0x80 ? -magnitude : magnitude) << bits;
+    ASSERT_EQ(FloatToE4M3(value), bits);
+  }
+  // Between two neighbours: below, at and above the middle.
+  for (int low = 0; low < 0x7e; ++low) {
+    const float a = E4M3ToFloat(static_cast<uint8_t>(low)), b = E4M3ToFloat(static_cast<uint8_t>(low + 1));
+    const float middle = (a + b) / 2;
+    ASSERT_EQ(FloatToE4M3(middle), low % 2 == 0 ? low : low + 1) << low;
+    ASSERT_EQ(FloatToE4M3(std::nextafter(middle, 0.0f)), low);
+    ASSERT_EQ(FloatToE4M3(-std::nextafter(middle, 1000.0f)), (low + 1) | 0x80);
+  }
+  EXPECT_EQ(FloatToE4M3(1e30f), 0x7e);
+  EXPECT_EQ(FloatToE4M3(-INFINITY), 0xfe);
+}
+
 TEST(Status, CarriesKindAndSentence) {
   const Status s = BadModel("tensor {} is cut", "a").At("m.gguf");
   EXPECT_FALSE(s.ok());

@@ -89,6 +89,27 @@ inline uint16_t FloatToF16(float value) {
   return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000u));
 }
 
+// OCP 8-bit floating point, E4M3: 4 bits of exponent (bias 7), 3 of mantissa, no infinity; 0x7f and 0xff are NaN.
+inline constexpr float kLargestE4M3 = 448;
+inline float E4M3ToFloat(uint8_t bits) {
+  const uint32_t magnitude = bits & 0x7fu;
+  if (magnitude == 0x7f) return std::bit_cast<float>(0x7fc00000u | static_cast<uint32_t>(bits & 0x80u) << 24);
+  // As exponent and mantissa of an f32 these bits are the value times 2^-120, subnormals too.
+  return std::bit_cast<float>(static_cast<uint32_t>(bits & 0x80u) << 24 | magnitude << 20) * 0x1p120f;
+}
+// Rounds to nearest even; beyond the largest gives the largest, NaN stays NaN.
+inline uint8_t FloatToE4M3(float value) {
+  const uint32_t u = std::bit_cast<uint32_t>(value);
+  const auto sign = static_cast<uint8_t>(u >> 24 & 0x80u);
+  if ((u & 0x7fffffffu) > 0x7f800000u) return static_cast<uint8_t>(sign | 0x7fu);
+  const float magnitude = std::bit_cast<float>(u & 0x7fffffffu);
+  if (magnitude >= kLargestE4M3) return static_cast<uint8_t>(sign | 0x7eu);
+  // Subnormal: adding 2^14 makes the float adder round to multiples of 2^-9.
+  if (magnitude < 0x1p-6f) return static_cast<uint8_t>(sign | (std::bit_cast<uint32_t>(magnitude + 0x1p14f) & 0xffu));
+  const uint32_t r = std::bit_cast<uint32_t>(magnitude) - (120u << 23);
+  return static_cast<uint8_t>(sign | ((r + 0x7ffffu + (r >> 20 & 1u)) >> 20));
+}
+
 // Writes `elements` floats from a row stored as `type` (any DType but I32). `elements` is a multiple of the block.
 void Dequantize(DType type, const void* row, uint64_t elements, float* out);
 

@@ -55,6 +55,10 @@ struct LinearArgs {
   Activation act = Activation::kNone;  // y = cap(act(x w^T + bias) * scale + residual)
   float scale = 1;
   float cap = 0;  // y = cap * tanh(y / cap); 0: none
+  // Of weights in a form of fewer bits (base/chunk_form.h): [N] of kE4M3 and kI8, else null; [M] of kI8, whose x is
+  // int8 [M, K].
+  const float* w_scale = nullptr;
+  const float* x_scale = nullptr;
 };
 inline constexpr int kLinearWide = 1;    // y is f32
 inline constexpr int kLinearActMul = 2;  // strips of w alternate gate, up: y[M, N / 2] = act(gate) * up

@@ -10,6 +10,7 @@
 
 #include "kernels/args.h"
 #include "kernels/check_draw.h"
+#include "kernels/check_linear.h"
 #include "kernels/pack.h"
 #include "kernels/reference.h"
 
@@ -258,27 +259,9 @@ Result<CheckResult> Checker::Linear() {
   if (case_.residual) args.residual = Floats(residual.device);
   UM_RETURN_IF_ERROR(Launch(args));
 
-  RefEpilogue epilogue{case_.activation, static_cast<double>(case_.scale), static_cast<double>(case_.cap)};
-  const double* biases = case_.bare ? nullptr : bias.exact.data();
-  const double* residuals = case_.residual ? residual.exact.data() : nullptr;
-  std::vector<double> reference(static_cast<size_t>(m) * n);
-  if (!gated) {
-    RefLinear(x.exact.data(), w.exact.data(), biases, residuals, reference.data(), m, n, k, epilogue);
-    return Compare(out_type, y, reference);
-  }
-  // Strips of 16 rows alternate: gate, up; biases do not.
-  RefLinear(x.exact.data(), w.exact.data(), nullptr, nullptr, reference.data(), m, n, k);
-  std::vector<double> result(static_cast<size_t>(m) * out);
-  for (int t = 0; t < m; ++t) {
-    for (int i = 0; i < out; ++i) {
-      const double* row = reference.data() + int64_t{t} * n + i / 16 * 32 + i % 16;
-      const double gate = row[0] + (biases ? biases[i] : 0), up = row[16] + (biases ? biases[out + i] : 0);
-      const int64_t at = int64_t{t} * out + i;
-      const double product = RefAct(epilogue.act, gate) * up * epilogue.scale;
-      result[static_cast<size_t>(at)] = RefCap(product + (residuals ? residuals[at] : 0), epilogue.cap);
-    }
-  }
-  return Compare(out_type, y, result);
+  return Compare(out_type, y,
+                 LinearReference(case_, x.exact.data(), w.exact.data(), case_.bare ? nullptr : bias.exact.data(),
+                                 case_.residual ? residual.exact.data() : nullptr));
 }
 
 // Positions and pages of a step's rows: decode rows are one sequence each, prefill rows are dealt to two sequences.
@@ -531,17 +514,14 @@ Result<CheckResult> Checker::Run() {
 }  // namespace
 
 Result<CheckResult> CheckRow(Device& device, const Row& row, const Case& c, uint64_t seed, int repeats) {
-  Case own = c;
-  own.op = row.op;
-  own.act = row.act;
+  const Case own = OwnCase(row, c);
   if (own.draws) return CheckDraws(device, row, own, seed, repeats);
+  if (own.weight != ChunkForm::kSame) return CheckForm(device, row, own, seed, repeats);
   return Checker(device, row, own, seed, repeats).Run();
 }
 
 bool RowTakes(const Row& row, const Case& c, const Limits& limits) {
-  Case own = c;
-  own.op = row.op;
-  own.act = row.act;
+  const Case own = OwnCase(row, c);
   if (!HasKernel(row, limits)) return false;
   const LaunchShape shape = row.launch(own, limits);
   if (shape.shared_bytes > limits.shared_bytes_per_block) return false;

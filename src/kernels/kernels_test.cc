@@ -52,17 +52,16 @@ TEST(Plan, EveryRowIsReachable) {
   Limits limits;
   limits.multiprocessors = 132;
   for (const Row& row : GpuRows()) {
-    limits.target = row.target != nullptr ? row.target : "";
+    const std::string_view targets = row.targets != nullptr ? row.targets : "";
+    limits.target = targets.substr(0, targets.find(' '));
     bool reached = false;
     for (const Case& c : row.cases) {
-      Case own = c;
-      own.op = row.op;
-      own.act = row.act;
+      const Case own = OwnCase(row, c);
       for (const int kilobytes : {227, 64}) {  // of an H200, and of AMD GPUs
         limits.shared_bytes_per_block = kilobytes * 1024;
         // Some are taken only by force.
         const std::string_view variant = row.variant;
-        const bool by_force = variant == "lazy" || variant == "unified";
+        const bool by_force = variant == "lazy" || variant == "unified" || variant == "direct";
         const std::vector<ForcedRow> forced = {{row.op, row.variant}};
         reached = reached || PlanRow(own, limits, by_force ? std::span(forced) : std::span<ForcedRow>()) == &row;
       }

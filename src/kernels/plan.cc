@@ -44,7 +44,8 @@ Result<ForcedRow> ParseOne(const std::string& part) {
 bool Fits(const Row& row, const Case& wanted, const Limits& limits) {
   // Rows of positions, choice and selection read f32 whatever the activations are.
   const bool wide = wanted.op == OpKind::kAddPosition || wanted.op == OpKind::kSelect || wanted.op == OpKind::kSample;
-  return row.op == wanted.op && (wide || row.act == wanted.act) && HasKernel(row, limits) && row.fits(wanted, limits);
+  return row.op == wanted.op && (wide || row.act == wanted.act) && row.weight == wanted.weight &&
+         HasKernel(row, limits) && row.fits(wanted, limits);
 }
 
 }  // namespace

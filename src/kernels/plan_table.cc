@@ -55,7 +55,7 @@ std::string RowsHash() {
   uint64_t hash = Hash("");
   for (const Row& row : GpuRows()) {
     hash = Hash(fmt::format("{} {} {} {} {};", OpName(row.op), row.variant, row.kernel, Info(row.act).name,
-                            row.target == nullptr ? "" : row.target),
+                            row.targets == nullptr ? "" : row.targets),
                 hash);
   }
   return HashText(hash);

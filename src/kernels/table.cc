@@ -21,6 +21,11 @@ bool FlatFits(const Case& c, const Limits& l) {
   return ColumnTiles(c, l) <= kTiles && c.k % 8 == 0 &&  // rows of x are read 16 bytes at a time
          Flat<kTiles>(c, l).shared_bytes <= l.shared_bytes_per_block;
 }
+LaunchShape Form(const Case& c, const Limits& l);
+bool FormFits(const Case& c, const Limits& l) {
+  return c.m <= 16 && c.k % (c.weight == ChunkForm::kI8 ? 16 : 8) == 0 &&
+         Form(c, l).shared_bytes <= l.shared_bytes_per_block;
+}
 bool TiledFits(const Case& c, const Limits&) { return c.k % 8 == 0; }
 // Blocks take 256 rows; with fewer the instruction still gains more than it wastes (M = 128: 0.46 against 0.75 ms a
 // layer of the 7B shape).
@@ -80,6 +85,10 @@ LaunchShape Flat(const Case& c, const Limits& l) {
   const int blocks = CeilDiv(c.n, 32);
   const int threads = kTiles <= 2 && blocks <= l.multiprocessors && c.split_tokens == 0 ? 512 : 256;
   return {.grid_x = blocks, .threads = threads, .shared_bytes = threads / l.lanes * 2 * kTiles * 16 * l.tile_cols * 4};
+}
+// As flat rows, with 8 groups and room for 16 rows whatever M is.
+LaunchShape Form(const Case& c, const Limits& l) {
+  return {.grid_x = CeilDiv(c.n, 32), .threads = 256, .shared_bytes = 256 / l.lanes * 2 * 16 * 16 * 4};
 }
 LaunchShape Tiled(const Case& c, const Limits& l) {
   return {.grid_x = CeilDiv(c.m, 64),
@@ -153,9 +162,14 @@ double ActMulBytes(const Case& c) {
 double AddBytes(const Case& c) { return Cells(c) * (8 + Element(c)); }
 double SelectBytes(const Case& c) { return Cells(c) * 8; }
 double SampleBytes(const Case& c) { return Cells(c) * 4; }
+double WeightBytes(const Case& c) {
+  if (c.weight == ChunkForm::kSame) return Element(c);
+  return 1.0 * FormBytes(c.weight) / (kPackRows * FormK(c.weight));
+}
 double LinearBytes(const Case& c) {
   const double outputs = 1.0 * c.m * (c.flags & kLinearActMul ? c.n / 2 : c.n);
-  return 1.0 * c.n * c.k * Element(c) + 1.0 * c.m * c.k * Element(c) +
+  const bool narrow = c.weight == ChunkForm::kI8;
+  return 1.0 * c.n * c.k * WeightBytes(c) + 1.0 * c.m * c.k * (narrow ? 1 : Element(c)) +
          outputs * ((c.flags & kLinearWide ? 4 : Element(c)) + (c.residual ? 4 : 0));
 }
 // q and k are read and written where they turn; k and v are read and stored whole.
@@ -231,6 +245,17 @@ constexpr Case kLinearCases[] = {{.m = 1, .n = 64, .k = 64},
                                  {.m = 4, .n = 101, .k = 64, .flags = kLinearWide, .bare = true, .scale = 2, .cap = 3},
                                  {.m = 50, .n = 31, .k = 96, .flags = kLinearWide, .residual = true, .cap = 2},
                                  {.m = 66, .n = 130, .k = 56, .flags = kLinearWide, .residual = true, .scale = 0.22f}};
+constexpr Case kFormCases[] = {{.m = 1, .n = 64, .k = 128},
+                               {.m = 2, .n = 48, .k = 48},
+                               {.m = 7, .n = 100, .k = 576},
+                               {.m = 8, .n = 512, .k = 1536},
+                               {.m = 9, .n = 33, .k = 256, .residual = true},
+                               {.m = 16, .n = 160, .k = 1024, .bare = true},
+                               {.m = 15, .n = 96, .k = 2080},
+                               {.m = 3, .n = 192, .k = 80, .flags = kLinearWide, .residual = true},
+                               {.m = 5, .n = 128, .k = 96, .flags = kLinearActMul, .activation = kSilu},
+                               {.m = 12, .n = 224, .k = 144, .flags = kLinearActMul, .activation = kGelu},
+                               {.m = 11, .n = 41, .k = 80, .activation = kGeluTanh, .scale = -1.5f}};
 constexpr Case kWideCases[] = {{.m = 130, .n = 200, .k = 264},
                                {.m = 257, .n = 512, .k = 1056, .residual = true, .activation = kRelu, .scale = 0.25f},
                                {.m = 300, .n = 192, .k = 64, .flags = kLinearWide, .residual = true, .cap = 2},
@@ -275,11 +300,14 @@ constexpr Case kHeadCases[] = {
 constexpr DType f32 = DType::kF32, bf16 = DType::kBF16, f16 = DType::kF16;
 
 constexpr const char* kHopper = "sm_90a";
+// Where copies pass the registers, and where that is emulated.
+constexpr const char* kCopy = "sm_80 gfx90a gfx942 gfx950 emulator32 emulator64";
+constexpr ChunkForm kQ4 = ChunkForm::kQ4, kE4M3 = ChunkForm::kE4M3, kI8 = ChunkForm::kI8;
 
 // Tolerances: f32 rows by their sum length; bf16 stores 8 bits (2^-9 relative), f16 11 bits.
 constexpr Row kRows[] = {
     // clang-format off
-    // op, variant, kernel, act, fits, launch, largest error, bytes, cases, only target
+    // op, variant, kernel, act, fits, launch, largest error, bytes, cases, only targets, form of the weights
     {OpKind::kEmbed, "plain",  "embed_f32",         f32,  Always, PerRow, 0.0f, EmbedBytes, kRowCases},
     {OpKind::kEmbed, "packed", "embed_packed_bf16", bf16, Always, PerRow, 0.0f, EmbedBytes, kRowCases},
     {OpKind::kEmbed, "packed", "embed_packed_f16",  f16,  Always, PerRow, 0.0f, EmbedBytes, kRowCases},
@@ -306,12 +334,17 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "flat8", "linear_flat_bf16_8", bf16, FlatFits<8>, Flat<8>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "wgmma", "linear_wgmma_bf16", bf16, WgmmaFits, Wgmma, 3e-3f, LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_bf16",  bf16, TiledFits,   Tiled,   3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "direct", "linear_direct_bf16", bf16, TiledFits, Tiled, 3e-3f, LinearBytes, kLinearCases, kCopy},
+    {OpKind::kLinear, "q4", "linear_q4_bf16", bf16, FormFits, Form, 3e-3f, LinearBytes, kFormCases, nullptr, kQ4},
+    {OpKind::kLinear, "e4m3", "linear_e4m3_bf16", bf16, FormFits, Form, 3e-3f, LinearBytes, kFormCases, nullptr, kE4M3},
+    {OpKind::kLinear, "int8", "linear_int8_bf16", bf16, FormFits, Form, 3e-3f, LinearBytes, kFormCases, nullptr, kI8},
     {OpKind::kLinear, "flat1", "linear_flat_f16_1",  f16,  FlatFits<1>, Flat<1>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat2", "linear_flat_f16_2",  f16,  FlatFits<2>, Flat<2>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat4", "linear_flat_f16_4",  f16,  FlatFits<4>, Flat<4>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_f16_8",  f16,  FlatFits<8>, Flat<8>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "wgmma", "linear_wgmma_f16", f16, WgmmaFits, Wgmma, 4e-4f, LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_f16",   f16,  TiledFits,   Tiled,   4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "direct", "linear_direct_f16", f16, TiledFits, Tiled, 4e-4f, LinearBytes, kLinearCases, kCopy},
     {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f32_4",  f32,  Grouped, Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  HeadFits,Prefill, 5e-6f, KvBytes, kHeadCases},
@@ -345,7 +378,15 @@ constexpr Row kRows[] = {
 
 std::span<const Row> GpuRows() { return kRows; }
 
-bool HasKernel(const Row& row, const Limits& limits) { return row.target == nullptr || limits.target == row.target; }
+bool HasKernel(const Row& row, const Limits& limits) {
+  if (row.targets == nullptr) return true;
+  for (std::string_view left = row.targets; !left.empty();) {
+    const size_t end = std::min(left.find(' '), left.size());
+    if (left.substr(0, end) == limits.target) return true;
+    left.remove_prefix(std::min(end + 1, left.size()));
+  }
+  return false;
+}
 
 int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv_heads ? 1 : 4; }
 

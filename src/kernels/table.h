@@ -5,7 +5,9 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 
+#include "base/chunk_form.h"
 #include "base/layout.h"
 #include "device/device.h"
 #include "program/program.h"
@@ -26,9 +28,10 @@ struct Case {
   int groups = 1;                 // Norm: heads of a row, n columns each
   int rotary = -1;                // RopeAndStore: elements of a head that turn; -1: all
   int split_tokens = 0;           // --deterministic: sums in one order for every M; attention splits by so many tokens
-  bool residual = false;          // Linear
-  bool bare = false;              // Linear, Norm: no bias; ActMul: no second factor
-  bool draws = false;             // Sample: rows are drawn (draw_args.h), not just the largest
+  ChunkForm weight = ChunkForm::kSame;  // Linear
+  bool residual = false;                // Linear
+  bool bare = false;                    // Linear, Norm: no bias; ActMul: no second factor
+  bool draws = false;                   // Sample: rows are drawn (draw_args.h), not just the largest
   // What changes only the values: Linear and ActMul; Embed, Linear and Add; Linear and Attention; Norm.
   Activation activation = Activation::kNone;
   float scale = 1, cap = 0, offset = 0;
@@ -45,10 +48,11 @@ struct Row {
   DType act;
   bool (*fits)(const Case&, const Limits&);
   LaunchShape (*launch)(const Case&, const Limits&);
-  float tolerance;               // largest ||y - reference|| / ||reference|| on equally rounded inputs
-  double (*bytes)(const Case&);  // what the op must move
-  std::span<const Case> cases;   // the shapes of the test; act is the row's
-  const char* target = nullptr;  // the only target (Limits::target) that has the kernel; null: all have it
+  float tolerance;                // largest ||y - reference|| / ||reference|| on equally rounded inputs
+  double (*bytes)(const Case&);   // what the op must move
+  std::span<const Case> cases;    // the shapes of the test; act is the row's
+  const char* targets = nullptr;  // the only ones (Limits::target, spaces between) that have it; null: all have it
+  ChunkForm weight = ChunkForm::kSame;
 };
 
 std::span<const Row> GpuRows();
@@ -65,6 +69,14 @@ Result<Launch> LaunchOf(Device& device, const Row& row, const Case& c, const Arg
   launch.threads = shape.threads;
   launch.shared_bytes = shape.shared_bytes;
   return launch;
+}
+
+// A case of the row's test, which leaves out what every case of a row has: op, type and form of the weights.
+inline Case OwnCase(const Row& row, Case c) {
+  c.op = row.op;
+  c.act = row.act;
+  c.weight = row.weight;
+  return c;
 }
 
 // Whether the device has the row's kernel.

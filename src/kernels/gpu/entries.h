@@ -7,6 +7,7 @@
 #include "kernels/gpu/bench_bodies.h"
 #include "kernels/gpu/draw.h"
 #include "kernels/gpu/linear_flat.h"
+#include "kernels/gpu/linear_form.h"
 #include "kernels/gpu/linear_plain.h"
 #include "kernels/gpu/linear_tiled.h"
 #include "kernels/gpu/norm.h"
@@ -42,8 +43,13 @@ UM_ENTRY(linear_flat_f16_1, LinearArgs, (LinearFlat<f16, 1>), 512, 1)
 UM_ENTRY(linear_flat_f16_2, LinearArgs, (LinearFlat<f16, 2>), 512, 1)
 UM_ENTRY(linear_flat_f16_4, LinearArgs, (LinearFlat<f16, 4>), 256, 1)
 UM_ENTRY(linear_flat_f16_8, LinearArgs, (LinearFlat<f16, 8>), 256, 1)
+UM_ENTRY(linear_q4_bf16, LinearArgs, (LinearForm<bf16, FormQ4<bf16>>), 256, 1)
+UM_ENTRY(linear_e4m3_bf16, LinearArgs, (LinearForm<bf16, FormE4M3<bf16>>), 256, 1)
+UM_ENTRY(linear_int8_bf16, LinearArgs, (LinearForm<bf16, FormI8>), 256, 1)
 UM_ENTRY(linear_tiled_bf16, LinearArgs, LinearTiled<bf16>, 128, 1)
 UM_ENTRY(linear_tiled_f16, LinearArgs, LinearTiled<f16>, 128, 1)
+UM_ENTRY(linear_direct_bf16, LinearArgs, (LinearTiled<bf16, true>), 128, 1)
+UM_ENTRY(linear_direct_f16, LinearArgs, (LinearTiled<f16, true>), 128, 1)
 UM_ENTRY(attention_decode_f32_1, AttentionArgs, (AttentionDecode<float, 1>), 128, 1)
 UM_ENTRY(attention_decode_f32_4, AttentionArgs, (AttentionDecode<float, 4>), 128, 1)
 UM_ENTRY(attention_decode_bf16_1, AttentionArgs, (AttentionDecode<bf16, 1>), 128, 1)

@@ -117,6 +117,54 @@ UM_DEVICE void MultiplyFlat(FragC (&sum)[kFlatStrips][kTiles], const FlatTiles<T
   }
 }
 
+// Sums as they are, whose weights are not scaled by row.
+struct AsTheyAre {
+  UM_DEVICE float operator()(const LinearArgs&, float sum, int /*row*/, int /*n*/) const { return sum; }
+};
+
+// The end of a flat row: adds the groups' sums (FragC, or FragI of int) and stores what scale(args, sum, row of x, row
+// of w) makes of them. `first`: the block's first strip.
+template <class T, class Frag, int kTiles, class Scale>
+UM_DEVICE void FinishFlat(const LinearArgs& a, const Frag (&sum)[kFlatStrips][kTiles], int first, Scale scale) {
+  using V = decltype(sum[0][0].v[0] + sum[0][0].v[0]);
+  // Sums of the groups meet in shared memory: [group][strip][column tile][column][row].
+  constexpr int kCells = kTileRows * kTileCols;
+  Shared<V> cells(0);
+#pragma unroll
+  for (int s = 0; s < kFlatStrips; ++s) {
+#pragma unroll
+    for (int c = 0; c < kTiles; ++c) {
+#pragma unroll
+      for (int i = 0; i < kFragC; ++i) {
+        cells.Set(((Group() * kFlatStrips + s) * kTiles + c) * kCells + CCol(i) * kTileRows + CRow(i), sum[s][c].v[i]);
+      }
+    }
+  }
+  Barrier();                                // orders the sums of all groups before they are read
+  const int block_cells = kTiles * kCells;  // of one strip
+  for (int i = Thread(); i < block_cells; i += BlockThreads()) {
+    const int row = i / kTileRows, r = i % kTileRows;
+    if (row >= a.m) break;
+    V total[kFlatStrips] = {};
+    for (int g = 0; g < Groups(); ++g) {
+#pragma unroll
+      for (int s = 0; s < kFlatStrips; ++s) total[s] += cells.Get((g * kFlatStrips + s) * block_cells + i);
+    }
+    const int n = first * kTileRows + r;
+    if (a.flags & kLinearActMul) {
+      const int at = BlockX() * kTileRows + r;
+      LinearOutputs<1> out = {{at < a.n / 2 ? row : -1}, {at}, {scale(a, total[0], row, n)}};
+      float up[1] = {scale(a, total[1], row, n + kTileRows)};
+      FinishGated<T>(a, out, up);
+    } else {
+      LinearOutputs<2> out = {{n < a.n ? row : -1, n + kTileRows < a.n ? row : -1}, {n, n + kTileRows}, {}};
+      out.sum[0] = scale(a, total[0], row, n);
+      out.sum[1] = scale(a, total[1], row, n + kTileRows);
+      FinishLinear<T>(a, out);
+    }
+  }
+}
+
 template <class T, int kTiles>
 UM_DEVICE void LinearFlat(const LinearArgs& a) {
   const int tiles = (a.k + kTileK - 1) / kTileK;
@@ -144,43 +192,7 @@ UM_DEVICE void LinearFlat(const LinearArgs& a) {
     MultiplyFlat<T, kTiles>(sum, odd, a, tile, step);
     if ((tile += stride) >= tiles) break;
   }
-
-  // Sums of the groups meet in shared memory: [group][strip][column tile][column][row].
-  constexpr int kCells = kTileRows * kTileCols;
-  Shared<float> cells(0);
-#pragma unroll
-  for (int s = 0; s < kFlatStrips; ++s) {
-#pragma unroll
-    for (int c = 0; c < kTiles; ++c) {
-#pragma unroll
-      for (int i = 0; i < kFragC; ++i) {
-        cells.Set(((Group() * kFlatStrips + s) * kTiles + c) * kCells + CCol(i) * kTileRows + CRow(i), sum[s][c].v[i]);
-      }
-    }
-  }
-  Barrier();                                // orders the sums of all groups before they are read
-  const int block_cells = kTiles * kCells;  // of one strip
-  for (int i = Thread(); i < block_cells; i += BlockThreads()) {
-    const int row = i / kTileRows, r = i % kTileRows;
-    if (row >= a.m) break;
-    float total[kFlatStrips] = {};
-    for (int g = 0; g < Groups(); ++g) {
-#pragma unroll
-      for (int s = 0; s < kFlatStrips; ++s) total[s] += cells.Get((g * kFlatStrips + s) * block_cells + i);
-    }
-    const int n = first * kTileRows + r;
-    if (a.flags & kLinearActMul) {
-      const int at = BlockX() * kTileRows + r;
-      LinearOutputs<1> out = {{at < a.n / 2 ? row : -1}, {at}, {total[0]}};
-      float up[1] = {total[1]};
-      FinishGated<T>(a, out, up);
-    } else {
-      LinearOutputs<2> out = {{n < a.n ? row : -1, n + kTileRows < a.n ? row : -1}, {n, n + kTileRows}, {}};
-      out.sum[0] = total[0];
-      out.sum[1] = total[1];
-      FinishLinear<T>(a, out);
-    }
-  }
+  FinishFlat<T>(a, sum, first, AsTheyAre());
 }
 
 }  // namespace unimax::UM_PORT_NAMESPACE

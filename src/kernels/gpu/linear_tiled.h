@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear_tiled: y[M, N] = x[M, K] * w[N, K]^T for large M (prefill), w in the same packed tiles as linear_flat.
-// Who calls: op Linear when the plan says "tiled".
+// Who calls: op Linear when the plan says "tiled", or "direct" (x past the registers into shared memory).
 // Work:      one block owns 32 weight rows a group and 64 rows of x; x is staged in shared memory, two stages.
 // Bound:     matrix instructions. FLOPs = 2*M*N*K; weights are read ceil(M/64) times, mostly from L2.
 // Launch:    grid (ceil(M/64), ceil(N/(32*groups))); threads 128; shared the larger of 2 * 64 * (kStageK + 8) * 2 and
@@ -36,6 +36,18 @@ UM_DEVICE void StageX(const LinearArgs& a, Shared<T>& stage, int base, int first
   }
 }
 
+// The same past the registers, where the target can; begun here, there after WaitCopies. A row's last chunk is padding.
+template <class T>
+UM_DEVICE void StageDirect(const LinearArgs& a, Shared<T>& stage, int base, int first, int k) {
+  constexpr int kChunks = kTiledPitch / 8, kData = kTiledStageK / 8;
+  CopyChunks(stage, base, kTiledRows * kChunks, [&](int i) -> const void* {
+    const int row = i / kChunks, part = i % kChunks < kData ? i % kChunks : kData - 1;
+    if (first + row >= a.m || k + part * 8 >= a.k) return nullptr;
+    return static_cast<const T*>(a.x) + static_cast<int64_t>(first + row) * a.x_stride + k + part * 8;
+  });
+  CommitCopies();
+}
+
 inline constexpr int kTiledCells = kTiledStrips * kTileRows;  // weight rows a group
 inline constexpr int kTiledCellPitch = kTiledCells + 4;       // the 4 spread the columns of a fragment over the banks
 
@@ -68,8 +80,15 @@ UM_DEVICE void StoreTiled(const LinearArgs& a, const Shared<float>& cells, int b
   }
 }
 
-template <class T>
+template <class T, bool kDirect = false>
 UM_DEVICE void LinearTiled(const LinearArgs& a) {
+  const auto stage_x = [&](Shared<T>& to, int base, int first, int k) {
+    if (kDirect) {
+      StageDirect<T>(a, to, base, first, k);
+    } else {
+      StageX<T>(a, to, base, first, k);
+    }
+  };
   const int tiles = (a.k + kTileK - 1) / kTileK;
   const int64_t strip_bytes = static_cast<int64_t>(tiles) * kTileBytes;
   const int strips = (a.n + kTileRows - 1) / kTileRows;
@@ -85,12 +104,13 @@ UM_DEVICE void LinearTiled(const LinearArgs& a) {
 
   WaitForPrevious();
   FragC sum[kTiledStrips][kTiledColumns] = {};
-  StageX<T>(a, stage, 0, first_row, 0);
+  stage_x(stage, 0, first_row, 0);
   int which = 0;
   for (int tile = 0; tile < tiles; tile += kTiledStageTiles) {
+    if (kDirect) WaitCopies<0>();
     Barrier();  // orders this stage's writes before its reads, and the last reads of the other stage before its writes
     if (tile + kTiledStageTiles < tiles) {
-      StageX<T>(a, stage, (which ^ 1) * kStage, first_row, (tile + kTiledStageTiles) * kTileK);
+      stage_x(stage, (which ^ 1) * kStage, first_row, (tile + kTiledStageTiles) * kTileK);
     }
 #pragma unroll
     for (int d = 0; d < kTiledStageTiles; ++d) {

@@ -33,6 +33,10 @@
 //                                   begins to copy 16 bytes to shared memory, zeros where not `take` (`from` is then
 //                                   not read); CommitCopies() closes a batch; WaitCopies<n>() waits for this thread's
 //                                   copies but its last n batches: a Barrier() or GroupSync() after it shows them
+//   CopyChunks(Shared<T> to, int at, int chunks, source)
+//                                   the block begins to copy 16-byte chunks to shared memory, one behind the other from
+//                                   element `at` on; source(chunk) is where a chunk comes from, null for zeros.
+//                                   CommitCopies and WaitCopies as above; past the registers where the target can
 //   AtomicAdd(int* p, int v)        device scope, returns the old value; orders as release and acquire
 // Types
 //   BitCopy<To>(v)                  the same bits as another type of the same size
@@ -47,7 +51,8 @@
 // Matrix: y[16 rows, kTileCols] += w[16 rows, 32 k] * x[kTileCols, 32 k]^T in f32, T = bf16 or f16
 //   kTileRows = 16, kTileK = 32, kTileCols (8 or 16), kTileBytes = 1024
 //   kTilesAhead                     k-tiles that a group had best load at once: as many as its registers hold
-//   FragA<T> LoadTile<T>(tile)      weights: a packed tile in global memory, 16-byte loads, each byte once a group
+//   FragA<T> LoadTile<T>(tile)      weights: a packed tile in global memory, 16-byte loads, each byte once a group;
+//                                   v[i] are its kTileWords words of this lane, as they lie in the tile
 //   FragB<T> LoadX<T>(x, stride, columns, k_left)
 //                                   activations: x points at [0, k0] of rows with `stride` elements, 16-byte aligned;
 //                                   columns beyond `columns` and elements beyond `k_left` (a multiple of 8) count as

@@ -195,5 +195,6 @@ UM_DEVICE bool IsFinite(float x) { return (__float_as_uint(x) & 0x7f800000u) != 
 
 }  // namespace unimax::gpu
 
-#include "kernels/gpu/port_exp.h"
+#include "kernels/gpu/port_copy.h"
 #include "kernels/gpu/port_cuda_matrix.h"
+#include "kernels/gpu/port_exp.h"

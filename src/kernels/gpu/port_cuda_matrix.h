@@ -5,7 +5,7 @@
 
 namespace unimax::gpu {
 
-inline constexpr int kFragC = 4;
+inline constexpr int kFragC = 4, kTileWords = 2;
 struct FragC {
   float v[kFragC];
 };
@@ -19,7 +19,7 @@ UM_DEVICE constexpr int RowHeld(int i) { return i / 2; }
 
 template <class T>
 struct FragA {
-  Vec16 part[2];  // one m16k16 operand each
+  Vec16 v[2];  // one m16k16 operand each
 };
 template <class T>
 struct FragB {
@@ -60,8 +60,8 @@ UM_DEVICE void Mma16<f16>(FragC& c, const Vec16& a, uint32_t b0, uint32_t b1) {
 }
 template <class T>
 UM_DEVICE void Mma(FragC& c, const FragA<T>& a, const FragB<T>& b) {
-  Mma16<T>(c, a.part[0], b.k8.w[0], b.k8.w[1]);
-  Mma16<T>(c, a.part[1], b.k8.w[2], b.k8.w[3]);
+  Mma16<T>(c, a.v[0], b.k8.w[0], b.k8.w[1]);
+  Mma16<T>(c, a.v[1], b.k8.w[2], b.k8.w[3]);
 }
 // The words of mma.m16n8k32 of int8 lie as those of m16n8k16, each with four elements in place of two.
 UM_DEVICE void MmaInt(FragI& c, const Vec16& a, uint32_t b0, uint32_t b1) {
@@ -70,8 +70,8 @@ UM_DEVICE void MmaInt(FragI& c, const Vec16& a, uint32_t b0, uint32_t b1) {
       : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "r"(b0), "r"(b1));
 }
 UM_DEVICE void Mma(FragI& c, const FragA<i8x2>& a, const FragB<i8x2>& b) {
-  MmaInt(c, a.part[0], b.k8.w[0], b.k8.w[1]);
-  MmaInt(c, a.part[1], b.k8.w[2], b.k8.w[3]);
+  MmaInt(c, a.v[0], b.k8.w[0], b.k8.w[1]);
+  MmaInt(c, a.v[1], b.k8.w[2], b.k8.w[3]);
 }
 
 // Two rows' 16 bytes hold the words of both instructions in turn: see MmaTileIndex.
@@ -95,8 +95,8 @@ UM_DEVICE FragA<T> ToOperand(const FragC (&c)[kTileK / kTileCols], const Shared<
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const FragC &left = c[2 * i], &right = c[2 * i + 1];
-    a.part[i] = {{Pair<T>(left.v[0], left.v[1]), Pair<T>(left.v[2], left.v[3]), Pair<T>(right.v[0], right.v[1]),
-                  Pair<T>(right.v[2], right.v[3])}};
+    a.v[i] = {{Pair<T>(left.v[0], left.v[1]), Pair<T>(left.v[2], left.v[3]), Pair<T>(right.v[0], right.v[1]),
+               Pair<T>(right.v[2], right.v[3])}};
   }
   return a;
 }

@@ -241,6 +241,7 @@ inline bool IsFinite(float x) { return std::isfinite(x); }
 
 }  // namespace unimax::UM_PORT_NAMESPACE
 
+#include "kernels/gpu/port_copy.h"
 #include "kernels/gpu/port_exp.h"
 
 namespace unimax::UM_PORT_NAMESPACE {

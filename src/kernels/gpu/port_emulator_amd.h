@@ -26,7 +26,7 @@ using IntInstruction = MfmaInt32;
 static_assert(kLanes == Instruction::kLanes);
 
 inline constexpr int kTileRows = 16, kTileK = 32, kTileCols = 16, kTileBytes = 1024;
-inline constexpr int kWords = Instruction::kWords, kFragC = Instruction::kSums;
+inline constexpr int kWords = Instruction::kWords, kTileWords = kWords, kFragC = Instruction::kSums;
 inline constexpr int kTilesAhead = UM_EMULATOR_WMMA ? 1 : 2;
 
 constexpr int PackedIndex(int row, int k) { return kLanes == 32 ? WmmaTileIndex(row, k) : MfmaTileIndex(row, k); }

@@ -7,7 +7,7 @@ namespace unimax::UM_PORT_NAMESPACE {
 
 inline constexpr int kTileRows = 16, kTileK = 32, kTileBytes = 1024;
 inline constexpr int kTileCols = 8;
-inline constexpr int kFragC = 4;
+inline constexpr int kFragC = 4, kTileWords = 2;
 inline constexpr int kTilesAhead = 2;
 
 constexpr int PackedIndex(int row, int k) { return MmaTileIndex(row, k); }

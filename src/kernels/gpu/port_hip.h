@@ -151,7 +151,8 @@ class Shared {
   UM_DEVICE T Get(int i) const { return *(const T*)(data_ + i); }
   UM_DEVICE void Set(int i, T v) { *(T*)(data_ + i) = v; }
   UM_DEVICE Vec16 Get16(int i) const { return BitCopy<Vec16>(*(SharedPointer<const Words4>)(data_ + i)); }
-  UM_DEVICE void Set16(int i, const Vec16& v) { *(SharedPointer<Words4>)(data_ + i) = BitCopy<Words4>(v); }
+  UM_DEVICE void Set16(int i, const Vec16& v) const { *(SharedPointer<Words4>)(data_ + i) = BitCopy<Words4>(v); }
+  UM_DEVICE SharedPointer<void> Address(int i) const { return (SharedPointer<void>)(data_ + i); }
   UM_DEVICE T Add(int i, T v) {
     return __scoped_atomic_fetch_add(data_ + i, v, __ATOMIC_RELAXED, __MEMORY_SCOPE_WRKGRP);
   }
@@ -160,14 +161,46 @@ class Shared {
   SharedPointer<T> data_;
 };
 
-// No instruction copies past the registers on all targets: the copy is done when it returns.
+// Copies to an address of the lane's own go through registers: the copy is done when it returns.
 template <class T>
-UM_DEVICE void CopyAsync16(Shared<T>& to, int i, const void* from, bool take) {
+UM_DEVICE void CopyAsync16(const Shared<T>& to, int i, const void* from, bool take) {
   to.Set16(i, take ? Load16(from) : Vec16{});
 }
 UM_DEVICE void CommitCopies() {}
+#if UM_HIP_MFMA
+// Copies past the registers (CDNA3 ISA, "Memory to LDS loads"): neighbouring lanes write neighbouring words behind one
+// address of the wave; 16 bytes a lane on gfx950, 4 on the others, where four lanes share a chunk.
+#if defined(__gfx950__)
+inline constexpr int kDirectBytes = 16;
+#else
+inline constexpr int kDirectBytes = 4;
+#endif
+template <class T, class Source>
+UM_DEVICE void CopyChunks(const Shared<T>& to, int at, int chunks, Source source) {
+  constexpr int kLanesAChunk = 16 / kDirectBytes, kTogether = kLanes / kLanesAChunk;  // chunks an instruction
+  constexpr int kChunk = 16 / static_cast<int>(sizeof(T));
+  const int part = Lane() % kLanesAChunk;
+  for (int first = Group() * kTogether; first < chunks; first += Groups() * kTogether) {
+    const int chunk = first + Lane() / kLanesAChunk;
+    if (chunk >= chunks) break;
+    const char* from = static_cast<const char*>(source(chunk));
+    if (from != nullptr) {
+      __builtin_amdgcn_global_load_lds((GlobalPointer<void>)(from + part * kDirectBytes),
+                                       to.Address(at + first * kChunk), kDirectBytes, 0, 0);
+    } else if (part == 0) {
+      to.Set16(at + chunk * kChunk, Vec16{});
+    }
+  }
+}
+// The hardware counts loads, not batches: all are waited for.
+template <int kLeft>
+UM_DEVICE void WaitCopies() {
+  __builtin_amdgcn_s_waitcnt(0x0f70);  // vmcnt(0)
+}
+#else
 template <int kLeft>
 UM_DEVICE void WaitCopies() {}
+#endif
 
 UM_DEVICE float Fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 UM_DEVICE float Rint(float x) { return __builtin_rintf(x); }
@@ -199,4 +232,7 @@ namespace unimax::gpu {
 UM_DEVICE float Exp(float x) { return ExpExact(x); }
 }  // namespace unimax::gpu
 
+#if !UM_HIP_MFMA
+#include "kernels/gpu/port_copy.h"
+#endif
 #include "kernels/gpu/port_hip_matrix.h"

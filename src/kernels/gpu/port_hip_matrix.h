@@ -28,7 +28,7 @@ UM_DEVICE constexpr int PackedIndex(int row, int k) { return MfmaTileIndex(row, 
 #else
 UM_DEVICE constexpr int PackedIndex(int row, int k) { return WmmaTileIndex(row, k); }
 #endif
-inline constexpr int kWords = Instruction::kWords, kFragC = Instruction::kSums;
+inline constexpr int kWords = Instruction::kWords, kTileWords = kWords, kFragC = Instruction::kSums;
 // On RDNA a fragment takes twice the registers of CDNA's, of which a lane has half; more waves make up for fewer loads
 // of each.
 inline constexpr int kTilesAhead = UM_HIP_MFMA ? 2 : 1;
