@@ -74,6 +74,7 @@ class GraphExecutor : public Executor {
   bool Draws() const { return program_.logits >= 0 && program_.ops.back().kind == OpKind::kSample; }
   uint64_t KvBytes() const;
   uint64_t SplitBytes() const;
+  size_t SplitCounters() const;
   Status CheckRows() const;
   Status CheckFits(uint64_t weight_bytes);
   Status Allocate();
@@ -146,11 +147,19 @@ uint64_t GraphExecutor::KvBytes() const {
          static_cast<uint64_t>(Info(graph_.act).block_bytes);
 }
 
-// Unfinished sums of split decode rows.
+// Unfinished sums of split decode rows and of products that blocks share; no two launches use them at once.
 uint64_t GraphExecutor::SplitBytes() const {
   const AttentionShape& a = program_.attention;
-  return 4ull * static_cast<uint64_t>(options_.max_sequences) * static_cast<uint64_t>(a.heads) * kMostSplits *
-         static_cast<uint64_t>(a.head_dim + 2);
+  const uint64_t attention = static_cast<uint64_t>(options_.max_sequences) * static_cast<uint64_t>(a.heads) *
+                             kMostSplits * static_cast<uint64_t>(a.head_dim + 2);
+  return 4 * std::max(attention, static_cast<uint64_t>(LinearSums(device_.limits())));
+}
+
+size_t GraphExecutor::SplitCounters() const {
+  int outputs = 0;
+  for (const Weight& weight : program_.weights) outputs = std::max(outputs, weight.rows);
+  return std::max(static_cast<size_t>(options_.max_sequences) * static_cast<size_t>(program_.attention.heads),
+                  static_cast<size_t>(LinearCounters(outputs)));
 }
 
 // That every op has a kernel row, in a decode step and in a long one, before anything is loaded.
@@ -206,9 +215,9 @@ Status GraphExecutor::Allocate() {
   UM_ASSIGN_OR_RETURN(inputs_, device_.Allocate(inputs * sizeof(int), "step inputs"));
   const size_t pages = static_cast<size_t>(options_.max_sequences) * static_cast<size_t>(options_.max_pages);
   UM_ASSIGN_OR_RETURN(page_table_, device_.Allocate(pages * sizeof(int), "page table"));
-  UM_ASSIGN_OR_RETURN(partial_, device_.Allocate(SplitBytes(), "attention sums"));
-  const size_t counters = static_cast<size_t>(options_.max_sequences) * static_cast<size_t>(program_.attention.heads);
-  UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(counters * sizeof(int), "attention counters"));
+  UM_ASSIGN_OR_RETURN(partial_, device_.Allocate(SplitBytes(), "unfinished sums"));
+  const size_t counters = SplitCounters();
+  UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(counters * sizeof(int), "counters of unfinished sums"));
   UM_RETURN_IF_ERROR(device_.Fill(counters_.data(), 0, counters * sizeof(int)));
   host_inputs_.reserve(inputs);
   // Apart from the values, whose buffers the next step writes before and while it reads these.
@@ -348,9 +357,11 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart
       return MakeLaunch(c, NormArgs{At(op.in), weight, At(op.out), c.m, c.n, op.eps, bias, c.groups, Stride(op.in),
                                     Stride(op.out), op.offset, c.flags});
     case OpKind::kLinear:
-      return MakeLaunch(c, LinearArgs{AtRow(op.in, part.first), WeightAt(op.weight), bias,
-                                      reinterpret_cast<float*>(AtRow(op.in2, part.first)), AtRow(op.out, part.first),
-                                      c.m, c.n, c.k, Stride(op.in), Stride(op.out), c.flags, op.act, op.scale, op.cap});
+      return MakeLaunch(
+          c, LinearArgs{AtRow(op.in, part.first), WeightAt(op.weight), bias,
+                        reinterpret_cast<float*>(AtRow(op.in2, part.first)), AtRow(op.out, part.first), c.m, c.n, c.k,
+                        Stride(op.in), Stride(op.out), c.flags, op.act, op.scale, op.cap, nullptr, nullptr,
+                        reinterpret_cast<float*>(partial_.data()), reinterpret_cast<int*>(counters_.data())});
     case OpKind::kRopeAndStore: {
       const auto rope = static_cast<size_t>(std::max(op.rope, 0));
       const auto* cos_sin = op.rope < 0 ? nullptr : reinterpret_cast<const float*>(cos_sin_[rope].data());

@@ -59,6 +59,10 @@ struct LinearArgs {
   // int8 [M, K].
   const float* w_scale = nullptr;
   const float* x_scale = nullptr;
+  // Rows whose blocks share outputs: unfinished sums (kernels/table.h: LinearSums) and a counter for each 64 rows of w,
+  // zero before and after.
+  float* partial = nullptr;
+  int* counters = nullptr;
 };
 inline constexpr int kLinearWide = 1;    // y is f32
 inline constexpr int kLinearActMul = 2;  // strips of w alternate gate, up: y[M, N / 2] = act(gate) * up

@@ -21,6 +21,13 @@ bool FlatFits(const Case& c, const Limits& l) {
   return ColumnTiles(c, l) <= kTiles && c.k % 8 == 0 &&  // rows of x are read 16 bytes at a time
          Flat<kTiles>(c, l).shared_bytes <= l.shared_bytes_per_block;
 }
+template <int kRows>
+LaunchShape ShareX(const Case& c, const Limits& l);
+template <int kRows>
+bool XFits(const Case& c, const Limits& l) {
+  return c.m <= kRows && c.k % 8 == 0 && c.split_tokens == 0 &&  // its sums depend on the device's size
+         ShareX<kRows>(c, l).shared_bytes <= l.shared_bytes_per_block;
+}
 LaunchShape Form(const Case& c, const Limits& l);
 bool FormFits(const Case& c, const Limits& l) {
   return c.m <= 16 && c.k % (c.weight == ChunkForm::kI8 ? 16 : 8) == 0 &&
@@ -89,6 +96,14 @@ LaunchShape Flat(const Case& c, const Limits& l) {
 // As flat rows, with 8 groups and room for 16 rows whatever M is.
 LaunchShape Form(const Case& c, const Limits& l) {
   return {.grid_x = CeilDiv(c.n, 32), .threads = 256, .shared_bytes = 256 / l.lanes * 2 * 16 * 16 * 4};
+}
+// As kernels/gpu/linear_shared.h lays it out: a ring of four stages of x, then the sums of the groups along k.
+template <int kRows>
+LaunchShape ShareX(const Case& c, const Limits& l) {
+  constexpr int kRowGroups = kRows / 16, kPanel = kRowGroups * 32, kKGroups = 8 / kRowGroups, kStageK = kKGroups * 64;
+  return {.grid_x = std::min(CeilDiv(c.n, kPanel) * CeilDiv(c.k, kStageK), l.multiprocessors),
+          .threads = 8 * l.lanes,
+          .shared_bytes = 4 * kRows * (kStageK + 8) * 2 + kKGroups * kRows * (kPanel + 4) * 4 + 16};
 }
 LaunchShape Tiled(const Case& c, const Limits& l) {
   return {.grid_x = CeilDiv(c.m, 64),
@@ -256,6 +271,18 @@ constexpr Case kFormCases[] = {{.m = 1, .n = 64, .k = 128},
                                {.m = 5, .n = 128, .k = 96, .flags = kLinearActMul, .activation = kSilu},
                                {.m = 12, .n = 224, .k = 144, .flags = kLinearActMul, .activation = kGelu},
                                {.m = 11, .n = 41, .k = 80, .activation = kGeluTanh, .scale = -1.5f}};
+constexpr Case kManyCases[] = {{.m = 1, .n = 64, .k = 64},
+                               {.m = 9, .n = 33, .k = 256},
+                               {.m = 16, .n = 160, .k = 1024, .residual = true},
+                               {.m = 33, .n = 96, .k = 320},
+                               {.m = 63, .n = 640, .k = 96},
+                               {.m = 64, .n = 128, .k = 128},
+                               {.m = 20, .n = 64, .k = 2048},
+                               {.m = 31, .n = 512, .k = 1544, .flags = kLinearWide, .residual = true},
+                               {.m = 64, .n = 1030, .k = 520, .activation = kGelu, .scale = -1.5f},
+                               {.m = 27, .n = 288, .k = 776, .flags = kLinearActMul, .activation = kSilu},
+                               {.m = 50, .n = 224, .k = 72, .flags = kLinearActMul, .activation = kGelu},
+                               {.m = 40, .n = 448, .k = 1000, .flags = kLinearActMul, .bare = true}};
 constexpr Case kWideCases[] = {{.m = 130, .n = 200, .k = 264},
                                {.m = 257, .n = 512, .k = 1056, .residual = true, .activation = kRelu, .scale = 0.25f},
                                {.m = 300, .n = 192, .k = 64, .flags = kLinearWide, .residual = true, .cap = 2},
@@ -332,6 +359,8 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat4", "linear_flat_bf16_4", bf16, FlatFits<4>, Flat<4>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_bf16_8", bf16, FlatFits<8>, Flat<8>, 3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "shared32", "linear_shared_bf16_32", bf16, XFits<32>, ShareX<32>, 3e-3f, LinearBytes, kManyCases},
+    {OpKind::kLinear, "shared64", "linear_shared_bf16_64", bf16, XFits<64>, ShareX<64>, 3e-3f, LinearBytes, kManyCases},
     {OpKind::kLinear, "wgmma", "linear_wgmma_bf16", bf16, WgmmaFits, Wgmma, 3e-3f, LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_bf16",  bf16, TiledFits,   Tiled,   3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "direct", "linear_direct_bf16", bf16, TiledFits, Tiled, 3e-3f, LinearBytes, kLinearCases, kCopy},
@@ -342,6 +371,8 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "flat2", "linear_flat_f16_2",  f16,  FlatFits<2>, Flat<2>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat4", "linear_flat_f16_4",  f16,  FlatFits<4>, Flat<4>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_f16_8",  f16,  FlatFits<8>, Flat<8>, 4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "shared32", "linear_shared_f16_32", f16, XFits<32>, ShareX<32>, 4e-4f, LinearBytes, kManyCases},
+    {OpKind::kLinear, "shared64", "linear_shared_f16_64", f16, XFits<64>, ShareX<64>, 4e-4f, LinearBytes, kManyCases},
     {OpKind::kLinear, "wgmma", "linear_wgmma_f16", f16, WgmmaFits, Wgmma, 4e-4f, LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_f16",   f16,  TiledFits,   Tiled,   4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "direct", "linear_direct_f16", f16, TiledFits, Tiled, 4e-4f, LinearBytes, kLinearCases, kCopy},
@@ -387,6 +418,10 @@ bool HasKernel(const Row& row, const Limits& limits) {
   }
   return false;
 }
+
+// A block leaves at most two parts, of 64 x 128 outputs at most.
+int64_t LinearSums(const Limits& limits) { return int64_t{2} * 64 * 128 * limits.multiprocessors; }
+int LinearCounters(int n) { return CeilDiv(n, 64); }
 
 int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv_heads ? 1 : 4; }
 

@@ -61,9 +61,11 @@ class LinearData : public TuneData {
     if (c.residual) {
       UM_ASSIGN_OR_RETURN(residual_, Random(DType::kF32, int64_t{c.m} * out_, seed + 3, 1));
     }
+    UM_ASSIGN_OR_RETURN(partial_, device_.Allocate(LinearSums(device_.limits()) * sizeof(float), "unfinished sums"));
+    UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(LinearCounters(c.n) * sizeof(int), "counters of panels"));
     output_type_ = c.flags & kLinearWide ? DType::kF32 : c.act;
     UM_ASSIGN_OR_RETURN(output_, Random(output_type_, int64_t{c.m} * out_, seed + 4, 1));
-    return {};
+    return Reset();
   }
 
   Result<Launch> LaunchOn(const Row& row, int set) override {
@@ -73,6 +75,8 @@ class LinearData : public TuneData {
                     c.k,  c.k,  out_,    c.flags, c.activation, c.scale, c.cap};
     args.bias = reinterpret_cast<const float*>(bias_.data());
     args.residual = reinterpret_cast<const float*>(residual_.data());
+    args.partial = reinterpret_cast<float*>(partial_.data());
+    args.counters = reinterpret_cast<int*>(counters_.data());
     return LaunchOf(device_, row, c, args);
   }
 
@@ -195,12 +199,6 @@ class AttentionData : public TuneData {
     return Reset();
   }
 
-  // A row that failed may have left counters that are not zero.
-  Status Reset() override {
-    UM_RETURN_IF_ERROR(device_.Fill(counters_.data(), 0, counters_.bytes()));
-    return TuneData::Reset();
-  }
-
   Result<Launch> LaunchOn(const Row& row, int set) override {
     const Case& c = case_;
     const AttentionShape& a = c.attention;
@@ -264,7 +262,7 @@ class AttentionData : public TuneData {
   static int* Ints(const Buffer& buffer) { return reinterpret_cast<int*>(buffer.data()); }
 
   std::vector<int> positions_, sequences_, table_;
-  Buffer q_, cache_, device_positions_, device_sequences_, device_table_, partial_, counters_;
+  Buffer q_, cache_, device_positions_, device_sequences_, device_table_;
 };
 
 }  // namespace
@@ -307,8 +305,11 @@ Result<std::vector<double>> TuneData::Fetch(DType type, const std::byte* from, i
   return Widen(type, bytes);
 }
 
-// NaN in every type.
-Status TuneData::Reset() { return device_.Fill(output_.data(), 0xff, output_.bytes()); }
+// A row that failed may have left counters that are not zero. The output becomes NaN in every type.
+Status TuneData::Reset() {
+  UM_RETURN_IF_ERROR(device_.Fill(counters_.data(), 0, counters_.bytes()));
+  return device_.Fill(output_.data(), 0xff, output_.bytes());
+}
 
 Result<std::vector<double>> TuneData::Output() {
   return Fetch(output_type_, output_.data(), static_cast<int64_t>(output_.bytes()) / Info(output_type_).block_bytes);

@@ -47,7 +47,7 @@ class TuneData {
   virtual LinearOperands Operands(int /*set*/) { return {}; }
   virtual Result<TuneSample> PlainReference() { return TuneSample{}; }
   // Before a launch that is looked at: what an earlier one has left is gone, and the output is NaN.
-  virtual Status Reset();
+  Status Reset();
   Result<std::vector<double>> Output();
 
  protected:
@@ -59,6 +59,7 @@ class TuneData {
   Device& device_;
   Case case_;
   Buffer output_;
+  Buffer partial_, counters_;  // of sums that blocks share
   DType output_type_ = DType::kF32;
 };
 

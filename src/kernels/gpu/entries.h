@@ -9,6 +9,7 @@
 #include "kernels/gpu/linear_flat.h"
 #include "kernels/gpu/linear_form.h"
 #include "kernels/gpu/linear_plain.h"
+#include "kernels/gpu/linear_shared.h"
 #include "kernels/gpu/linear_tiled.h"
 #include "kernels/gpu/norm.h"
 #include "kernels/gpu/rowwise.h"
@@ -43,6 +44,10 @@ UM_ENTRY(linear_flat_f16_1, LinearArgs, (LinearFlat<f16, 1>), 512, 1)
 UM_ENTRY(linear_flat_f16_2, LinearArgs, (LinearFlat<f16, 2>), 512, 1)
 UM_ENTRY(linear_flat_f16_4, LinearArgs, (LinearFlat<f16, 4>), 256, 1)
 UM_ENTRY(linear_flat_f16_8, LinearArgs, (LinearFlat<f16, 8>), 256, 1)
+UM_ENTRY(linear_shared_bf16_32, LinearArgs, (LinearShared<bf16, SharedShape<32, 2>>), 8 * kLanes, 1)
+UM_ENTRY(linear_shared_bf16_64, LinearArgs, (LinearShared<bf16, SharedShape<64, 4>>), 8 * kLanes, 1)
+UM_ENTRY(linear_shared_f16_32, LinearArgs, (LinearShared<f16, SharedShape<32, 2>>), 8 * kLanes, 1)
+UM_ENTRY(linear_shared_f16_64, LinearArgs, (LinearShared<f16, SharedShape<64, 4>>), 8 * kLanes, 1)
 UM_ENTRY(linear_q4_bf16, LinearArgs, (LinearForm<bf16, FormQ4<bf16>>), 256, 1)
 UM_ENTRY(linear_e4m3_bf16, LinearArgs, (LinearForm<bf16, FormE4M3<bf16>>), 256, 1)
 UM_ENTRY(linear_int8_bf16, LinearArgs, (LinearForm<bf16, FormI8>), 256, 1)

@@ -18,6 +18,10 @@ namespace unimax::UM_PORT_NAMESPACE {
 inline constexpr int kFlatStrips = 2;  // strips a block: more reuse of x, and gate and up of a column in one block
 inline constexpr int kFlatDepth = kTilesAhead;  // k-tiles a group loads at once, twice: 8 KB in flight for a depth of 2
 
+// Whether a lane's registers hold what is multiplied and what comes next. Where not, other groups' loads are in flight
+// meanwhile.
+inline constexpr bool kTwoBuffers = kTilesAhead > 1;
+
 // Outputs of one thread: sum[i] belongs to row `row[i]` and output `n[i]`; a row of -1 is absent.
 template <int kCount>
 struct LinearOutputs {

@@ -181,9 +181,6 @@ UM_DEVICE void LoadChunks(typename Form::Chunk (&c)[kFlatStrips], const char* w,
   Form::Load(c[1], w + second + chunk * kBytes);
 }
 
-// A lane of few registers holds one chunk, not two: other groups' loads are in flight meanwhile.
-inline constexpr bool kTwoChunks = kTilesAhead > 1;
-
 // T: of y, and of x but for int8.
 template <class T, class Form>
 UM_DEVICE void LinearForm(const LinearArgs& a) {
@@ -200,15 +197,15 @@ UM_DEVICE void LinearForm(const LinearArgs& a) {
   typename Form::Chunk even[kFlatStrips], odd[kFlatStrips];
   const int step = Groups();
   int chunk = Group();
-  if (kTwoChunks && chunk < chunks) LoadChunks<Form>(even, w, second, chunk);
+  if (kTwoBuffers && chunk < chunks) LoadChunks<Form>(even, w, second, chunk);
   WaitForPrevious();
   typename Form::Sum sum[kFlatStrips][kFormColumns] = {};
   while (chunk < chunks) {  // two buffers in turn, as in LinearFlat
-    if (!kTwoChunks) LoadChunks<Form>(even, w, second, chunk);
-    if (kTwoChunks && chunk + step < chunks) LoadChunks<Form>(odd, w, second, chunk + step);
+    if (!kTwoBuffers) LoadChunks<Form>(even, w, second, chunk);
+    if (kTwoBuffers && chunk + step < chunks) LoadChunks<Form>(odd, w, second, chunk + step);
     Form::Add(sum, even, a, chunk * kK);
     if ((chunk += step) >= chunks) break;
-    if (!kTwoChunks) continue;
+    if (!kTwoBuffers) continue;
     if (chunk + step < chunks) LoadChunks<Form>(even, w, second, chunk + step);
     Form::Add(sum, odd, a, chunk * kK);
     chunk += step;
