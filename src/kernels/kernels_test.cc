@@ -61,8 +61,8 @@ TEST(Plan, EveryRowIsReachable) {
         limits.shared_bytes_per_block = kilobytes * 1024;
         // Some are taken only by force.
         const std::string_view variant = row.variant;
-        const bool by_force = variant == "lazy" || variant == "unified" || variant == "direct" ||
-                              variant.starts_with("shared");
+        const bool by_force =
+            variant == "lazy" || variant == "unified" || variant == "direct" || variant.starts_with("shared");
         const std::vector<ForcedRow> forced = {{row.op, row.variant}};
         reached = reached || PlanRow(own, limits, by_force ? std::span(forced) : std::span<ForcedRow>()) == &row;
       }
