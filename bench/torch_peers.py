@@ -162,7 +162,8 @@ def whole_steps(args):
                 theirs.append(found["ms"])
             if theirs:
                 report(args.results, {"bench": "decode", "case": f"{model} batch {batch} context {CONTEXT}",
-                                      "device": found["device"], "peer": f"transformers {found['transformers']} compiled",
+                                      "device": found["device"],
+                                      "peer": f"transformers {found['transformers']} compiled",
                                       "torch": found["torch"]}, "ms", ours, theirs,
                        f"bench/torch_peers.py steps --models {model} --batches {batch}")
 
