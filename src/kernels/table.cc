@@ -103,7 +103,8 @@ LaunchShape ShareX(const Case& c, const Limits& l) {
   constexpr int kRowGroups = kRows / 16, kPanel = kRowGroups * 32, kKGroups = 8 / kRowGroups, kStageK = kKGroups * 64;
   return {.grid_x = std::min(CeilDiv(c.n, kPanel) * CeilDiv(c.k, kStageK), l.multiprocessors),
           .threads = 8 * l.lanes,
-          .shared_bytes = 4 * kRows * (kStageK + 8) * 2 + kKGroups * kRows * (kPanel + 4) * 4 + 16};
+          .shared_bytes =
+              4 * kRows * (kStageK + (l.tile_cols == 8 ? 32 : 8)) * 2 + kKGroups * kRows * (kPanel + 4) * 4 + 16};
 }
 LaunchShape Tiled(const Case& c, const Limits& l) {
   return {.grid_x = CeilDiv(c.m, 64),

@@ -26,7 +26,9 @@ struct SharedShape {
   static constexpr int kStrips = 2, kTilesEach = 2;  // of a group in a stage: 4 KB of w
   static constexpr int kPanel = kRowGroups * kStrips * kTileRows;
   static constexpr int kStageTiles = kKGroups * kTilesEach, kStageK = kStageTiles * kTileK;
-  static constexpr int kPitch = kStageK + 8;  // elements of a row of x; the 8 spread rows over the banks
+  // Elements of a row of x. Eight lanes read at once: two rows of four words with mma's fragments, eight rows with
+  // others.
+  static constexpr int kPitch = kStageK + (kTileCols == 8 ? 32 : 8);
   static constexpr int kSlot = kRows * kPitch, kRing = 4;
   static constexpr int kCellPitch = kPanel + 4, kCells = kRows * kCellPitch;  // floats of a k-group's sums
   static constexpr int kCellBytes = kRing * kSlot * 2;                        // where they begin
