@@ -256,6 +256,24 @@ class Run(unittest.TestCase):
         self.assertEqual(self.run_json(*how, "--choices", "4")["choices"], many["choices"])
         self.assertEqual(self.run_json(*how)["ids"], many["ids"])
 
+    def test_the_best_of_many_draws(self):
+        how = ("-n", "6", "--temperature", "1.2", "--seed", "5", "--ignore-end")
+        draws = self.run_json(*how, "--choices", "6", "--logprobs", "0")["choices"]
+        means = [sum(t["logprob"] for t in draw["logprobs"]) / 6 for draw in draws]
+        order = sorted(range(6), key=lambda i: -means[i])
+        self.assertNotEqual(order[:2], [0, 1])  # or this would show nothing
+        best = self.run_json(*how, "--best-of", "6")
+        self.assertEqual(best["ids"], draws[order[0]]["ids"])
+        self.assertAlmostEqual(best["mean_logprob"], means[order[0]], places=5)
+        two = self.run_json(*how, "--best-of", "6", "--choices", "2")["choices"]
+        self.assertEqual([c["ids"] for c in two], [draws[i]["ids"] for i in order[:2]])
+        spoken = unimax("run", LLAMA3, *CPU, "-p", "Hello there", "--raw", *how, "--best-of", "6", "-q")
+        self.assertEqual(spoken.stdout, best["text"] + "\n")
+        for wrong in (("--best-of", "2", "--choices", "3"), ("--best-of", "2", "--temperature", "0")):
+            done = unimax("run", LLAMA3, *CPU, "-p", "x", "-q", *wrong)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), done)
+            self.assertIn("--best-of 2", done.stderr)
+
     def test_without_a_seed_it_varies(self):
         runs = [self.run_json("-n", "16", "--temperature", "1.5", "--ignore-end") for _ in range(2)]
         self.assertNotEqual(runs[0]["ids"], runs[1]["ids"])

@@ -27,6 +27,7 @@ struct RunOptions {
   std::vector<int> ids;      // instead of a prompt
   std::string prompt_cache;  // a file; "": none
   int choices = 1;
+  int best_of = 0;              // of so many draws; 0: the choices are all
   std::optional<int> logprobs;  // best ids beside each token
   bool raw = false, json = false, quiet = false, ignore_end = false;
   Time begin = Engine::Now();  // of the process
@@ -80,6 +81,7 @@ std::string JsonLogprobs(const Model& model, const Answer& answer) {
 std::string JsonAnswer(const RunOptions& options, const Model& model, const Answer& answer) {
   std::string line = fmt::format("\"text\": {}, \"ids\": [{}], \"finish\": \"{}\"", JsonString(answer.text()),
                                  fmt::join(answer.ids(), ", "), answer.finish());
+  if (options.best_of > 0) line += fmt::format(", \"mean_logprob\": {:.6f}", answer.mean_logprob());
   if (options.logprobs) line += ", \"logprobs\": " + JsonLogprobs(model, answer);
   return line;
 }
@@ -109,7 +111,8 @@ void PrintText(const RunOptions& options, Model& model, size_t prompt,
   for (size_t i = 0; answers.size() > 1 && i < answers.size(); ++i) {
     PrintLine(fmt::format("{}[{}]\n{}", i > 0 ? "\n" : "", i + 1, answers[i]->text()));
   }
-  if (answers.size() == 1) PrintLine("");  // its text was shown as it came
+  // The text of one that was drawn alone was shown as it came.
+  if (answers.size() == 1) PrintLine(options.best_of > 1 ? answers[0]->text() : "");
   if (options.quiet) return;
   const Rates rates = RatesOf(*answers[0], prompt);
   LogInfo("{} prompt tokens at {:.0f} tok/s, {} new tokens at {:.1f} tok/s, first after {:.0f} ms; {}", prompt,
@@ -129,7 +132,10 @@ Result<Request> RequestOf(const RunOptions& options, const Model& model) {
       return UsageError("id {} is outside the vocabulary of {}", id, model.config().vocab);
   }
   UM_ASSIGN_OR_RETURN(request.sampling, SamplingOf(options.sampling, model));
-  request.sampling.raw_logprobs = options.logprobs.has_value();
+  if (options.best_of > 1 && request.sampling.temperature <= 0) {
+    return UsageError("--best-of {}: without --temperature every draw is the same", options.best_of);
+  }
+  request.sampling.raw_logprobs = options.logprobs.has_value() || options.best_of > 0;
   request.sampling.top_logprobs = options.logprobs.value_or(0);
   UM_ASSIGN_OR_RETURN(request.max_new,
                       MaxNewOf(options.sampling, model, static_cast<int>(request.prompt.size()), kDefaultNewTokens));
@@ -142,14 +148,18 @@ Status Run(const RunOptions& given) {
   RunOptions options = given;
   if (options.ids.empty() && options.prompt.empty()) return UsageError("give the prompt: -p \"...\"");
   if (options.quiet || options.json) SetLogLevel(LogLevel::kWarning);
-  options.model.sequences = options.choices;
+  if (options.best_of > 0 && options.best_of < options.choices) {
+    return UsageError("--best-of {} is less than --choices {}", options.best_of, options.choices);
+  }
+  const int draws = std::max(options.choices, options.best_of);
+  options.model.sequences = draws;
   KeptPrompt kept(options.prompt_cache);
   UM_RETURN_IF_ERROR(kept.Create());
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
   UM_ASSIGN_OR_RETURN(const Request request, RequestOf(options, *model));
 
   const auto show = [&](std::string_view piece) {
-    if (options.json || options.choices > 1) return;
+    if (options.json || draws > 1) return;
     std::fwrite(piece.data(), 1, piece.size(), stdout);
     std::fflush(stdout);
   };
@@ -157,7 +167,7 @@ Status Run(const RunOptions& given) {
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Start(*model));
   const std::unique_ptr<Watchdog> watchdog = WatchGpu(*model, *engine);
   UM_RETURN_IF_ERROR(kept.Restore(*engine, *model, request.prompt, request.max_new));
-  for (int choice = 0; choice < options.choices; ++choice) {
+  for (int choice = 0; choice < draws; ++choice) {
     answers.push_back(std::make_unique<Answer>(model->tokenizer(), options.sampling.stops, show));
     Request one;
     one.prompt = request.prompt;
@@ -171,6 +181,8 @@ Status Run(const RunOptions& given) {
   }
   engine->Drain();
   for (const auto& answer : answers) UM_RETURN_IF_ERROR(answer->status());
+  if (options.best_of > 0) SortBestFirst(&answers);
+  answers.resize(static_cast<size_t>(options.choices));
   if (options.json) {
     PrintJson(options, *model, request, kept.restored(), answers);
   } else {
@@ -199,6 +211,9 @@ std::unique_ptr<Command> AddRun(CLI::App& app) {
   run->add_option("--choices", options.choices, "so many answers, by independent draws")
       ->capture_default_str()
       ->check(CLI::Range(1, 128));
+  run->add_option("--best-of", options.best_of, "of so many draws the likeliest by mean log-probability; 0: off")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 128));
   run->add_option("--logprobs", options.logprobs, "with --json: log-probabilities of each token and of the K best ids")
       ->check(CLI::Range(0, kMaxTopLogprobs));
   run->add_flag("--ignore-end", options.ignore_end, "go on after an end token");
