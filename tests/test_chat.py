@@ -333,6 +333,18 @@ class Bench(unittest.TestCase):
                                delta=found["output_throughput"] * 0.02)  # the duration is rounded
         self.assertGreater(found["total_token_throughput"], found["output_throughput"])
 
+    def test_the_names_are_vllms(self):
+        names = ("date backend model_id num_prompts request_rate burstiness max_concurrency duration completed failed "
+                 "total_input_tokens total_output_tokens request_throughput output_throughput total_token_throughput "
+                 "max_concurrent_requests").split()
+        kinds, measures = ("mean", "median", "std", "p99"), ("ttft", "tpot", "itl", "e2el")
+        names += [f"{kind}_{measure}_ms" for kind in kinds for measure in measures]
+        found = self.load()
+        self.assertEqual([name for name in names if name not in found], [])
+        self.assertEqual((found["request_rate"], found["max_concurrency"], found["num_prompts"]), ("inf", None, 24))
+        bound = self.load("--rate", "500", "--concurrency", "3")
+        self.assertEqual((bound["request_rate"], bound["max_concurrency"]), (500, 3))
+
     def test_the_seed_decides_whatever_the_load(self):
         one = self.load("--concurrency", "1", "--temperature", "1", "--dtype", "f32", "--seed", "9")
         many = self.load("--concurrency", "12", "--temperature", "1", "--dtype", "f32", "--seed", "9")
