@@ -67,7 +67,6 @@ class EngineLoop {
   Result<int> WritePrefix(const Prefix& prefix, int pages, const FillPage& fill);
   // The rows of the rotary table by which a request's keys are turned begin here.
   int RopeOffset(int prompt, int max_new) const { return RopeRow(program_, limits_, 0, prompt + max_new); }
-  uint64_t page_bytes() const { return executor_.page_bytes(); }  // 0: pages cannot be read
   bool idle() const { return scheduler_.idle(); }
   bool full() const { return scheduler_.full(); }
   // Stamps events when they happen; without a clock they have the time of their step.

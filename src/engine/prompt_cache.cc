@@ -127,7 +127,9 @@ Result<PromptCache::Restored> PromptCache::Restore(Engine& engine, Model& model,
   restored_ids_.clear();
   if (::access(path_.c_str(), F_OK) != 0) return Restored{0, false, fmt::format("{}: not there yet", path_)};
   const int page_tokens = model.limits().page_tokens;
-  Result<KvFile> opened = KvFile::Open(path_, KindFor(model, prompt, max_new));
+  const KvKind kind = KindFor(model, prompt, max_new);
+  if (kind.page_bytes == 0) return Restored{0, true, fmt::format("{}: {} has no pages to keep", path_, kind.form)};
+  Result<KvFile> opened = KvFile::Open(path_, kind);
   if (!opened.ok()) return Restored{0, true, std::string(opened.status().text())};
   KvFile& file = opened.value();
   const auto common = std::ranges::mismatch(prompt, file.ids()).in1 - prompt.begin();
@@ -151,6 +153,7 @@ Result<int> PromptCache::Save(Engine& engine, Model& model, std::span<const int>
   if (std::ranges::equal(whole, restored_ids_))
     return static_cast<int>(whole.size());  // the file has it, or there is none
   const KvKind kind = KindFor(model, prompt, max_new);
+  if (kind.page_bytes == 0) return 0;
   KvFileWriter writer(file_);
   UM_ASSIGN_OR_RETURN(const int pages,
                       engine.ReadPrefix(prompt, max_new, [&](int index, int all, std::span<const std::byte> content) {
