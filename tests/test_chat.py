@@ -256,6 +256,24 @@ class Run(unittest.TestCase):
         self.assertEqual(self.run_json(*how, "--choices", "4")["choices"], many["choices"])
         self.assertEqual(self.run_json(*how)["ids"], many["ids"])
 
+    def test_the_best_of_many_draws(self):
+        how = ("-n", "6", "--temperature", "1.2", "--seed", "5", "--ignore-end")
+        draws = self.run_json(*how, "--choices", "6", "--logprobs", "0")["choices"]
+        means = [sum(t["logprob"] for t in draw["logprobs"]) / 6 for draw in draws]
+        order = sorted(range(6), key=lambda i: -means[i])
+        self.assertNotEqual(order[:2], [0, 1])  # or this would show nothing
+        best = self.run_json(*how, "--best-of", "6")
+        self.assertEqual(best["ids"], draws[order[0]]["ids"])
+        self.assertAlmostEqual(best["mean_logprob"], means[order[0]], places=5)
+        two = self.run_json(*how, "--best-of", "6", "--choices", "2")["choices"]
+        self.assertEqual([c["ids"] for c in two], [draws[i]["ids"] for i in order[:2]])
+        spoken = unimax("run", LLAMA3, *CPU, "-p", "Hello there", "--raw", *how, "--best-of", "6", "-q")
+        self.assertEqual(spoken.stdout, best["text"] + "\n")
+        for wrong in (("--best-of", "2", "--choices", "3"), ("--best-of", "2", "--temperature", "0")):
+            done = unimax("run", LLAMA3, *CPU, "-p", "x", "-q", *wrong)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), done)
+            self.assertIn("--best-of 2", done.stderr)
+
     def test_without_a_seed_it_varies(self):
         runs = [self.run_json("-n", "16", "--temperature", "1.5", "--ignore-end") for _ in range(2)]
         self.assertNotEqual(runs[0]["ids"], runs[1]["ids"])
@@ -314,6 +332,18 @@ class Bench(unittest.TestCase):
         self.assertAlmostEqual(found["output_throughput"], 24 * 12 / found["duration"],
                                delta=found["output_throughput"] * 0.02)  # the duration is rounded
         self.assertGreater(found["total_token_throughput"], found["output_throughput"])
+
+    def test_the_names_are_vllms(self):
+        names = ("date backend model_id num_prompts request_rate burstiness max_concurrency duration completed failed "
+                 "total_input_tokens total_output_tokens request_throughput output_throughput total_token_throughput "
+                 "max_concurrent_requests").split()
+        kinds, measures = ("mean", "median", "std", "p99"), ("ttft", "tpot", "itl", "e2el")
+        names += [f"{kind}_{measure}_ms" for kind in kinds for measure in measures]
+        found = self.load()
+        self.assertEqual([name for name in names if name not in found], [])
+        self.assertEqual((found["request_rate"], found["max_concurrency"], found["num_prompts"]), ("inf", None, 24))
+        bound = self.load("--rate", "500", "--concurrency", "3")
+        self.assertEqual((bound["request_rate"], bound["max_concurrency"]), (500, 3))
 
     def test_the_seed_decides_whatever_the_load(self):
         one = self.load("--concurrency", "1", "--temperature", "1", "--dtype", "f32", "--seed", "9")

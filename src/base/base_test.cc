@@ -103,6 +103,15 @@ TEST(NewFile, TheOldOneStaysUntilTheNewOneIsWhole) {
     EXPECT_EQ(content(), text);
     EXPECT_EQ(files(), 1);
   }
+  {
+    NewFile in_parts("table");
+    ASSERT_TRUE(in_parts.Create(path.string()).ok());
+    EXPECT_TRUE(in_parts.Append("one ").ok());
+    EXPECT_TRUE(in_parts.Append("two").ok());
+    EXPECT_NE(content(), "one two");
+    EXPECT_TRUE(in_parts.Finish().ok());
+    EXPECT_EQ(content(), "one two");
+  }
   EXPECT_EQ(files(), 1);
   NewFile nowhere("table");
   const Status absent = nowhere.Create((folder / "no" / "b.txt").string());

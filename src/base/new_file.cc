@@ -39,12 +39,21 @@ Status NewFile::Create(const std::string& path) {
 }
 
 Status NewFile::Write(std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t wrote = ::write(file_, text.data(), text.size());
+  UM_RETURN_IF_ERROR(Append(text));
+  return Finish();
+}
+
+Status NewFile::Append(std::string_view part) {
+  while (!part.empty()) {
+    const ssize_t wrote = ::write(file_, part.data(), part.size());
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote <= 0) return Failed("write");
-    text.remove_prefix(static_cast<size_t>(wrote));
+    part.remove_prefix(static_cast<size_t>(wrote));
   }
+  return {};
+}
+
+Status NewFile::Finish() {
   if (::fsync(file_) != 0) return Failed("write");
   if (!named_) {
     ::unlink(part_.c_str());  // of a process that had this number and was killed

@@ -22,6 +22,9 @@ class NewFile {
   Status Create(const std::string& path);
   // All of it, to the disk, then into its place. Once. Errors: kIo; the old file then stays.
   Status Write(std::string_view text);
+  // The same in parts: any number of Append, then Finish, which is what moves it into its place.
+  Status Append(std::string_view part);
+  Status Finish();
   const std::string& path() const { return path_; }
 
  private:

@@ -30,7 +30,8 @@ std::string JsonLine(const BenchLoadOptions& o, Model& model, const LoadResult& 
   std::string line = fmt::format(
       "{{\"bench\": \"load\", \"backend\": \"unimax\", \"model\": {}, \"model_id\": {}, \"device\": {}, \"executor\": "
       "{}, "
-      "\"num_prompts\": {}, \"request_rate\": {}, \"max_concurrency\": {}, \"prompt_tokens\": {}, \"new_tokens\": {}, "
+      "\"num_prompts\": {}, \"request_rate\": {}, \"burstiness\": 1.0, \"max_concurrency\": {}, \"prompt_tokens\": {}, "
+      "\"new_tokens\": {}, "
       "\"shared_prefix\": {}, \"seed\": {}",
       JsonString(o.name), JsonString(o.name), JsonString(limits ? limits->name : "CPU"),
       JsonString(model.executor().Describe()), o.load.requests,

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "cli/command.h"
+#include "cli/kept_prompt.h"
 #include "cli/line_editor.h"
 #include "cli/sampling_flags.h"
 #include "engine/answer.h"
@@ -36,7 +37,7 @@ constexpr const char* kHelp =
 struct ChatOptions {
   ModelOptions model;
   SamplingFlags sampling;
-  std::string system;
+  std::string system, prompt_cache;
   bool quiet = false, stats = false;
 };
 
@@ -57,12 +58,14 @@ void PrintPlainly(std::string_view text) {
 
 class Chat {
  public:
-  Chat(const ChatOptions& options, Model& model, Engine& engine)
-      : options_(options), model_(model), engine_(engine), stats_(options.stats) {
+  Chat(const ChatOptions& options, Model& model, Engine& engine, KeptPrompt& kept)
+      : options_(options), model_(model), engine_(engine), kept_(kept), stats_(options.stats) {
     SetSystem(options.system);
   }
   // Returns when the input ends or /quit came. Errors: of the first turn that failed, without a terminal only.
   Status Talk();
+  // Keeps the prompt of the last turn. Errors: KeptPrompt::Save.
+  Status Keep() { return last_prompt_.empty() ? Status() : kept_.Save(engine_, model_, last_prompt_, last_max_new_); }
 
  private:
   enum class Next { kGoOn, kLeave };
@@ -79,10 +82,14 @@ class Chat {
   const ChatOptions& options_;
   Model& model_;
   Engine& engine_;
+  KeptPrompt& kept_;
   LineEditor editor_;
   bool stats_;
   std::vector<Message> messages_;
-  size_t system_messages_ = 0;           // 0 or 1: the first of them
+  size_t system_messages_ = 0;    // 0 or 1: the first of them
+  bool asked_ = false;            // there was a turn
+  std::vector<int> last_prompt_;  // of the last turn that was answered
+  int last_max_new_ = 0;
   int failures_ = 0;                     // turns and commands
   ErrorKind failed_ = ErrorKind::kNone;  // the first of them
 };
@@ -190,7 +197,10 @@ Status Chat::Answered() {
   UM_ASSIGN_OR_RETURN(request.sampling, SamplingOf(options_.sampling, model_));
   UM_ASSIGN_OR_RETURN(request.max_new, MaxNewOf(options_.sampling, model_, length, kDefaultNewTokens));
   Answer answer(model_.tokenizer(), options_.sampling.stops, editor_.interactive() ? &PrintPlainly : &Print);
-  request.prompt = std::move(prompt);
+  if (!asked_) UM_RETURN_IF_ERROR(kept_.Restore(engine_, model_, prompt, request.max_new));
+  asked_ = true;
+  const int max_new = request.max_new;
+  request.prompt = prompt;
   request.sink_stops = !options_.sampling.stops.empty();
   request.sink = &answer;
   std::optional<RawMode> raw;  // so that Ctrl-C is a key, and keys do not show within the answer
@@ -206,6 +216,8 @@ Status Chat::Answered() {
   raw.reset();
   Print("\n");
   UM_RETURN_IF_ERROR(answer.status());
+  last_prompt_ = std::move(prompt);
+  last_max_new_ = max_new;
   messages_.push_back({"assistant", answer.text(), ""});
   if (answer.end().reason == EndReason::kCancelled) Note("(stopped)");
   if (answer.end().reason == EndReason::kLength && editor_.interactive()) {
@@ -249,11 +261,17 @@ void Chat::Failed(const Status& status) {
 
 Status RunChat(const ChatOptions& options) {
   if (options.quiet || !options.stats) SetLogLevel(LogLevel::kWarning);
+  KeptPrompt kept(options.prompt_cache);
+  UM_RETURN_IF_ERROR(kept.Create());
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
   UM_RETURN_IF_ERROR(SamplingOf(options.sampling, *model).status());
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Start(*model));
   const std::unique_ptr<Watchdog> watchdog = WatchGpu(*model, *engine);
-  return Chat(options, *model, *engine).Talk();
+  Chat chat(options, *model, *engine, kept);
+  const Status talked = chat.Talk();
+  if (!engine->state().failure.ok()) return talked;
+  const Status saved = chat.Keep();
+  return talked.ok() ? saved : talked;
 }
 
 }  // namespace
@@ -265,11 +283,13 @@ std::unique_ptr<Command> AddChat(CLI::App& app) {
   chat->footer(
       "Examples:\n  unimax chat demo\n  unimax chat demo --system \"Answer in one sentence.\" --temperature 0.7\n"
       "  printf 'My name is Ada.\\nWhat is my name?\\n' | unimax chat demo -q\n"
+      "  unimax chat demo --system \"$(cat rules.txt)\" --prompt-cache rules.kv\n"
       "Without a terminal each line of the input is a message; the answers alone go to stdout.\n"
       "Commands within:\n" +
       std::string(kHelp));
   AddModelOptions(*chat, options.model, true);
   AddSamplingFlags(*chat, options.sampling);
+  KeptPrompt::AddFlag(*chat, options.prompt_cache);
   chat->get_option("--max-new-tokens")->description("tokens of an answer (default 512)");
   chat->add_option("--system", options.system, "how the assistant shall be");
   chat->add_flag("--stats", options.stats, "figures of each answer: cached tokens, time, rate");

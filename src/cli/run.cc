@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "cli/command.h"
+#include "cli/kept_prompt.h"
 #include "cli/sampling_flags.h"
 #include "engine/answer.h"
 #include "engine/engine.h"
@@ -23,8 +24,10 @@ struct RunOptions {
   ModelOptions model;
   SamplingFlags sampling;
   std::string prompt;
-  std::vector<int> ids;  // instead of a prompt
+  std::vector<int> ids;      // instead of a prompt
+  std::string prompt_cache;  // a file; "": none
   int choices = 1;
+  int best_of = 0;              // of so many draws; 0: the choices are all
   std::optional<int> logprobs;  // best ids beside each token
   bool raw = false, json = false, quiet = false, ignore_end = false;
   Time begin = Engine::Now();  // of the process
@@ -78,21 +81,25 @@ std::string JsonLogprobs(const Model& model, const Answer& answer) {
 std::string JsonAnswer(const RunOptions& options, const Model& model, const Answer& answer) {
   std::string line = fmt::format("\"text\": {}, \"ids\": [{}], \"finish\": \"{}\"", JsonString(answer.text()),
                                  fmt::join(answer.ids(), ", "), answer.finish());
+  if (options.best_of > 0) line += fmt::format(", \"mean_logprob\": {:.6f}", answer.mean_logprob());
   if (options.logprobs) line += ", \"logprobs\": " + JsonLogprobs(model, answer);
   return line;
 }
 
-void PrintJson(const RunOptions& options, Model& model, const SamplingParams& sampling, size_t prompt,
+void PrintJson(const RunOptions& options, Model& model, const Request& request, int restored,
                const std::vector<std::unique_ptr<Answer>>& answers) {
+  const size_t prompt = request.prompt.size();
   const Answer& first = *answers[0];
   const Rates rates = RatesOf(first, prompt);
   std::string line = fmt::format(
-      "{{{}, \"prompt_tokens\": {}, \"new_tokens\": {}, \"prefill_tok_s\": {:.1f}, \"decode_tok_s\": {:.1f}, "
+      "{{{}, \"prompt_tokens\": {}, \"cached_tokens\": {}, \"new_tokens\": {}, \"prefill_tok_s\": {:.1f}, "
+      "\"decode_tok_s\": {:.1f}, "
       "\"first_token_ms\": {:.1f}, \"peak_resident_bytes\": {}, \"kv_bytes\": {}, \"executor\": {}",
-      JsonAnswer(options, model, first), prompt, first.ids().size(), rates.prefill, rates.decode,
-      Milliseconds(options.begin, first.first_token()), PeakResident(), model.executor().memory().kv,
+      JsonAnswer(options, model, first), prompt, first.end().cached_tokens, first.ids().size(), rates.prefill,
+      rates.decode, Milliseconds(options.begin, first.first_token()), PeakResident(), model.executor().memory().kv,
       JsonString(model.executor().Describe()));
-  if (sampling.temperature > 0) line += fmt::format(", \"seed\": {}", sampling.seed);
+  if (!options.prompt_cache.empty()) line += fmt::format(", \"restored_tokens\": {}", restored);
+  if (request.sampling.temperature > 0) line += fmt::format(", \"seed\": {}", request.sampling.seed);
   for (size_t i = 0; answers.size() > 1 && i < answers.size(); ++i) {
     line += fmt::format("{}{{{}}}", i == 0 ? ", \"choices\": [" : ", ", JsonAnswer(options, model, *answers[i]));
   }
@@ -104,7 +111,8 @@ void PrintText(const RunOptions& options, Model& model, size_t prompt,
   for (size_t i = 0; answers.size() > 1 && i < answers.size(); ++i) {
     PrintLine(fmt::format("{}[{}]\n{}", i > 0 ? "\n" : "", i + 1, answers[i]->text()));
   }
-  if (answers.size() == 1) PrintLine("");  // its text was shown as it came
+  // The text of one that was drawn alone was shown as it came.
+  if (answers.size() == 1) PrintLine(options.best_of > 1 ? answers[0]->text() : "");
   if (options.quiet) return;
   const Rates rates = RatesOf(*answers[0], prompt);
   LogInfo("{} prompt tokens at {:.0f} tok/s, {} new tokens at {:.1f} tok/s, first after {:.0f} ms; {}", prompt,
@@ -112,54 +120,75 @@ void PrintText(const RunOptions& options, Model& model, size_t prompt,
           model.executor().Describe());
 }
 
+// What every choice asks.
+Result<Request> RequestOf(const RunOptions& options, const Model& model) {
+  Request request;
+  request.prompt = options.ids;
+  if (request.prompt.empty()) {
+    UM_ASSIGN_OR_RETURN(request.prompt, model.EncodePrompt(options.prompt, options.raw));
+  }
+  for (int id : request.prompt) {
+    if (id < 0 || id >= model.config().vocab)
+      return UsageError("id {} is outside the vocabulary of {}", id, model.config().vocab);
+  }
+  UM_ASSIGN_OR_RETURN(request.sampling, SamplingOf(options.sampling, model));
+  if (options.best_of > 1 && request.sampling.temperature <= 0) {
+    return UsageError("--best-of {}: without --temperature every draw is the same", options.best_of);
+  }
+  request.sampling.raw_logprobs = options.logprobs.has_value() || options.best_of > 0;
+  request.sampling.top_logprobs = options.logprobs.value_or(0);
+  UM_ASSIGN_OR_RETURN(request.max_new,
+                      MaxNewOf(options.sampling, model, static_cast<int>(request.prompt.size()), kDefaultNewTokens));
+  request.ignore_end = options.ignore_end;
+  request.sink_stops = !options.sampling.stops.empty();
+  return request;
+}
+
 Status Run(const RunOptions& given) {
   RunOptions options = given;
   if (options.ids.empty() && options.prompt.empty()) return UsageError("give the prompt: -p \"...\"");
   if (options.quiet || options.json) SetLogLevel(LogLevel::kWarning);
-  options.model.sequences = options.choices;
+  if (options.best_of > 0 && options.best_of < options.choices) {
+    return UsageError("--best-of {} is less than --choices {}", options.best_of, options.choices);
+  }
+  const int draws = std::max(options.choices, options.best_of);
+  options.model.sequences = draws;
+  KeptPrompt kept(options.prompt_cache);
+  UM_RETURN_IF_ERROR(kept.Create());
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
-  std::vector<int> prompt = options.ids;
-  if (prompt.empty()) {
-    UM_ASSIGN_OR_RETURN(prompt, model->EncodePrompt(options.prompt, options.raw));
-  }
-  for (int id : prompt) {
-    if (id < 0 || id >= model->config().vocab)
-      return UsageError("id {} is outside the vocabulary of {}", id, model->config().vocab);
-  }
-  UM_ASSIGN_OR_RETURN(SamplingParams sampling, SamplingOf(options.sampling, *model));
-  sampling.raw_logprobs = options.logprobs.has_value();
-  sampling.top_logprobs = options.logprobs.value_or(0);
-  UM_ASSIGN_OR_RETURN(const int max_new,
-                      MaxNewOf(options.sampling, *model, static_cast<int>(prompt.size()), kDefaultNewTokens));
+  UM_ASSIGN_OR_RETURN(const Request request, RequestOf(options, *model));
 
   const auto show = [&](std::string_view piece) {
-    if (options.json || options.choices > 1) return;
+    if (options.json || draws > 1) return;
     std::fwrite(piece.data(), 1, piece.size(), stdout);
     std::fflush(stdout);
   };
   std::vector<std::unique_ptr<Answer>> answers;
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Start(*model));
   const std::unique_ptr<Watchdog> watchdog = WatchGpu(*model, *engine);
-  for (int choice = 0; choice < options.choices; ++choice) {
+  UM_RETURN_IF_ERROR(kept.Restore(*engine, *model, request.prompt, request.max_new));
+  for (int choice = 0; choice < draws; ++choice) {
     answers.push_back(std::make_unique<Answer>(model->tokenizer(), options.sampling.stops, show));
-    Request request;
-    request.prompt = prompt;
-    request.max_new = max_new;
-    request.sampling = sampling;
-    request.sampling.choice = static_cast<uint32_t>(choice);
-    request.ignore_end = options.ignore_end;
-    request.sink_stops = !options.sampling.stops.empty();
-    request.sink = answers.back().get();
-    UM_RETURN_IF_ERROR(engine->Submit(std::move(request)).status());
+    Request one;
+    one.prompt = request.prompt;
+    one.max_new = request.max_new;
+    one.sampling = request.sampling;
+    one.sampling.choice = static_cast<uint32_t>(choice);
+    one.ignore_end = request.ignore_end;
+    one.sink_stops = request.sink_stops;
+    one.sink = answers.back().get();
+    UM_RETURN_IF_ERROR(engine->Submit(std::move(one)).status());
   }
   engine->Drain();
   for (const auto& answer : answers) UM_RETURN_IF_ERROR(answer->status());
+  if (options.best_of > 0) SortBestFirst(&answers);
+  answers.resize(static_cast<size_t>(options.choices));
   if (options.json) {
-    PrintJson(options, *model, sampling, prompt.size(), answers);
+    PrintJson(options, *model, request, kept.restored(), answers);
   } else {
-    PrintText(options, *model, prompt.size(), answers);
+    PrintText(options, *model, request.prompt.size(), answers);
   }
-  return {};
+  return kept.Save(*engine, *model, request.prompt, request.max_new);
 }
 
 }  // namespace
@@ -172,14 +201,19 @@ std::unique_ptr<Command> AddRun(CLI::App& app) {
       "Examples:\n  unimax run demo -p \"Name the capital of France.\"\n"
       "  unimax run model.gguf -p \"Once upon a time\" --raw -n 64 --temperature 0.8 --top-p 0.9 --seed 7\n"
       "  unimax run demo -p \"Count to ten.\" --stop five\n"
+      "  unimax run demo -p \"$(cat long.txt)\" --prompt-cache long.kv\n"
       "  unimax run demo -p hello --device cuda --json --logprobs 3");
   AddModelOptions(*run, options.model, true);
   auto* prompt = run->add_option("-p,--prompt", options.prompt, "the user's message");
   run->add_option("--ids", options.ids, "the prompt as token ids, a list")->delimiter(',')->excludes(prompt);
   AddSamplingFlags(*run, options.sampling);
+  KeptPrompt::AddFlag(*run, options.prompt_cache);
   run->add_option("--choices", options.choices, "so many answers, by independent draws")
       ->capture_default_str()
       ->check(CLI::Range(1, 128));
+  run->add_option("--best-of", options.best_of, "of so many draws the likeliest by mean log-probability; 0: off")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 128));
   run->add_option("--logprobs", options.logprobs, "with --json: log-probabilities of each token and of the K best ids")
       ->check(CLI::Range(0, kMaxTopLogprobs));
   run->add_flag("--ignore-end", options.ignore_end, "go on after an end token");

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/answer.h"
 
+#include <algorithm>
 #include <chrono>
+#include <functional>
 #include <utility>
 
 namespace unimax {
@@ -64,6 +66,17 @@ Status Answer::status() const {
   if (end_.reason == EndReason::kPoisoned) return Internal("{}", end_.error);
   if (end_.reason == EndReason::kFailed) return NoDevice("{}", end_.error);
   return {};
+}
+
+double Answer::mean_logprob(bool processed) const {
+  double sum = 0;
+  for (const Token& token : tokens_) sum += processed ? token.processed_logprob : token.raw_logprob;
+  return tokens_.empty() ? 0 : sum / static_cast<double>(tokens_.size());
+}
+
+void SortBestFirst(std::vector<std::unique_ptr<Answer>>* answers, bool processed) {
+  std::ranges::stable_sort(*answers, std::greater<>(),
+                           [&](const std::unique_ptr<Answer>& answer) { return answer->mean_logprob(processed); });
 }
 
 }  // namespace unimax

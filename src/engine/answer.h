@@ -4,6 +4,7 @@
 
 #include <condition_variable>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -42,6 +43,8 @@ class Answer : public EventSink {
   const char* finish() const;
   // kNoDevice for a failed executor, kInternal for a poisoned row; ok for all ends that are none.
   Status status() const;
+  // Of its tokens, the end id included; raw or processed, whichever was asked for. 0: there are no tokens.
+  double mean_logprob(bool processed = false) const;
   Time first_token() const { return first_token_; }  // 0: there is none
   Time last_token() const { return last_token_; }
 
@@ -59,5 +62,8 @@ class Answer : public EventSink {
   std::condition_variable changed_;
   bool ended_ = false;  // under mutex_
 };
+
+// best_of: the answers with the highest mean log-probability come first, the earlier choice of equal ones.
+void SortBestFirst(std::vector<std::unique_ptr<Answer>>* answers, bool processed = false);
 
 }  // namespace unimax

@@ -29,7 +29,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(Model& model) {
 Engine::Engine(const EngineOptions& options, std::unique_ptr<PageHasher> hasher, std::unique_ptr<EngineLoop> loop)
     : options_(options.scheduler), scope_(options.scope), hasher_(std::move(hasher)), loop_(std::move(loop)) {
   scope_.page_tokens = options_.page_tokens;
-  thread_ = std::thread([this] { Work(); });
+  thread_ = std::thread([this] { Run(); });
 }
 
 Engine::~Engine() { Stop(); }
@@ -48,7 +48,7 @@ Result<uint64_t> Engine::Submit(Request request) {
   }
   const uint64_t id = next_id_++;
   request.id = id;
-  mail_.push_back({0, std::move(request)});
+  mail_.push_back({0, nullptr, std::move(request)});
   ++state_.mail;
   busy_ = true;
   arrived_.notify_one();
@@ -57,7 +57,7 @@ Result<uint64_t> Engine::Submit(Request request) {
 
 void Engine::Cancel(uint64_t id) {
   const std::lock_guard lock(mutex_);
-  mail_.push_back({id, {}});
+  mail_.push_back({id, nullptr, {}});
   arrived_.notify_one();
 }
 
@@ -77,6 +77,32 @@ void Engine::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+Result<int> Engine::ReadPrefix(std::span<const int> prompt, int max_new, const EngineLoop::TakePage& take) {
+  return OnThread([&] {
+    const Scope scope = ScopeOf("");
+    return loop_->ReadPrefix({prompt, max_new, scope.root, scope.number}, take);
+  });
+}
+
+Result<int> Engine::WritePrefix(std::span<const int> prompt, int max_new, int pages, const EngineLoop::FillPage& fill) {
+  return OnThread([&] {
+    const Scope scope = ScopeOf("");
+    return loop_->WritePrefix({prompt, max_new, scope.root, scope.number}, pages, fill);
+  });
+}
+
+Result<int> Engine::OnThread(std::function<Result<int>()> act) {
+  Work work;
+  work.act = std::move(act);
+  std::unique_lock lock(mutex_);
+  if (!state_.failure.ok()) return state_.failure;
+  if (ended_) return IoError("the engine has stopped");
+  mail_.push_back({0, &work, {}});
+  arrived_.notify_one();
+  worked_.wait(lock, [&work] { return work.done; });
+  return std::move(work.result);
+}
+
 EngineState Engine::state() const {
   const std::lock_guard lock(mutex_);
   return state_;
@@ -84,7 +110,7 @@ EngineState Engine::state() const {
 
 // ---- the engine's thread ----
 
-void Engine::Work() {
+void Engine::Run() {
   while (TakeMail()) {
     const Status status = loop_->Step(Now());
     if (!status.ok()) Fail(status);
@@ -99,10 +125,13 @@ void Engine::Work() {
       const std::lock_guard lock(mutex_);
       state_.accepts = false;
       left.swap(mail_);
+      ended_ = left.empty();
     }
     if (left.empty()) break;
     for (const Mail& mail : left) {
-      if (mail.cancel == 0) Refuse(mail.request, error.empty() ? EndReason::kCancelled : EndReason::kFailed, error);
+      if (mail.work != nullptr)
+        Finish(*mail.work, error.empty() ? IoError("the engine has stopped") : NoDevice("{}", error));
+      if (mail.is_request()) Refuse(mail.request, error.empty() ? EndReason::kCancelled : EndReason::kFailed, error);
     }
   }
   Note();
@@ -121,9 +150,27 @@ bool Engine::TakeMail() {
   return true;
 }
 
+void Engine::Finish(Work& work, Result<int> result) {
+  const std::lock_guard lock(mutex_);
+  work.result = std::move(result);
+  work.done = true;
+  worked_.notify_all();
+}
+
 void Engine::Deliver(Mail mail) {
   if (mail.cancel != 0) {
     loop_->Cancel(mail.cancel, Now());
+    return;
+  }
+  if (mail.work != nullptr) {
+    // A disk may be slow: whoever watches for a silent device need not see that.
+    const auto stamp = [this](Time since) {
+      const std::lock_guard lock(mutex_);
+      state_.stepping_since = since;
+    };
+    stamp(0);
+    Finish(*mail.work, mail.work->act());
+    stamp(Now());
     return;
   }
   const Scope scope = ScopeOf(mail.request.name_space);
@@ -161,7 +208,7 @@ void Engine::Note() {
   const std::lock_guard lock(mutex_);
   state_.counts = loop_->scheduler().counts();
   state_.pages = pages;
-  state_.mail = static_cast<int>(std::ranges::count(mail_, uint64_t{0}, &Mail::cancel));
+  state_.mail = static_cast<int>(std::ranges::count_if(mail_, &Mail::is_request));
   state_.stepping_since = 0;
   busy_ = state_.mail > 0 || !loop_->idle();
   if (!busy_) idle_.notify_all();

@@ -9,6 +9,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -59,14 +60,27 @@ class Engine {
   // Takes no more requests, cancels those that live, and ends the thread. Not from within a sink.
   void Stop();
 
+  // The prefix cache of the empty name space, as EngineLoop says; `take` and `fill` are called on the engine's thread,
+  // between two steps, while the caller waits. Not from within a sink. Errors: also kIo when the engine has stopped.
+  Result<int> ReadPrefix(std::span<const int> prompt, int max_new, const EngineLoop::TakePage& take);
+  Result<int> WritePrefix(std::span<const int> prompt, int max_new, int pages, const EngineLoop::FillPage& fill);
+
   EngineState state() const;
   const SchedulerOptions& options() const { return options_; }
   static Time Now();  // of all stamps in events: microseconds of a monotonic clock, never 0
 
  private:
+  // What another thread wants done on the engine's, and waits for.
+  struct Work {
+    std::function<Result<int>()> act;
+    Result<int> result = Internal("not done");
+    bool done = false;  // under mutex_
+  };
   struct Mail {
-    uint64_t cancel = 0;  // 0: it is a request
+    uint64_t cancel = 0;   // 0: it is no cancellation
+    Work* work = nullptr;  // null: it is no work either, but a request
     Request request;
+    bool is_request() const { return cancel == 0 && work == nullptr; }
   };
   // Requests of one name space share pages; the number tells scopes of this process apart.
   struct Scope {
@@ -74,7 +88,9 @@ class Engine {
     uint32_t number;
   };
 
-  void Work();
+  void Run();
+  Result<int> OnThread(std::function<Result<int>()> act);
+  void Finish(Work& work, Result<int> result);
   bool TakeMail();  // waits while there is nothing to do; false: the thread ends
   void Deliver(Mail mail);
   void Refuse(const Request& request, EndReason reason, const std::string& error);
@@ -90,10 +106,10 @@ class Engine {
   std::vector<Mail> opened_;             // of the engine's thread: mail being read
 
   mutable std::mutex mutex_;
-  std::condition_variable arrived_, idle_;
+  std::condition_variable arrived_, idle_, worked_;
   std::vector<Mail> mail_;  // under mutex_, as all below
   EngineState state_;
-  bool stop_ = false, busy_ = false;
+  bool stop_ = false, busy_ = false, ended_ = false;
   uint64_t next_id_ = 1;
 
   std::thread thread_;

@@ -98,10 +98,8 @@ Result<Ticket> EngineLoop::Submit(Request request, Time now) {
   s.finish_by = request.finish_by;
   s.needs_host = request.sink_stops || request.mask != nullptr;
   s.prompt_logits = request.prompt_logprobs;
-  const int rope_offset = RopeRow(program_, limits_, 0, static_cast<int>(s.prompt.size()) + request.max_new);
-  // Keys turned by the second set of frequencies are other keys: their pages must never be taken for the first set's.
-  const int second_set[] = {rope_offset};
-  s.root = rope_offset > 0 ? hasher_.Next(request.root, second_set) : request.root;
+  const int rope_offset = RopeOffset(static_cast<int>(s.prompt.size()), request.max_new);
+  s.root = RootOf(request.root, rope_offset);
   s.scope = request.scope;
   UM_ASSIGN_OR_RETURN(const Ticket ticket, scheduler_.Submit(std::move(s), now));
   Live& made = live(ticket);
@@ -121,6 +119,50 @@ Result<Ticket> EngineLoop::Submit(Request request, Time now) {
   made.rope_offset = rope_offset;
   made.arrived = now;
   return ticket;
+}
+
+// Keys turned by the second set of frequencies are other keys: their pages must never be taken for the first set's.
+PageKey EngineLoop::RootOf(const PageKey& root, int rope_offset) {
+  const int second_set[] = {rope_offset};
+  return rope_offset > 0 ? hasher_.Next(root, second_set) : root;
+}
+
+Result<int> EngineLoop::ReadPrefix(const Prefix& prefix, const TakePage& take) {
+  const int prompt = static_cast<int>(prefix.prompt.size());
+  const PageKey root = RootOf(prefix.root, RopeOffset(prompt, prefix.max_new));
+  const std::vector<int> held = scheduler_.HoldPrefix(root, prefix.scope, prefix.prompt);
+  std::vector<std::byte> content(executor_.page_bytes());
+  Status status;
+  const int pages = static_cast<int>(held.size());
+  for (int i = 0; status.ok() && i < pages; ++i) {
+    status = executor_.ReadPage(held[static_cast<size_t>(i)], content);
+    if (status.ok()) status = take(i, pages, content);
+  }
+  scheduler_.ReleasePages(held);
+  if (!status.ok()) return status;
+  return pages;
+}
+
+Result<int> EngineLoop::WritePrefix(const Prefix& prefix, int pages, const FillPage& fill) {
+  const int prompt = static_cast<int>(prefix.prompt.size());
+  const PageKey root = RootOf(prefix.root, RopeOffset(prompt, prefix.max_new));
+  if (!scheduler_.options().prefix_cache) return 0;
+  pages = std::min(pages, (prompt - 1) / limits_.page_tokens);  // of the last token the logits are wanted
+  std::vector<int> held = scheduler_.HoldPrefix(root, prefix.scope, prefix.prompt);
+  const int known = static_cast<int>(held.size());
+  std::vector<std::byte> content(executor_.page_bytes());
+  Status status;
+  for (int i = known; status.ok() && i < pages; ++i) {
+    const int page = scheduler_.TakePage();
+    if (page < 0) break;
+    held.push_back(page);
+    status = fill(i, content);
+    if (status.ok()) status = executor_.WritePage(page, content);
+  }
+  if (status.ok()) scheduler_.PublishPrefix(root, prefix.scope, prefix.prompt, held);
+  scheduler_.ReleasePages(held);
+  if (!status.ok()) return status;
+  return static_cast<int>(held.size()) - known;
 }
 
 bool EngineLoop::Cancel(Ticket ticket, Time now) {

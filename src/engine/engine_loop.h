@@ -6,7 +6,9 @@
 // loop.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -46,6 +48,25 @@ class EngineLoop {
   void EndAll(const std::string& error, Time now);
   // One step. Errors: of the executor; all requests that were in the step have then ended as kFailed.
   Status Step(Time now);
+  // The prefix cache, for those who keep its pages beyond the process (prompt_cache.h). A prefix is what a request with
+  // this prompt, `max_new`, root and scope would share. Between two calls of Step.
+  struct Prefix {
+    std::span<const int> prompt;
+    int max_new = 1;
+    PageKey root;
+    uint32_t scope = 1;
+  };
+  // Hands the content of each cached page of the prefix, of so many, to `take`, in order. The number of pages. Errors:
+  // of the executor and of `take`.
+  using TakePage = std::function<Status(int index, int pages, std::span<const std::byte> content)>;
+  Result<int> ReadPrefix(const Prefix& prefix, const TakePage& take);
+  // Has `fill` give the content of the prefix's first `pages` pages, but for those that are cached, and makes them
+  // findable: all, or none where it fails. The number of pages that were filled: none that the request would not share,
+  // and fewer where no more are free. Errors: of the executor and of `fill`.
+  using FillPage = std::function<Status(int index, std::span<std::byte> content)>;
+  Result<int> WritePrefix(const Prefix& prefix, int pages, const FillPage& fill);
+  // The rows of the rotary table by which a request's keys are turned begin here.
+  int RopeOffset(int prompt, int max_new) const { return RopeRow(program_, limits_, 0, prompt + max_new); }
   bool idle() const { return scheduler_.idle(); }
   bool full() const { return scheduler_.full(); }
   // Stamps events when they happen; without a clock they have the time of their step.
@@ -67,6 +88,7 @@ class EngineLoop {
     Time arrived = 0, started = 0, first_token = 0;
   };
 
+  PageKey RootOf(const PageKey& root, int rope_offset);
   Status Advance(Time now);
   bool HostChooses(const StepPlan& plan);
   Status Launch(const StepPlan& plan, Time now);

@@ -64,13 +64,19 @@ class Listener : public EventSink {
     ids.push_back(event.id);
     return static_cast<int>(ids.size()) == stop_after;
   }
-  void OnPromptToken(const PromptEvent& event) override { prompt_logprobs.push_back(event.logprob); }
+  void OnPromptToken(const PromptEvent& event) override {
+    prompt_logprobs.push_back(event.logprob);
+    prompt_ids.push_back(event.id);
+    prompt_positions.push_back(event.position);
+    prompt_ranks.push_back(event.rank);
+  }
   void OnEnd(const EndEvent& event) override {
     ++ends;
     end = event;
   }
   std::vector<int> ids;
   std::vector<double> prompt_logprobs;
+  std::vector<int> prompt_ids, prompt_positions, prompt_ranks;
   int ends = 0, stop_after = -1;
   EndEvent end;
 };
@@ -252,6 +258,39 @@ TEST(EngineLoop, KeepsToMasksAndStopsWhereTheSinkSays) {
     EXPECT_NEAR(listeners[2].prompt_logprobs[i], step_by_step.prompt_logprobs[i], 1e-3);
   }
   EXPECT_EQ(step_by_step.ids, listeners[2].ids);
+}
+
+// Each prompt token against what the executor says after the tokens before it, without loop, scheduler and sampler.
+TEST(EngineLoop, ScoresEachPromptTokenByThoseBeforeIt) {
+  const std::unique_ptr<Model> model = Tiny("auto");
+  const std::vector<int> prompt = PromptOf(2);
+  Listener listener;
+  {
+    Loop loop(*model, nullptr, 0, 11);  // in parts
+    Request scored = RequestOf(2, 1, listener);
+    scored.prompt_logprobs = true;
+    loop.Submit(std::move(scored));
+    loop.Run();
+  }
+  ASSERT_EQ(listener.prompt_ids, std::vector<int>(prompt.begin() + 1, prompt.end()));
+  std::vector<int> pages(static_cast<size_t>(model->limits().max_pages));
+  std::iota(pages.begin(), pages.end(), 0);
+  for (int at = 0; at + 1 < std::ssize(prompt); ++at) {
+    const std::vector<int> id = {prompt[static_cast<size_t>(at)]}, position = {at}, first = {0};
+    ASSERT_TRUE(model->executor().Run({id, position, first, pages, first}).ok());
+    const std::span<const float> logits = model->executor().Logits(0).value();
+    const double mine = static_cast<double>(logits[static_cast<size_t>(prompt[static_cast<size_t>(at) + 1])]);
+    double sum = 0;
+    int rank = 1;
+    for (const float x : logits) {
+      sum += std::exp(static_cast<double>(x) - mine);
+      rank += static_cast<double>(x) > mine ? 1 : 0;
+    }
+    const auto i = static_cast<size_t>(at);
+    EXPECT_EQ(listener.prompt_positions[i], at + 1);
+    EXPECT_NEAR(listener.prompt_logprobs[i], -std::log(sum), 1e-4);
+    EXPECT_EQ(listener.prompt_ranks[i], rank);
+  }
 }
 
 // Phi-3 longrope has a second set of frequencies for sequences that outgrow 64 tokens: such a request uses it from its

@@ -175,6 +175,56 @@ TEST_P(EngineThread, ASinkMaySubmit) {
   EXPECT_EQ(chain[49].ids, Expected(PromptOf(49, 10), 3));
 }
 
+// Pages go from one engine to another while both answer others, and both may stop at any time.
+TEST_P(EngineThread, PagesMoveWhileOthersAreAnswered) {
+  using Page = std::vector<std::byte>;
+  Bench from(Limits(8, 128, 40), true, GetParam()), to(Limits(8, 128, 40), true, GetParam());
+  std::atomic<bool> over{false};
+  std::deque<Listener> listeners;
+  std::thread others([&] {
+    for (int i = 1000; !over && i < 3000; ++i) {
+      for (const Bench* bench : {&from, &to}) {
+        Listener& listener = listeners.emplace_back();
+        if (!bench->engine->Submit(RequestOf(i, 20 + i % 60, 1 + i % 20, listener)).ok()) listeners.pop_back();
+      }
+      std::this_thread::yield();
+    }
+  });
+  size_t moved = 0;
+  for (int i = 0; i < 40; ++i) {
+    const std::vector<int> prompt = PromptOf(i, 100);
+    std::vector<Page> pages;
+    Listener first, second;
+    while (!from.engine->Submit(RequestOf(i, 100, 2, first)).ok()) std::this_thread::yield();
+    while (first.ends == 0) std::this_thread::yield();
+    const auto read = from.engine->ReadPrefix(prompt, 2, [&](int, int, std::span<const std::byte> content) {
+      pages.emplace_back(content.begin(), content.end());
+      return Status();
+    });
+    ASSERT_EQ(read.value(), std::ssize(pages));
+    const auto fill = [&](int index, std::span<std::byte> content) {
+      std::ranges::copy(pages[static_cast<size_t>(index)], content.begin());
+      return Status();
+    };
+    ASSERT_TRUE(to.engine->WritePrefix(prompt, 2, static_cast<int>(pages.size()), fill).ok());
+    while (!to.engine->Submit(RequestOf(i, 100, 2, second)).ok()) std::this_thread::yield();
+    while (second.ends == 0) std::this_thread::yield();
+    ASSERT_EQ(second.ids, Expected(prompt, 2));
+    moved += pages.size() * static_cast<size_t>(second.end.cached_tokens > 32);  // more than all prompts share
+  }
+  EXPECT_GT(moved, 40u);
+  std::thread asking([&] {
+    const auto nothing = [](int, int, std::span<const std::byte>) { return Status(); };
+    while (to.engine->ReadPrefix(PromptOf(0, 100), 2, nothing).ok()) std::this_thread::yield();
+  });
+  over = true;
+  others.join();
+  to.engine->Stop();
+  asking.join();
+  from.engine->Drain();
+  EXPECT_EQ(from.engine->state().pages.held, 0);
+}
+
 TEST_P(EngineThread, NameSpacesDoNotSharePages) {
   Bench bench(Limits(2, 128), true, GetParam());
   const auto cached = [&](const std::string& name_space) {

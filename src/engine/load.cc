@@ -118,19 +118,6 @@ double Percentile(const std::vector<double>& sorted, double p) {
   return sorted[low] + (at - static_cast<double>(low)) * (sorted[high] - sorted[low]);
 }
 
-Summary Summarise(std::vector<double> values) {
-  Summary s;
-  if (values.empty()) return s;
-  std::ranges::sort(values);
-  for (const double v : values) s.mean += v / static_cast<double>(values.size());
-  for (const double v : values) s.std += (v - s.mean) * (v - s.mean) / static_cast<double>(values.size());
-  s.std = std::sqrt(s.std);
-  s.median = Percentile(values, 0.5);
-  s.p90 = Percentile(values, 0.9);
-  s.p99 = Percentile(values, 0.99);
-  return s;
-}
-
 LoadResult Collect(const std::vector<std::unique_ptr<Client>>& clients, Time begin) {
   LoadResult result;
   std::vector<double> ttft, tpot, itl, e2el;
@@ -165,6 +152,23 @@ LoadResult Collect(const std::vector<std::unique_ptr<Client>>& clients, Time beg
 
 }  // namespace
 
+Summary Summarise(std::vector<double> values) {
+  Summary s;
+  if (values.empty()) return s;
+  std::ranges::sort(values);
+  for (const double v : values) s.mean += v / static_cast<double>(values.size());
+  for (const double v : values) s.std += (v - s.mean) * (v - s.mean) / static_cast<double>(values.size());
+  s.std = std::sqrt(s.std);
+  s.median = Percentile(values, 0.5);
+  s.p90 = Percentile(values, 0.9);
+  s.p99 = Percentile(values, 0.99);
+  return s;
+}
+
+double ArrivalGap(const LoadOptions& options, int i) {
+  return -std::log1p(-Numbers(options.seed, 1).Uniform(Numbers::kGap, i, 0)) / options.rate;
+}
+
 Result<LoadResult> RunLoad(Engine& engine, int vocabulary, const LoadOptions& o,
                            const std::function<void(int, int)>& progress) {
   const Numbers numbers(o.seed, vocabulary);
@@ -180,7 +184,7 @@ Result<LoadResult> RunLoad(Engine& engine, int vocabulary, const LoadOptions& o,
   double due = static_cast<double>(begin);
   for (int i = 0; i < o.requests && status.ok(); ++i) {
     Request request = RequestOf(o, numbers, i);
-    if (o.rate > 0 && i > 0) due -= std::log1p(-numbers.Uniform(Numbers::kGap, i, 0)) / o.rate * 1e6;
+    if (o.rate > 0 && i > 0) due += ArrivalGap(o, i) * 1e6;
     while (static_cast<double>(Engine::Now()) < due) {
       const double left = due - static_cast<double>(Engine::Now());
       std::this_thread::sleep_for(std::chrono::microseconds(std::clamp<int64_t>(std::llround(left), 1, 100'000)));

@@ -44,6 +44,12 @@ struct LoadResult {
   uint64_t ids_hash = 0;   // over all answers in the order of requests: equal loads give equal ids
 };
 
+// Of values in any order; percentiles lie between neighbours in proportion, as numpy's do. Zeros where there are none.
+Summary Summarise(std::vector<double> values);
+
+// Seconds from the arrival of request `i` - 1 to that of request `i`: exponential, 1 / rate on average.
+double ArrivalGap(const LoadOptions& options, int i);
+
 // `progress` hears (completed, of) now and then, on the calling thread; may be null. Errors: kUsage for lengths that do
 // not fit; kNoDevice when the engine fails.
 Result<LoadResult> RunLoad(Engine& engine, int vocabulary, const LoadOptions& options,

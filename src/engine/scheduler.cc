@@ -283,20 +283,26 @@ void Scheduler::SharePrefix(Sequence& s) {
   s.key = s.of.root;
   s.parent = s.of.scope;
   s.published = 0;
-  if (!options_.prefix_cache || s.logits_from < s.prompt - 1) return;
-  const std::span<const int> ids(s.ids);
-  const size_t tokens = static_cast<size_t>(options_.page_tokens);
-  for (size_t from = 0; from + tokens < ids.size(); from += tokens) {
-    const std::span<const int> held = ids.subspan(from, tokens);
-    const PageKey key = hasher_.Next(s.key, held);
-    const int page = pages_.Find({key, s.parent, held});
-    if (page < 0) return;
-    pages_.Share(page);
+  if (s.logits_from < s.prompt - 1) return;
+  for (int page; (page = ShareNext(s.ids, s.published, &s.key, &s.parent)) >= 0; ++s.published) {
     PageOf(s, s.pages++) = page;
-    s.key = key;
-    s.parent = pages_.serial(page);
-    ++s.published;
   }
+}
+
+// One more holder of the cached page `index` of a sequence with these ids, and its key and serial in place of those of
+// the page before it. -1: it is not cached.
+int Scheduler::ShareNext(std::span<const int> ids, int index, PageKey* key, uint64_t* parent) {
+  const size_t tokens = static_cast<size_t>(options_.page_tokens), from = static_cast<size_t>(index) * tokens;
+  const bool before_the_last = from + tokens < ids.size();
+  if (!options_.prefix_cache || !before_the_last) return -1;
+  const std::span<const int> held = ids.subspan(from, tokens);
+  const PageKey next = hasher_.Next(*key, held);
+  const int page = pages_.Find({next, *parent, held});
+  if (page < 0) return -1;
+  pages_.Share(page);
+  *key = next;
+  *parent = pages_.serial(page);
+  return page;
 }
 
 void Scheduler::AddToPlan(int slot, int count) {
@@ -409,6 +415,31 @@ void Scheduler::Publish(Sequence& s) {
     s.key = hasher_.Next(s.key, held);
     s.parent = pages_.Publish(PageOf(s, s.published++), {s.key, s.parent, held});
   }
+}
+
+std::vector<int> Scheduler::HoldPrefix(const PageKey& root, uint32_t scope, std::span<const int> ids) {
+  std::vector<int> held;
+  PageKey key = root;
+  uint64_t parent = scope;
+  for (int page; (page = ShareNext(ids, static_cast<int>(held.size()), &key, &parent)) >= 0;) held.push_back(page);
+  return held;
+}
+
+void Scheduler::PublishPrefix(const PageKey& root, uint32_t scope, std::span<const int> ids,
+                              std::span<const int> pages) {
+  PageKey key = root;
+  uint64_t parent = scope;
+  const size_t tokens = static_cast<size_t>(options_.page_tokens);
+  for (size_t i = 0; i < pages.size(); ++i) {
+    const std::span<const int> held = ids.subspan(i * tokens, tokens);
+    key = hasher_.Next(key, held);
+    parent = pages_.serial(pages[i]) != 0 ? pages_.serial(pages[i]) : pages_.Publish(pages[i], {key, parent, held});
+  }
+}
+
+// From the end, so that of a prefix the tail is evicted first.
+void Scheduler::ReleasePages(std::span<const int> pages) {
+  for (size_t i = pages.size(); i > 0; --i) pages_.Release(pages[i - 1]);
 }
 
 void Scheduler::Fail() {

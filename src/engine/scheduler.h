@@ -151,6 +151,17 @@ class Scheduler {
   // Takes one end, in the order in which they came; its slot becomes free. False when there is none.
   bool TakeEnd(End* end);
 
+  // ---- the prefix cache, for those who keep pages beyond the process; between a Commit and the next Plan ----
+  // The cached pages of the longest prefix that a sequence with these ids would share, in their order. Whoever gets
+  // them holds them until ReleasePages.
+  std::vector<int> HoldPrefix(const PageKey& root, uint32_t scope, std::span<const int> ids);
+  // A page that nobody else has, held; -1: all are held.
+  int TakePage() { return pages_.Take(); }
+  // Held pages [pages], now filled with the first ids, become findable; those of them that are known already stay as
+  // they are.
+  void PublishPrefix(const PageKey& root, uint32_t scope, std::span<const int> ids, std::span<const int> pages);
+  void ReleasePages(std::span<const int> pages);
+
   bool Lives(Ticket ticket) const;  // waits or runs
   bool Waits(Ticket ticket) const { return Lives(ticket) && at(ticket.slot).state == State::kWaiting; }
   bool idle() const { return running_.empty() && waiting_.empty(); }
@@ -205,6 +216,7 @@ class Scheduler {
   void Admit();
   bool Start(int slot);
   void SharePrefix(Sequence& s);
+  int ShareNext(std::span<const int> ids, int index, PageKey* key, uint64_t* parent);
   void AddToPlan(int slot, int count);
   int Room(const Sequence& s) const;
   bool Grow(int slot);

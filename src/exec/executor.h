@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -82,6 +83,15 @@ class Executor {
   // Any value of the program as f32, [rows, cols], for `eval --check`. Only the output of the last op is sure to hold.
   virtual Result<std::vector<float>> Read(int value) = 0;
   virtual MemoryUse memory() const = 0;
+  // A page of the cache as bytes, for those who keep it beyond the process: keys and values of all layers, in the
+  // executor's own order. To read waits for all that was launched; to write comes before all that will be. 0: it has no
+  // pages to give.
+  virtual uint64_t page_bytes() const { return 0; }
+  virtual Status ReadPage(int /*page*/, std::span<std::byte> /*to: [page_bytes]*/) { return Internal("no pages"); }
+  virtual Status WritePage(int /*page*/, std::span<const std::byte> /*from*/) { return Internal("no pages"); }
+  // One line that names all of the executor that decides those bytes, given weights, program and ids: the order and the
+  // type of the elements, and who computes them how. Only between equal forms may pages pass.
+  virtual std::string PageForm() const { return Describe(); }
   // The kernels of a step of `tokens` rows, of which the first `decodes` are each alone in their sequence, with at most
   // `context` cached tokens: a line each, for people. Empty where an executor has no such choice.
   virtual std::string PlanText(int /*tokens*/, int /*decodes*/, int /*context*/) const { return ""; }

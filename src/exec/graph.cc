@@ -49,6 +49,10 @@ class GraphExecutor : public Executor {
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override { return memory_; }
+  uint64_t page_bytes() const override { return KvBytes() / static_cast<uint64_t>(options_.pages); }
+  Status ReadPage(int page, std::span<std::byte> to) override;
+  Status WritePage(int page, std::span<const std::byte> from) override;
+  std::string PageForm() const override;
   std::string PlanText(int tokens, int decodes, int context) const override;
   std::string Describe() const override {
     return fmt::format("{}, {} ({}), {}{}", stream_ != nullptr ? "graph and stream" : "graph", device_.limits().name,
@@ -73,6 +77,9 @@ class GraphExecutor : public Executor {
 
   bool Draws() const { return program_.logits >= 0 && program_.ops.back().kind == OpKind::kSample; }
   uint64_t KvBytes() const;
+  // Bytes of a page that follow each other: the keys, or the values, of one layer.
+  uint64_t RunBytes() const { return page_bytes() / static_cast<uint64_t>(2 * std::max(program_.layers, 1)); }
+  std::byte* RunAt(int page, int run) const;  // runs of all layers' keys, then of all layers' values
   uint64_t SplitBytes() const;
   size_t SplitCounters() const;
   Status CheckRows() const;
@@ -507,6 +514,36 @@ Result<std::vector<float>> GraphExecutor::Read(int value) {
     }
   }
   return values;
+}
+
+std::byte* GraphExecutor::RunAt(int page, int run) const {
+  const auto index = static_cast<uint64_t>(run) * static_cast<uint64_t>(options_.pages) + static_cast<uint64_t>(page);
+  return kv_.data() + index * RunBytes();
+}
+
+Status GraphExecutor::ReadPage(int page, std::span<std::byte> to) {
+  UM_CHECK(page >= 0 && page < options_.pages && to.size() == page_bytes());
+  for (int run = 0; run < 2 * program_.layers; ++run) {
+    std::byte* at = to.data() + static_cast<uint64_t>(run) * RunBytes();
+    UM_RETURN_IF_ERROR(device_.Download(at, RunAt(page, run), RunBytes()));
+  }
+  return {};
+}
+
+Status GraphExecutor::WritePage(int page, std::span<const std::byte> from) {
+  UM_CHECK(page >= 0 && page < options_.pages && from.size() == page_bytes());
+  for (int run = 0; run < 2 * program_.layers; ++run) {
+    const std::byte* at = from.data() + static_cast<uint64_t>(run) * RunBytes();
+    UM_RETURN_IF_ERROR(device_.Upload(RunAt(page, run), at, RunBytes()));
+  }
+  return {};
+}
+
+// Rows that were forced sum in orders of their own.
+std::string GraphExecutor::PageForm() const {
+  std::string form = Describe();
+  for (const ForcedRow& row : graph_.forced) form += fmt::format(", {}={}", OpName(row.op), row.variant);
+  return form;
 }
 
 }  // namespace

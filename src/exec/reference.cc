@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "exec/weight_rows.h"
 #include "kernels/reference.h"
@@ -22,6 +23,9 @@ class ReferenceExecutor : public Executor {
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override;
+  uint64_t page_bytes() const override { return 2 * static_cast<uint64_t>(program_.layers) * RunElements() * 8; }
+  Status ReadPage(int page, std::span<std::byte> to) override;
+  Status WritePage(int page, std::span<const std::byte> from) override;
   std::string Describe() const override { return "reference, double precision"; }
 
  private:
@@ -33,6 +37,11 @@ class ReferenceExecutor : public Executor {
   void Rotate(const Op& op, const Step& step, int heads, std::vector<double>* x) const;
   void RopeAndStore(const Op& op, const Step& step);
   void Attend(const Op& op, const Step& step);
+  // Elements of a page that follow each other: the keys, or the values, of one layer.
+  uint64_t RunElements() const {
+    const AttentionShape& a = program_.attention;
+    return static_cast<uint64_t>(options_.page_tokens) * static_cast<uint64_t>(a.kv_heads * a.head_dim);
+  }
   double* CacheRow(std::vector<double>& cache, const Step& step, int layer, int sequence, int position);
 
   Program program_;
@@ -231,6 +240,30 @@ Result<std::span<const float>> ReferenceExecutor::Logits(int row) {
   const auto first = values_[program_.logits].begin() + int64_t{row} * program_.vocab;
   logits_.assign(first, first + program_.vocab);
   return std::span<const float>(logits_);
+}
+
+Status ReferenceExecutor::ReadPage(int page, std::span<std::byte> to) {
+  UM_CHECK(page >= 0 && page < options_.pages && to.size() == page_bytes());
+  std::byte* next = to.data();
+  for (const std::vector<double>* cache : {&k_cache_, &v_cache_}) {
+    for (int layer = 0; layer < program_.layers; ++layer, next += RunElements() * 8) {
+      std::memcpy(next, cache->data() + static_cast<uint64_t>(layer * options_.pages + page) * RunElements(),
+                  RunElements() * 8);
+    }
+  }
+  return {};
+}
+
+Status ReferenceExecutor::WritePage(int page, std::span<const std::byte> from) {
+  UM_CHECK(page >= 0 && page < options_.pages && from.size() == page_bytes());
+  const std::byte* next = from.data();
+  for (std::vector<double>* cache : {&k_cache_, &v_cache_}) {
+    for (int layer = 0; layer < program_.layers; ++layer, next += RunElements() * 8) {
+      std::memcpy(cache->data() + static_cast<uint64_t>(layer * options_.pages + page) * RunElements(), next,
+                  RunElements() * 8);
+    }
+  }
+  return {};
 }
 
 Result<std::vector<float>> ReferenceExecutor::Read(int value) {

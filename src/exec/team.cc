@@ -41,14 +41,30 @@ class TeamExecutor : public Executor {
     for (const auto& table : cos_sin_) angles += table.size() * sizeof(float);
     return {weights_.bytes(), kv_.bytes(), workspace_.bytes() + angles};
   }
-  std::string Describe() const override {
-    return fmt::format("team, {}, {} threads, {} weights, {} KV{}", IsaName(kernels_.isa), team_.threads(),
-                       weights_.form_name(), kv_form_ == KvForm::kF32 ? "f32" : "f16",
-                       deterministic_ ? ", deterministic" : "");
-  }
+  uint64_t page_bytes() const override;
+  Status ReadPage(int page, std::span<std::byte> to) override;
+  Status WritePage(int page, std::span<const std::byte> from) override;
+  // With one order of sums for any number of threads, their number does not matter.
+  std::string PageForm() const override { return DescribeWith(deterministic_ ? 0 : team_.threads()); }
+  std::string Describe() const override { return DescribeWith(team_.threads()); }
 
  private:
   Status Allocate();
+  std::string DescribeWith(int threads) const {
+    return fmt::format(
+        "team, {}, {} weights, {} KV{}", IsaName(kernels_.isa),
+        threads > 0 ? fmt::format("{} threads, {}", threads, weights_.form_name()) : std::string(weights_.form_name()),
+        kv_form_ == KvForm::kF32 ? "f32" : "f16", deterministic_ ? ", deterministic" : "");
+  }
+  // Calls part(address, bytes) for each run of a page's bytes in their order: keys, then values, layer by layer.
+  template <class Part>
+  void EachRun(int page, const Part& part) const {
+    const auto pages = static_cast<uint64_t>(options_.pages), at = static_cast<uint64_t>(page);
+    for (int layer = 0; layer < program_.layers; ++layer) {
+      part(KvAt(layer, false) + at * (key_bytes_ / pages), key_bytes_ / pages);
+      part(KvAt(layer, true) + at * (value_bytes_ / pages), value_bytes_ / pages);
+    }
+  }
   void ChooseSplits(const Step& step);
   int MaxRows(int value) const {
     return program_.values[value].rows == Rows::kTokens ? options_.max_tokens : options_.max_outputs;
@@ -425,6 +441,27 @@ Result<std::vector<float>> TeamExecutor::Read(int value) {
     }
   }
   return dense;
+}
+
+uint64_t TeamExecutor::page_bytes() const {
+  return static_cast<uint64_t>(program_.layers) * (key_bytes_ + value_bytes_) / static_cast<uint64_t>(options_.pages);
+}
+
+Status TeamExecutor::ReadPage(int page, std::span<std::byte> to) {
+  UM_CHECK(page >= 0 && page < options_.pages && to.size() == page_bytes());
+  std::byte* next = to.data();
+  EachRun(page, [&](const std::byte* run, uint64_t bytes) { next = std::copy_n(run, bytes, next); });
+  return {};
+}
+
+Status TeamExecutor::WritePage(int page, std::span<const std::byte> from) {
+  UM_CHECK(page >= 0 && page < options_.pages && from.size() == page_bytes());
+  const std::byte* next = from.data();
+  EachRun(page, [&](std::byte* run, uint64_t bytes) {
+    std::copy_n(next, bytes, run);
+    next += bytes;
+  });
+  return {};
 }
 
 }  // namespace

@@ -54,6 +54,7 @@ class Checkpoint {
 
   // The vocabulary that a GGUF file carries. Errors: kBadModel for safetensors, and as ReadGgufVocab.
   Result<VocabData> Vocab() const;
+  std::span<const MappedFile> files() const { return files_; }  // of weights
   // Size of the weight files in bytes.
   uint64_t file_bytes() const;
   // The tensor's pages are no longer needed in memory; reading it again reads the file again.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <thread>
 #include <utility>
@@ -52,6 +53,16 @@ Status SimExecutor::Call() {
   int64_t none = 0;
   fault_at.compare_exchange_strong(none, NowMicroseconds());
   return NoDevice("the simulated device was lost at call {}", script.fail_call);
+}
+
+Status SimExecutor::ReadPage(int page, std::span<std::byte> to) {
+  std::memcpy(to.data(), pool_.data() + page * options_.page_tokens, page_bytes());
+  return {};
+}
+
+Status SimExecutor::WritePage(int page, std::span<const std::byte> from) {
+  std::memcpy(pool_.data() + page * options_.page_tokens, from.data(), page_bytes());
+  return {};
 }
 
 void SimExecutor::Release() {

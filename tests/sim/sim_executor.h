@@ -37,6 +37,9 @@ class SimExecutor : public Executor {
   Result<std::vector<float>> Read(int) override { return std::vector<float>(); }
   MemoryUse memory() const override { return {0, pool_.size() * sizeof(uint64_t), logits_.size() * sizeof(float)}; }
   std::string Describe() const override { return "sim"; }
+  uint64_t page_bytes() const override { return static_cast<uint64_t>(options_.page_tokens) * sizeof(uint64_t); }
+  Status ReadPage(int page, std::span<std::byte> to) override;
+  Status WritePage(int page, std::span<const std::byte> from) override;
 
   void Release();  // lets a Run that hangs go on
 
