@@ -12,6 +12,7 @@
 #include "kernels/gpu/linear_shared.h"
 #include "kernels/gpu/linear_tiled.h"
 #include "kernels/gpu/norm.h"
+#include "kernels/gpu/pack_tiles.h"
 #include "kernels/gpu/rowwise.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
@@ -83,6 +84,8 @@ UM_ENTRY(attention_prefill_f16, AttentionArgs, (AttentionPrefill<f16, 8>), 128, 
 UM_ENTRY(fill_random_f32, FillRandomArgs, FillRandom<float>, 256, 1)
 UM_ENTRY(fill_random_bf16, FillRandomArgs, FillRandom<bf16>, 256, 1)
 UM_ENTRY(fill_random_f16, FillRandomArgs, FillRandom<f16>, 256, 1)
+UM_ENTRY(pack_tiles_bf16, PackTilesArgs, PackTiles<bf16>, 256, 1)
+UM_ENTRY(pack_tiles_f16, PackTilesArgs, PackTiles<f16>, 256, 1)
 UM_ENTRY(read_rate, ReadRateArgs, ReadRate, 1024, 1)
 
 }  // namespace unimax::UM_PORT_NAMESPACE
