@@ -6,6 +6,7 @@
 #include "kernels/gpu/attention_split.h"
 #include "kernels/gpu/bench_bodies.h"
 #include "kernels/gpu/draw.h"
+#include "kernels/gpu/largest_scores.h"
 #include "kernels/gpu/linear_flat.h"
 #include "kernels/gpu/linear_form.h"
 #include "kernels/gpu/linear_plain.h"
@@ -81,6 +82,7 @@ UM_ENTRY(attention_rows_f16_128, AttentionArgs, (AttentionOfRows<f16, 128>), 4 *
 UM_ENTRY(attention_prefill_f32, AttentionArgs, (AttentionPrefill<float, 8>), 128, 1)
 UM_ENTRY(attention_prefill_bf16, AttentionArgs, (AttentionPrefill<bf16, 8>), 128, 1)
 UM_ENTRY(attention_prefill_f16, AttentionArgs, (AttentionPrefill<f16, 8>), 128, 1)
+UM_ENTRY(largest_scores_bf16, AttentionArgs, LargestScores<bf16>, 128, 1)
 UM_ENTRY(fill_random_f32, FillRandomArgs, FillRandom<float>, 256, 1)
 UM_ENTRY(fill_random_bf16, FillRandomArgs, FillRandom<bf16>, 256, 1)
 UM_ENTRY(fill_random_f16, FillRandomArgs, FillRandom<f16>, 256, 1)
