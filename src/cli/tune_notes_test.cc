@@ -96,7 +96,7 @@ int StartApart(const Variant& v, const std::string& folder) {
 
 TEST(Reliability, E09OnlyWhatWasRightIsSelected) {
   constexpr int kKinds = 4, kEach = 10;
-  const std::string folder = FolderOf("tune_notes_test");
+  const std::string folder = FolderOf("tune_notes_planted");
   int wrong = 0, undropped = 0, unfinished = 0, starts = 0;
   for (int kind = 0; kind < kKinds; ++kind) {
     for (int n = 0; n < kEach; ++n) {
