@@ -78,7 +78,7 @@ class Loader {
         act_(act),
         scratch_bytes_(scratch_bytes),
         team_(std::min(Team::DefaultThreads(), kMostThreads)) {}
-  Result<Buffer> Load(const Weight& weight, const Form& form, uint64_t seed);
+  Status Load(const Weight& weight, const Form& form, uint64_t seed, const Buffer& to);
   // Waits until all weights are where they belong.
   Status Finish();
 
@@ -99,20 +99,16 @@ class Loader {
   uint64_t done_bytes_ = 0;
 };
 
-Result<Buffer> Loader::Load(const Weight& weight, const Form& form, uint64_t seed) {
+Status Loader::Load(const Weight& weight, const Form& form, uint64_t seed, const Buffer& to) {
   UM_ASSIGN_OR_RETURN(std::vector<SourceTensor> parts, FindParts(source_, weight));
-  UM_ASSIGN_OR_RETURN(Buffer buffer, device_.Allocate(BytesOf(weight, form), weight.name));
-  if (parts[0].data == nullptr) {
-    UM_RETURN_IF_ERROR(FillRandom(form, device_, act_, seed, buffer));
-    return buffer;
-  }
+  if (parts[0].data == nullptr) return FillRandom(form, device_, act_, seed, to);
   if (form.packed) {
-    UM_RETURN_IF_ERROR(Packed(weight, parts, buffer));
+    UM_RETURN_IF_ERROR(Packed(weight, parts, to));
   } else {
-    UM_RETURN_IF_ERROR(weight.matrix ? Plain(weight, parts, buffer) : Vector(parts, buffer));
+    UM_RETURN_IF_ERROR(weight.matrix ? Plain(weight, parts, to) : Vector(parts, to));
   }
   Done(std::move(parts));
-  return buffer;
+  return {};
 }
 
 Status Loader::Vector(const std::vector<SourceTensor>& parts, const Buffer& to) {
@@ -197,11 +193,16 @@ uint64_t DeviceWeightBytes(const Program& program, DType act) {
 Result<std::vector<Buffer>> UploadWeights(const Program& program, const WeightSource& source, Device& device, DType act,
                                           uint64_t scratch_bytes) {
   std::vector<Buffer> buffers(program.weights.size());
+  // All memory first: a driver may wait for the copies on their way before it gives any.
+  UM_RETURN_IF_ERROR(ForUsed(program, act, [&](int w, const Form& form) -> Status {
+    const Weight& weight = program.weights[static_cast<size_t>(w)];
+    UM_ASSIGN_OR_RETURN(buffers[static_cast<size_t>(w)], device.Allocate(BytesOf(weight, form), weight.name));
+    return {};
+  }));
   Loader loader(source, device, act, scratch_bytes);
   UM_RETURN_IF_ERROR(ForUsed(program, act, [&](int w, const Form& form) -> Status {
     const Weight& weight = program.weights[static_cast<size_t>(w)];
-    UM_ASSIGN_OR_RETURN(buffers[static_cast<size_t>(w)], loader.Load(weight, form, static_cast<uint64_t>(w) + 1));
-    return {};
+    return loader.Load(weight, form, static_cast<uint64_t>(w) + 1, buffers[static_cast<size_t>(w)]);
   }));
   UM_RETURN_IF_ERROR(loader.Finish());
   return buffers;
