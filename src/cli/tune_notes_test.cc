@@ -26,7 +26,7 @@ using sim::Plant;
 
 constexpr const char* kPlanted = sim::PlantedDevice::kKernel;
 const bool kSlow = UM_SANITIZERS[0] != 0;
-const double kRowSeconds = kSlow ? 2 : 0.5;
+const double kRowSeconds = kSlow ? 1 : 0.5;
 
 const Row& RowOf(std::string_view kernel) {
   for (const Row& row : GpuRows()) {
