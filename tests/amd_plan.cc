@@ -60,9 +60,9 @@ std::vector<Case> Shapes() {
 
 std::map<std::string, Most> Chosen(const Limits& limits, const std::vector<Case>& shapes) {
   std::map<std::string, Most> chosen = {// launched by the executor itself
-                                        {"fill_random_f32", {256, 0}},
-                                        {"fill_random_bf16", {256, 0}},
-                                        {"fill_random_f16", {256, 0}},
+                                        {"fill_random_f32", {256, 0}}, {"fill_random_bf16", {256, 0}},
+                                        {"fill_random_f16", {256, 0}}, {"largest_scores_bf16", {128, 256}},
+                                        {"pack_tiles_bf16", {256, 0}}, {"pack_tiles_f16", {256, 0}},
                                         {"read_rate", {1024, 0}}};
   for (const Case& c : shapes) {
     const Row* row = PlanRow(c, limits);

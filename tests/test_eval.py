@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`unimax eval --perplexity` against a forward pass in plain Python, and `eval --determinism` on the command line.
+"""`unimax eval --perplexity` and `--measure-phi` against a forward pass in plain Python, and `eval --determinism`.
 
     tests/test_eval.py PATH_OF_UNIMAX [unittest's own arguments]
 """
@@ -49,6 +49,7 @@ class Llama:
             cols = t["shape"][-1]
             self.tensors[name] = [list(flat[i:i + cols]) for i in range(0, len(flat), cols)]
         self.frequencies = self.scaled_frequencies()
+        self.tops = {}  # (layer, KV head): the largest score of each row and query head
 
     def scaled_frequencies(self):
         c, scaling = self.config, self.config["rope_scaling"]
@@ -101,6 +102,7 @@ class Llama:
                     kv = head * kv_heads // heads
                     scores = [dot(q[head], k[kv]) / math.sqrt(dim) for k in keys]
                     top = max(scores)
+                    self.tops.setdefault((layer, kv), []).append(top)
                     weights = [math.exp(s - top) for s in scores]
                     total = sum(weights)
                     mixed += [sum(w * v[kv][d] for w, v in zip(weights, values)) / total for d in range(dim)]
@@ -165,6 +167,58 @@ class Perplexity(unittest.TestCase):
         self.assertEqual(short.returncode, 2)
         self.assertIn("--window", short.stderr)
         self.assertEqual(unimax("eval", LLAMA3, "--perplexity", SCRATCH / "none", "--device", "cpu").returncode, 74)
+
+
+class Phi(unittest.TestCase):
+    WINDOW = 24
+
+    def setUp(self):
+        self.text = SCRATCH / "phi.txt"
+        self.text.write_text(Perplexity.TEXT[:200], encoding="utf-8")
+        self.out = SCRATCH / "tiny.phi"
+
+    def measure(self, *more):
+        return unimax("eval", LLAMA3, "--measure-phi", self.text, "--window", self.WINDOW, *more)
+
+    def test_is_that_of_an_independent_computation(self):
+        done = self.measure("--device", "emulator", "--dtype", "bf16", "--out", self.out, "--json")
+        self.assertEqual(done.returncode, 0, done)
+        said = json.loads(done.stdout)
+        ids = json.loads(unimax("tokenize", LLAMA3, "--file", self.text, "--json").stdout)["ids"][1:]
+        model = Llama(LLAMA3)
+        windows = len(ids) // self.WINDOW
+        self.assertGreater(windows, 1)
+        for w in range(windows):
+            list(model.logits(ids[w * self.WINDOW:(w + 1) * self.WINDOW]))
+        lines = self.out.read_text(encoding="utf-8").splitlines()
+        self.assertEqual(lines[:2], ["unimax phi 1", f"layers {said['layers']} kv_heads {said['kv_heads']} "
+                                     f"tokens {windows * self.WINDOW}"])
+        self.assertEqual(len(lines) - 2, len(model.tops))
+        for line in lines[2:]:
+            layer, head, *found = line.split()
+            tops = model.tops[int(layer), int(head)]
+            for got, want in zip(map(float, found), (sum(tops) / len(tops), min(tops), max(tops))):
+                self.assertAlmostEqual(got, want, delta=0.03 * (1 + abs(want)), msg=line)
+
+        how = ("bench", LLAMA3, "--device", "emulator", "--dtype", "bf16", "--context", "40", "--steps", "4")
+        unified = (*how, "--force", "attention=unified", "--phi", self.out)
+        step = json.loads(unimax(*unified, "--json").stdout.splitlines()[1])
+        self.assertGreater(step["softmax_blocks"], 0)
+        self.assertEqual((step["softmax_redone"], step["softmax_redone_share"]), (0, 0))
+        self.assertRegex(unimax(*unified).stdout, r"unified softmax: 0 of \d+ blocks done again \(0\.00 %\)")
+        self.assertNotIn("softmax_blocks", unimax(*how, "--json").stdout)
+
+    def test_errors(self):
+        wrong = self.measure("--device", "emulator", "--dtype", "bf16")
+        self.assertEqual((wrong.returncode, "--out" in wrong.stderr), (2, True), wrong)
+        for device, dtype, word in (("cpu", "auto", "--device"), ("emulator", "f32", "--dtype bf16")):
+            wrong = self.measure("--device", device, "--dtype", dtype, "--out", SCRATCH / "none.phi")
+            self.assertEqual((wrong.returncode, word in wrong.stderr), (2, True), wrong)
+            self.assertFalse((SCRATCH / "none.phi").exists())
+        bad = SCRATCH / "bad.phi"
+        bad.write_text("unimax phi 1\nlayers 99 kv_heads 1 tokens 5\n", encoding="utf-8")
+        wrong = unimax("run", LLAMA3, "--device", "emulator", "--dtype", "bf16", "-p", "x", "--phi", bad)
+        self.assertEqual((wrong.returncode, "99 layers" in wrong.stderr), (65, True), wrong)
 
 
 class Determinism(unittest.TestCase):

@@ -55,6 +55,10 @@ std::string JsonLine(const BenchOptions& options, Model& model, const char* benc
     line += fmt::format(
         ", \"ms_quartiles\": [{:.4f}, {:.4f}], \"gbps\": {:.1f}, \"read_gbps\": {:.1f}, \"roofline_share\": {:.4f}",
         m.decode_low, m.decode_high, bytes / ms * 1e-6, rate * 1e-9, bytes / ms * 1e3 / rate);
+    if (m.guard.blocks > 0) {
+      line += fmt::format(", \"softmax_blocks\": {}, \"softmax_redone\": {}, \"softmax_redone_share\": {:.6f}",
+                          m.guard.blocks, m.guard.redone, m.guard.share());
+    }
   }
   return line + fmt::format(", \"commit\": {}, \"date\": \"{}\", \"command\": {}}}", JsonString(options.commit),
                             Today(), JsonString(CommandLine()));
@@ -135,6 +139,10 @@ Status Bench(const BenchOptions& given) {
       PrintLine(fmt::format("{:>5} {:>8} {:>12.0f} {:>12.3f} {:>12.1f} {:>10.1f} {:>8.1f}%", batch, context,
                             1e3 * batch * context / m.prefill_ms, m.decode_ms, 1e3 * batch / m.decode_ms,
                             m.bytes / m.decode_ms * 1e-6, 100 * m.bytes / m.decode_ms * 1e3 / rate));
+      if (m.guard.blocks > 0) {
+        PrintLine(fmt::format("      unified softmax: {} of {} blocks done again ({:.2f} %)", m.guard.redone,
+                              m.guard.blocks, 100 * m.guard.share()));
+      }
     }
   }
   return {};

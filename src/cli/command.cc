@@ -26,6 +26,7 @@ void AddModelOptions(CLI::App& app, ModelOptions& options, bool model_required) 
   app.add_option("--executor", options.executor,
                  "auto; graph or stream: how a GPU takes decode steps; reference: every op in double, slowly")
       ->capture_default_str();
+  app.add_option("--phi", options.phi, "with --force attention=unified: a file of eval --measure-phi");
   app.add_option("--force", options.force,
                  "rows of the kernel table in place of the plan's: attention=lazy,linear=tiled");
   app.add_option("--plan", options.plan,

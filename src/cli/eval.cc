@@ -6,11 +6,13 @@
 #include <cstdio>
 
 #include "base/log.h"
+#include "base/new_file.h"
 #include "cli/command.h"
 #include "cli/input.h"
 #include "engine/compare.h"
 #include "engine/determinism.h"
 #include "engine/perplexity.h"
+#include "engine/softmax_bases.h"
 
 namespace unimax {
 namespace {
@@ -21,8 +23,9 @@ struct EvalOptions {
   int tokens = 9;
   double tolerance = 0;  // 0: by the precision
   DeterminismOptions equal;
-  std::string text;  // a file: its perplexity
-  int window = 0;    // 0: 512, or the context where that is less
+  std::string text;         // a file: its perplexity
+  int window = 0;           // 0: 512, or the context where that is less
+  std::string scores, out;  // a file whose rows' largest scores are measured; where they go
 };
 
 // f32 rows differ by their sum orders; 16-bit and 8-bit activations by their rounding, which grows over the layers.
@@ -120,20 +123,36 @@ Status Determinism(const EvalOptions& given) {
                   report.batches.rows + report.histories.rows, described);
 }
 
-Status TextPerplexity(const EvalOptions& given) {
-  constexpr int kWindow = 512, kOutputs = 32;
+// A model that is loaded for a file's text, and that text in windows.
+struct WindowedText {
+  std::unique_ptr<Model> model;
+  std::vector<int> ids;
+  int window = 0;
+};
+
+Result<WindowedText> LoadForText(ModelOptions options, const std::string& path, int window) {
+  constexpr int kWindow = 512;
   constexpr size_t kMostBytes = 64u << 20;
-  EvalOptions options = given;
-  UM_ASSIGN_OR_RETURN(const std::string text, ReadInput(options.text, kMostBytes));
-  options.model.outputs = kOutputs;
-  if (options.window > 0) options.model.context = options.window;
-  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
-  if (model->tokenizer() == nullptr) return BadModel("{} has no tokenizer", options.model.model);
-  const int window = options.window > 0 ? options.window : std::min(kWindow, model->context());
-  const std::vector<int> ids = model->text().EncodeText(text, false);
-  for (const int id : ids) {
-    if (id >= model->config().vocab) return BadModel("the tokenizer gives id {} of {}", id, model->config().vocab);
+  UM_ASSIGN_OR_RETURN(const std::string text, ReadInput(path, kMostBytes));
+  if (window > 0) options.context = window;
+  WindowedText all;
+  UM_ASSIGN_OR_RETURN(all.model, Model::Load(options));
+  if (all.model->tokenizer() == nullptr) return BadModel("{} has no tokenizer", options.model);
+  all.window = window > 0 ? window : std::min(kWindow, all.model->context());
+  all.ids = all.model->text().EncodeText(text, false);
+  const int vocab = all.model->config().vocab;
+  for (const int id : all.ids) {
+    if (id >= vocab) return BadModel("the tokenizer gives id {} of {}", id, vocab);
   }
+  return all;
+}
+
+Status TextPerplexity(const EvalOptions& given) {
+  constexpr int kOutputs = 32;
+  EvalOptions options = given;
+  options.model.outputs = kOutputs;
+  UM_ASSIGN_OR_RETURN(const WindowedText all, LoadForText(options.model, options.text, options.window));
+  const auto& [model, ids, window] = all;
   const bool terminal = ::isatty(STDERR_FILENO) != 0;
   const auto progress = [&](int done, int of, const Perplexity& so_far) {
     if (terminal) std::fprintf(stderr, "\r%d of %d windows, perplexity %.4f ", done, of, so_far.value);
@@ -155,15 +174,48 @@ Status TextPerplexity(const EvalOptions& given) {
   return {};
 }
 
+// The bases of the unified softmax, by a text.
+Status MeasurePhi(const EvalOptions& given) {
+  EvalOptions options = given;
+  if (options.out.empty()) return UsageError("--measure-phi: say where the file goes: --out FILE");
+  options.model.note_scores = true;
+  NewFile file("file of phi");
+  UM_RETURN_IF_ERROR(file.Create(options.out));
+  UM_ASSIGN_OR_RETURN(const WindowedText all, LoadForText(options.model, options.scores, options.window));
+  const bool terminal = ::isatty(STDERR_FILENO) != 0;
+  const auto progress = [&](int done, int of) {
+    if (terminal) std::fprintf(stderr, "\r%d of %d windows", done, of);
+  };
+  UM_ASSIGN_OR_RETURN(const SoftmaxBases bases, MeasureSoftmaxBases(*all.model, all.ids, all.window, progress));
+  if (terminal) std::fputc('\n', stderr);
+  UM_RETURN_IF_ERROR(file.Write(PrintSoftmaxBases(bases)));
+  const auto [low, high] = std::ranges::minmax(bases.mean);
+  const float least = std::ranges::min(bases.least), largest = std::ranges::max(bases.largest);
+  const std::string executor = all.model->executor().Describe();
+  PrintLine(
+      options.json
+          ? fmt::format("{{\"layers\": {}, \"kv_heads\": {}, \"tokens\": {}, \"phi\": [{:.4f}, {:.4f}], "
+                        "\"largest_scores\": [{:.4f}, {:.4f}], \"file\": {}, \"executor\": {}}}",
+                        bases.layers, bases.kv_heads, bases.tokens, low, high, least, largest, JsonString(options.out),
+                        JsonString(executor))
+          : fmt::format("{}: phi of {} layers with {} KV heads lies between {:.2f} and {:.2f}; the largest scores "
+                        "of {} rows between {:.2f} and {:.2f}; {}",
+                        options.out, bases.layers, bases.kv_heads, low, high, bases.tokens, least, largest, executor));
+  return {};
+}
+
 Status Eval(const EvalOptions& options) {
-  const int wanted = options.check + options.determinism + !options.text.empty();
+  const int wanted = options.check + options.determinism + !options.text.empty() + !options.scores.empty();
   if (wanted != 1) {
     return UsageError(
         "say what to evaluate, one of: --check compares this device with the reference, op by op; --perplexity FILE "
-        "scores a text; --determinism looks for bits that depend on the batch");
+        "scores a text; --measure-phi FILE finds bases of the unified softmax; --determinism looks for bits that "
+        "depend "
+        "on the batch");
   }
   if (options.json) SetLogLevel(LogLevel::kWarning);
   if (options.check) return Check(options);
+  if (!options.scores.empty()) return MeasurePhi(options);
   return options.determinism ? Determinism(options) : TextPerplexity(options);
 }
 
@@ -178,6 +230,7 @@ std::unique_ptr<Command> AddEval(CLI::App& app) {
       "Examples:\n  unimax eval tiny.gguf --check\n  unimax eval tiny.gguf --check --device emulator64 --dtype f32\n"
       "  unimax eval demo --perplexity /usr/share/common-licenses/GPL-3\n"
       "  unimax eval demo --determinism --prompts 20 --orders 2\n"
+      "  unimax eval demo --device cuda --measure-phi /usr/share/common-licenses/GPL-3 --out demo.phi\n"
       "Exit status of the checks: 0 all agrees, 70 something differs (it is named).");
   AddModelOptions(*eval, options.model, true);
   eval->add_flag("--check", options.check, "compare every op with the reference, prefix by prefix");
@@ -185,6 +238,9 @@ std::unique_ptr<Command> AddEval(CLI::App& app) {
   eval->add_option("--tolerance", options.tolerance, "largest ||a - b|| / ||b||; 0: by the precision")
       ->capture_default_str();
   eval->add_option("--perplexity", options.text, "how well the model foretells the text of a file; -: standard input");
+  eval->add_option("--measure-phi", options.scores,
+                   "for the unified softmax on a GPU: the largest scores of a text's rows, by layer and KV head");
+  eval->add_option("--out", options.out, "the file of --measure-phi");
   eval->add_option("--window", options.window, "tokens of a window, of which the second half is scored (default 512)")
       ->check(CLI::Range(4, 1 << 20));
   eval->add_flag("--determinism", options.determinism,

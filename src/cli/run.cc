@@ -118,6 +118,11 @@ void PrintText(const RunOptions& options, Model& model, size_t prompt,
   LogInfo("{} prompt tokens at {:.0f} tok/s, {} new tokens at {:.1f} tok/s, first after {:.0f} ms; {}", prompt,
           rates.prefill, answers[0]->ids().size(), rates.decode, Milliseconds(options.begin, answers[0]->first_token()),
           model.executor().Describe());
+  const Result<GuardCount> guard = model.executor().Guard();
+  if (guard.ok() && guard->blocks > 0) {
+    LogInfo("unified softmax: {} of {} blocks done again ({:.2f} %)", guard->redone, guard->blocks,
+            100 * guard->share());
+  }
 }
 
 // What every choice asks.

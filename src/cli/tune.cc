@@ -12,6 +12,7 @@
 #include "base/new_file.h"
 #include "cli/command.h"
 #include "cli/tune_guard.h"
+#include "cli/tune_notes.h"
 #include "cli/tune_peer.h"
 #include "cli/tune_steps.h"
 #include "cli/tune_tunable.h"
@@ -103,13 +104,13 @@ std::string Line(const Case& c, const PlanEntry& entry, const Row& row, bool oth
 
 // Measures the cases that leave a choice. Errors: of the device.
 Status MeasureAll(const TuneCommand& options, Device& device, std::span<const Case> cases, TuneGuard& guard,
-                  PlanFile* plan) {
+                  TuneNotes& notes, PlanFile* plan) {
   const Limits& limits = device.limits();
   const TuneOptions how = TuneOptionsFor(limits, options.repeats);
   const Progress progress(!options.json || isatty(STDOUT_FILENO) == 0);
   if (how.cold && TurnShapeOf(cases.front(), limits, how).sets > 0) {  // the clocks of an idle device rise meanwhile
     const std::vector<const Row*> rows = CandidateRows(cases.front(), limits);
-    UM_RETURN_IF_ERROR(MeasureRows(device, cases.front(), rows, how).status());
+    UM_RETURN_IF_ERROR(MeasureNoted(device, cases.front(), rows, how, guard, notes).status());
   }
   size_t done = 0, chosen = 0, other = 0;
   for (const Case& c : cases) {
@@ -120,7 +121,7 @@ Status MeasureAll(const TuneCommand& options, Device& device, std::span<const Ca
       LogWarning("{} is left out: its data do not fit the free memory", PlanCaseName(c));
       continue;
     }
-    Result<std::vector<TunedRow>> tuned = MeasureRows(device, c, rows, how);
+    Result<std::vector<TunedRow>> tuned = MeasureNoted(device, c, rows, how, guard, notes);
     if (!tuned.ok()) return tuned.status().At(PlanCaseName(c));
     progress.Clear();
     for (const TunedRow& row : *tuned) {
@@ -241,7 +242,8 @@ Status TuneRows(TuneCommand& options, TuneGuard& guard, PlanFile* plan, std::str
   NewFile file("plan");
   UM_RETURN_IF_ERROR(file.Create(*path));
   *plan = options.fresh ? PlanFile{PlanHeaderOf(limits), {}} : OldPlan(*path, limits);
-  UM_RETURN_IF_ERROR(MeasureAll(options, device, cases, guard, plan));
+  TuneNotes notes(*path + ".left_out", limits, options.fresh);
+  UM_RETURN_IF_ERROR(MeasureAll(options, device, cases, guard, notes, plan));
   UM_RETURN_IF_ERROR(guard.Write([&] { return file.Write(PrintPlan(*plan)); },
                                  "the plan has the rows, but not the steps of this model"));
   LogInfo("{}: {} cases", *path, plan->entries.size());
@@ -347,7 +349,7 @@ std::unique_ptr<Command> AddTune(CLI::App& app) {
                    "instead: write such a CSV, of a model's products or of all that is kept")
       ->excludes("--import-tunableop");
   tune->add_option("--arch", options.arch, "the GPU of --export-tunableop, such as gfx942");
-  tune->add_flag("--fresh", options.fresh, "drop what the table has of other cases");
+  tune->add_flag("--fresh", options.fresh, "drop what the table has of other cases, and try again rows that hung");
   tune->add_flag("--no-steps", options.no_steps, "leave out whole decode steps in one launch and op by op");
   tune->add_flag("--json", options.json, "one JSON line a case");
   return command;

@@ -100,7 +100,12 @@ class Device {
   virtual void Free(void* address) = 0;  // called by ~Buffer
 
   // Transfers of 0 bytes do nothing: their host address may be null.
-  virtual Status Upload(void* to, const void* from, size_t bytes) = 0;    // returns when `from` may be changed
+  virtual Status Upload(void* to, const void* from, size_t bytes) = 0;  // returns when `from` may be changed
+  // An upload whose bytes are made where the device fetches them, piece after piece, while the pieces before are on
+  // their way. `write` puts bytes [first, first + count) of the whole to `to`, which it may not read; it is called on
+  // this thread, in order, with pieces of any size, and may share its work with other threads.
+  using PieceWriter = std::function<void(std::byte* to, size_t first, size_t count)>;
+  virtual Status UploadPieces(void* to, size_t bytes, const PieceWriter& write) = 0;
   virtual Status Download(void* to, const void* from, size_t bytes) = 0;  // waits for all launches before it
   // Begins a download into memory of the device's own and returns at once. Fetched waits for that download alone, not
   // for what was launched behind it; its bytes hold until the next Fetch into the slot.

@@ -214,7 +214,7 @@ TEST_F(DeviceTest, TransfersKeepEveryByte) {
   const auto device = MustOpen();
   constexpr size_t kMiB = 1 << 20;
   for (const size_t bytes :
-       {size_t{1}, size_t{65535}, size_t{65536}, size_t{65537}, 4 * kMiB, 4 * kMiB + 1, 21 * kMiB + 7}) {
+       {size_t{1}, size_t{65535}, size_t{65536}, size_t{65537}, 8 * kMiB, 8 * kMiB + 1, 21 * kMiB + 7}) {
     auto a = device->Allocate(bytes, "a");
     auto b = device->Allocate(bytes, "b");
     ASSERT_TRUE(a.ok() && b.ok());
@@ -232,6 +232,37 @@ TEST_F(DeviceTest, TransfersKeepEveryByte) {
     ASSERT_TRUE(device->Download(got.data(), a->data(), bytes).ok());
     EXPECT_EQ(got, std::vector<uint8_t>(bytes, 7));
   }
+}
+
+// Pieces come in order, none of them is asked for while the device may still read where it lies, and the writer runs
+// ahead of the device.
+TEST_F(DeviceTest, PiecesAreWrittenWhileEarlierOnesAreOnTheirWay) {
+  const auto device = MustOpen();
+  constexpr size_t kBytes = 50'000'001;
+  auto buffer = device->Allocate(kBytes, "weights");
+  ASSERT_TRUE(buffer.ok() && device->Synchronize().ok());
+  const std::vector<uint8_t> want = Pattern(kBytes, 4);
+  size_t at = 0;
+  int pieces = 0, ahead = 0;
+  const size_t before = control_->ran.size();
+  ASSERT_TRUE(device->Fill(buffer->data(), 1, 64).ok());  // runs when something waits for what comes behind it
+  const auto write = [&](std::byte* to, size_t first, size_t count) {
+    EXPECT_EQ(first, at);
+    at += count;
+    ++pieces;
+    ahead += control_->ran.size() == before ? 1 : 0;
+    std::memset(to, 0, count);  // what lay here has left
+    std::memcpy(to, want.data() + first, count);
+  };
+  ASSERT_TRUE(device->UploadPieces(buffer->data(), kBytes, write).ok());
+  EXPECT_EQ(at, kBytes);
+  EXPECT_GT(pieces, 4);
+  EXPECT_EQ(ahead, 4) << "as many as there are slots";
+  std::vector<uint8_t> got(kBytes);
+  ASSERT_TRUE(device->Download(got.data(), buffer->data(), kBytes).ok());
+  EXPECT_EQ(got, want);
+  EXPECT_TRUE(device->UploadPieces(nullptr, 0, write).ok());
+  EXPECT_EQ(at, kBytes);
 }
 
 TEST_F(DeviceTest, ManySmallUploadsDoNotOverwriteEachOther) {

@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kSmallBytes = 64 << 10;  // transfers up to this take a slot of their own and never wait for the device
 constexpr int kSmallSlots = 32;           // more than the inputs of two steps
-constexpr size_t kLargeBytes = 4 << 20;   // a chunk long enough to hide the cost of a transfer's start
+constexpr size_t kLargeBytes = 8 << 20;   // a chunk long enough to hide the start of a transfer and of its writers
 constexpr int kLargeSlots = 4;
 constexpr int kPoison = 0xA5;
 constexpr int kRememberedLaunches = 6;
@@ -57,6 +57,7 @@ class GpuDevice : public Device {
   Result<Buffer> Allocate(size_t bytes, std::string_view label) override;
   void Free(void* address) override;
   Status Upload(void* to, const void* from, size_t bytes) override;
+  Status UploadPieces(void* to, size_t bytes, const PieceWriter& write) override;
   Status Download(void* to, const void* from, size_t bytes) override;
   Status Fetch(int slot, const void* from, size_t bytes) override;
   Result<const std::byte*> Fetched(int slot) override;
@@ -180,13 +181,19 @@ void GpuDevice::Free(void* address) {
 }
 
 Status GpuDevice::Upload(void* to, const void* from, size_t bytes) {
+  return UploadPieces(to, bytes, [from](std::byte* slot, size_t first, size_t count) {
+    std::memcpy(slot, static_cast<const std::byte*>(from) + first, count);
+  });
+}
+
+Status GpuDevice::UploadPieces(void* to, size_t bytes, const PieceWriter& write) {
   UM_RETURN_IF_ERROR(OutsideCapture("Upload"));
   StagingRing& ring = bytes <= kSmallBytes ? *small_ : *large_;
   for (size_t done = 0; done < bytes;) {
     const size_t part = std::min(bytes - done, ring.slot_bytes());
     std::byte* slot = nullptr;
     UM_RETURN_IF_ERROR(Check(ring.Acquire(&slot), "cannot get page-locked memory for an upload"));
-    std::memcpy(slot, static_cast<const std::byte*>(from) + done, part);
+    write(slot, done, part);
     const int code = calls().copy_to_device(static_cast<std::byte*>(to) + done, slot, part, stream_);
     UM_RETURN_IF_ERROR(Check(code, "cannot upload {}", Gigabytes(bytes)));
     UM_RETURN_IF_ERROR(Check(ring.Release(stream_), "cannot follow an upload of {}", Gigabytes(bytes)));

@@ -71,6 +71,7 @@ Result<Measurement> Measure(Model& model, int batch, int context, int steps) {
   // From the ids of one step to those of the next. As in the engine, an executor that can has the next step already.
   Executor& executor = model.executor();
   const bool ahead = executor.runs_ahead();
+  UM_ASSIGN_OR_RETURN(const GuardCount before, executor.Guard());
   std::vector<double> times;
   double last = NowMilliseconds();
   for (int step = 0; step < steps; ++step) {
@@ -88,6 +89,9 @@ Result<Measurement> Measure(Model& model, int batch, int context, int steps) {
     last = now;
   }
   UM_RETURN_IF_ERROR(executor.Ids().status());  // waits
+  UM_ASSIGN_OR_RETURN(m.guard, executor.Guard());
+  m.guard.blocks -= before.blocks;
+  m.guard.redone -= before.redone;
   std::sort(times.begin(), times.end());
   m.decode_ms = times[times.size() / 2];
   m.decode_low = times[times.size() / 4];

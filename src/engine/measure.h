@@ -16,6 +16,7 @@ struct Measurement {
   double decode_low = 0, decode_high = 0;  // the quartiles
   double bytes = 0;                        // weights and KV that the step must read
   double kv_bytes = 0;                     // of them, K and V
+  GuardCount guard = {};                   // of the decode steps
 };
 
 // Fills `batch` sequences with `context` tokens, then times `steps` decode steps; each step takes the ids of the one

@@ -9,6 +9,7 @@
 #include "base/mapped_file.h"
 #include "device/open.h"
 #include "engine/model_cache.h"
+#include "engine/softmax_bases.h"
 #include "exec/graph.h"
 #include "exec/reference.h"
 #include "exec/team.h"
@@ -98,8 +99,16 @@ Result<std::unique_ptr<Executor>> Model::MakeExecutor(const Program& program, co
         .act = DeviceType(), .deterministic = options_.deterministic, .stream = how, .note_times = options_.note_times};
     UM_ASSIGN_OR_RETURN(options.forced, ParseForced(options_.force));
     if (plan_) options.plan = &*plan_;
+    options.note_scores = options_.note_scores;
+    if (!options_.phi.empty()) {
+      UM_ASSIGN_OR_RETURN(const SoftmaxBases bases, ReadSoftmaxBases(options_.phi, program));
+      options.phi = bases.mean;
+    }
     if (!options.forced.empty() && how == GraphOptions::kWhereItFits) options.stream = GraphOptions::kNever;
     return MakeGraphExecutor(program, *source_, *device_, limits_, options);
+  }
+  if (!options_.phi.empty() || options_.note_scores) {
+    return UsageError("phi is for attention on a GPU: give --device");
   }
   if (!options_.force.empty())
     return UsageError("--force {} chooses among kernels of a GPU: give --device", options_.force);

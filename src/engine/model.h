@@ -32,6 +32,8 @@ struct ModelOptions {
   int max_tokens = 512;           // tokens of one step
   std::string force;              // GPUs: rows of the kernel table, as ParseForced; then no step is one launch
   bool note_times = false;        // GPUs: Executor::StageTimes
+  bool note_scores = false;       // GPUs: Executor::LargestScores
+  std::string phi;                // GPUs: a file of eval --measure-phi, for --force attention=unified
   std::string plan;               // GPUs: a table of measured rows, as FindPlan
   bool deterministic = false;     // the bits of a row's logits depend on its own history alone
 };

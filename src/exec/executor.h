@@ -65,6 +65,12 @@ struct StageTime {
   double fed = 0;               // mean: all of its weights had been asked for
 };
 
+// Blocks of attention that took the unified softmax, and how many of them its guard made do their tokens again.
+struct GuardCount {
+  int64_t blocks = 0, redone = 0;
+  double share() const { return blocks > 0 ? static_cast<double>(redone) / static_cast<double>(blocks) : 0; }
+};
+
 class Executor {
  public:
   virtual ~Executor() = default;
@@ -97,6 +103,11 @@ class Executor {
   virtual std::string PlanText(int /*tokens*/, int /*decodes*/, int /*context*/) const { return ""; }
   // The parts of the last step, where it was one launch and the executor was made to note them; else empty.
   virtual Result<std::vector<StageTime>> StageTimes() { return std::vector<StageTime>(); }
+  // Since the executor was made; waits for the last step. Zeros where no row with the unified softmax ran.
+  virtual Result<GuardCount> Guard() { return GuardCount{}; }
+  // The largest score of each layer, row and head of the last step, [layers, tokens, heads], where the executor was
+  // made to note them; else empty.
+  virtual Result<std::vector<float>> LargestScores() { return std::vector<float>(); }
   // One line for people: the executor, the device, the precision ("team avx2 2 threads", "graph NVIDIA H200 bf16").
   virtual std::string Describe() const = 0;
 };

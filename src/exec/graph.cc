@@ -12,6 +12,7 @@
 #include "exec/fit.h"
 #include "exec/graph_draw.h"
 #include "exec/graph_plan.h"
+#include "exec/graph_softmax.h"
 #include "exec/graph_weights.h"
 #include "exec/step_check.h"
 #include "exec/stream.h"
@@ -25,6 +26,7 @@ namespace {
 struct RecordedStep {
   std::vector<Launch> launches;
   std::unique_ptr<Graph> graph;  // null until captured
+  int64_t guarded_blocks = 0;
 };
 
 class GraphExecutor : public Executor {
@@ -45,6 +47,8 @@ class GraphExecutor : public Executor {
   Result<std::vector<StageTime>> StageTimes() override {
     return stream_ != nullptr ? stream_->Times() : std::vector<StageTime>();
   }
+  Result<GuardCount> Guard() override { return softmax_.Count(); }
+  Result<std::vector<float>> LargestScores() override { return softmax_.Scores(last_.tokens); }
   int draw_entries() const override { return draw_ == nullptr ? -1 : draw_->most_entries(); }
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
@@ -75,6 +79,10 @@ class GraphExecutor : public Executor {
   }
   std::byte* WeightAt(int w) const { return w < 0 ? nullptr : weights_[static_cast<size_t>(w)].data(); }
 
+  uint64_t LayerBytes() const {  // of keys
+    return program_.layers > 0 ? KvBytes() / 2 / static_cast<uint64_t>(program_.layers) : 0;
+  }
+  std::byte* KeysOf(int layer) const { return kv_.data() + static_cast<uint64_t>(std::max(layer, 0)) * LayerBytes(); }
   bool Draws() const { return program_.logits >= 0 && program_.ops.back().kind == OpKind::kSample; }
   uint64_t KvBytes() const;
   // Bytes of a page that follow each other: the keys, or the values, of one layer.
@@ -94,6 +102,7 @@ class GraphExecutor : public Executor {
   Result<std::span<const int>> IdsOf(int slot);
   Result<RecordedStep*> Recorded(const StepShape& shape);
   Result<Launch> Plan(const Op& op, const StepShape& shape, RowPart part);
+  AttentionArgs AttentionOf(const Op& op, const StepShape& shape, RowPart part) const;
   template <class Args>
   Result<Launch> MakeLaunch(const Case& c, const Args& args);
 
@@ -111,6 +120,7 @@ class GraphExecutor : public Executor {
   MemoryUse memory_;
   std::vector<Buffer> weights_, values_, cos_sin_;  // cos_sin_: one a rope
   BufferPlan plan_;
+  GraphSoftmax softmax_;
   Buffer kv_, inputs_, page_table_, partial_, counters_;
   Buffer chosen_;                       // ids of the last step's outputs: the next step may take them from here
   int chosen_value_ = -1;               // the value that stands for them
@@ -242,7 +252,8 @@ Status GraphExecutor::Load(const WeightSource& source) {
   UM_RETURN_IF_ERROR(CheckFits(DeviceWeightBytes(program_, graph_.act)));
   UM_ASSIGN_OR_RETURN(weights_, UploadWeights(program_, source, device_, graph_.act));
   UM_RETURN_IF_ERROR(Allocate());
-  return graph_.stream == GraphOptions::kNever ? Status() : MakeStream();
+  UM_ASSIGN_OR_RETURN(softmax_, GraphSoftmax::Make(device_, program_, options_, graph_));
+  return graph_.stream == GraphOptions::kNever || graph_.note_scores ? Status() : MakeStream();
 }
 
 Status GraphExecutor::MakeStream() {
@@ -250,14 +261,13 @@ Status GraphExecutor::MakeStream() {
     return graph_.stream == GraphOptions::kAlways ? UsageError("the stream kernel works in bf16: add --dtype bf16")
                                                   : Status();
   }
-  const uint64_t layer_bytes = program_.layers > 0 ? KvBytes() / 2 / static_cast<uint64_t>(program_.layers) : 0;
   const StreamShared shared = {device_,
                                options_,
                                [this](int w) { return WeightAt(w); },
                                [this](int rope) { return cos_sin_[static_cast<size_t>(rope)].data(); },
                                kv_.data(),
                                kv_.data() + KvBytes() / 2,
-                               layer_bytes,
+                               LayerBytes(),
                                program_.logits < 0 ? nullptr : As<float>(program_.logits),
                                graph_.note_times};
   Result<std::unique_ptr<StreamStep>> made = StreamStep::Make(program_, shared);
@@ -339,6 +349,34 @@ Result<Launch> GraphExecutor::MakeLaunch(const Case& c, const Args& args) {
   return launch;
 }
 
+AttentionArgs GraphExecutor::AttentionOf(const Op& op, const StepShape& shape, RowPart part) const {
+  const Case c = launches_.CaseOf(op, shape, part);
+  AttentionArgs args{};
+  args.q = AtRow(op.in, part.first);
+  args.k_cache = KeysOf(op.layer);
+  args.v_cache = KeysOf(op.layer) + KvBytes() / 2;
+  args.y = AtRow(op.out, part.first);
+  args.positions = Input(1, shape) + part.first;
+  args.sequences = Input(2, shape) + part.first;
+  args.page_table = reinterpret_cast<const int*>(page_table_.data());
+  args.partial = reinterpret_cast<float*>(partial_.data());
+  args.counters = reinterpret_cast<int*>(counters_.data());
+  args.m = c.m;
+  args.heads = program_.attention.heads;
+  args.kv_heads = program_.attention.kv_heads;
+  args.head_dim = program_.attention.head_dim;
+  args.q_stride = Stride(op.in);
+  args.page_tokens = options_.page_tokens;
+  args.max_pages = options_.max_pages;
+  args.splits = AttentionSplits(c, device_.limits());
+  args.scale = program_.attention.scale;
+  args.cap = op.cap;
+  args.window = op.window;
+  args.split_tokens = c.split_tokens;
+  softmax_.AddTo(&args, op.layer);
+  return args;
+}
+
 Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart part) {
   const Case c = launches_.CaseOf(op, shape, part);
   const AttentionShape& a = program_.attention;
@@ -350,8 +388,7 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart
   const int* pages = reinterpret_cast<const int*>(page_table_.data());
   const float* weight = reinterpret_cast<const float*>(WeightAt(op.weight));
   const float* bias = reinterpret_cast<const float*>(WeightAt(op.bias));
-  const uint64_t layer_bytes = program_.layers > 0 ? KvBytes() / 2 / static_cast<uint64_t>(program_.layers) : 0;
-  std::byte* k_cache = kv_.data() + static_cast<uint64_t>(std::max(op.layer, 0)) * layer_bytes;
+  std::byte* k_cache = KeysOf(op.layer);
   std::byte* v_cache = k_cache + KvBytes() / 2;
   switch (op.kind) {
     case OpKind::kEmbed:
@@ -379,27 +416,7 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart
                            options_.max_pages, interleaved, c.rotary});
     }
     case OpKind::kAttention:
-      return MakeLaunch(c, AttentionArgs{AtRow(op.in, part.first),
-                                         k_cache,
-                                         v_cache,
-                                         AtRow(op.out, part.first),
-                                         positions + part.first,
-                                         sequences + part.first,
-                                         pages,
-                                         reinterpret_cast<float*>(partial_.data()),
-                                         reinterpret_cast<int*>(counters_.data()),
-                                         c.m,
-                                         a.heads,
-                                         a.kv_heads,
-                                         a.head_dim,
-                                         Stride(op.in),
-                                         options_.page_tokens,
-                                         options_.max_pages,
-                                         AttentionSplits(c, device_.limits()),
-                                         a.scale,
-                                         op.cap,
-                                         op.window,
-                                         c.split_tokens});
+      return MakeLaunch(c, AttentionOf(op, shape, part));
     case OpKind::kActMul:
       return MakeLaunch(c, ActMulArgs{At(op.in), At(op.in2), At(op.out), c.m, c.n, Stride(op.in), op.act, c.flags});
     case OpKind::kAdd:
@@ -419,8 +436,14 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
   std::erase_if(recorded_, [](const auto& entry) { return !entry.first.decode(); });
   RecordedStep step;
   for (const Op& op : program_.ops) {
+    if (op.kind == OpKind::kAttention && softmax_.notes_scores()) {  // of what it will read
+      const AttentionArgs args = AttentionOf(op, shape, {0, shape.tokens, shape.decode()});
+      UM_ASSIGN_OR_RETURN(const Launch launch, softmax_.NoteScores(args, op.layer));
+      step.launches.push_back(launch);
+    }
     for (const RowPart& part : launches_.PartsOf(op, shape)) {
       UM_ASSIGN_OR_RETURN(Launch launch, Plan(op, shape, part));
+      step.guarded_blocks += GraphSoftmax::GuardedBlocks(*launches_.RowOf(launches_.CaseOf(op, shape, part)), launch);
       // A decode row fetches older keys before the launch before it has ended, which may have written them here.
       if (op.kind == OpKind::kAttention && graph_.deterministic && !shape.decode()) launch.overlap = false;
       step.launches.push_back(launch);
@@ -456,6 +479,7 @@ Status GraphExecutor::Run(const Step& step) {
     stream_refused_ = true;  // what it did before may still be fetched
   }
   UM_ASSIGN_OR_RETURN(RecordedStep * recorded, Recorded(shape));
+  softmax_.Ran(recorded->guarded_blocks);
   if (recorded->graph != nullptr) {
     UM_RETURN_IF_ERROR(device_.Run(*recorded->graph));
   } else {

@@ -25,6 +25,8 @@ struct GraphOptions {
   // wherever they allow it, and an error where they do not.
   enum Stream : uint8_t { kWhereItFits, kNever, kAlways } stream = kWhereItFits;
   bool note_times = false;             // of streamed steps, for StageTimes
+  bool note_scores = false;            // for LargestScores: bf16, op by op alone
+  std::vector<float> phi = {};         // [layers, KV heads]: bases of the unified softmax; empty: 0
   std::vector<ForcedRow> forced = {};  // rows of the table that are taken where they fit, in place of the plan's
   const PlanTable* plan = nullptr;     // what was measured on this device; must outlive the executor
 };

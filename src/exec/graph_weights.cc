@@ -2,10 +2,13 @@
 #include "exec/graph_weights.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <string>
-#include <thread>
+#include <utility>
 
+#include "base/team.h"
+#include "exec/row_writer.h"
 #include "exec/weight_rows.h"
 #include "kernels/args.h"
 #include "kernels/pack.h"
@@ -13,35 +16,9 @@
 namespace unimax {
 namespace {
 
-constexpr uint64_t kChunkBytes = 32 << 20;  // host memory for packing, and the size of an upload
-
-// Row `packed` of the device form: which part it comes from, and which row of it; part -1: padding.
-struct RowOrigin {
-  int part = -1, row = 0;
-};
-
-RowOrigin Origin(const Weight& weight, int packed) {
-  if (weight.interleaved) {  // 16-row strips of two equal parts in turn
-    const int strip = packed / kPackRows;
-    const int row = strip / 2 * kPackRows + packed % kPackRows;
-    return row < weight.parts[0].rows ? RowOrigin{strip % 2, row} : RowOrigin{};
-  }
-  for (size_t p = 0; p < weight.parts.size(); ++p) {
-    if (packed < weight.parts[p].rows) return {static_cast<int>(p), packed};
-    packed -= weight.parts[p].rows;
-  }
-  return {};
-}
-
-// Runs fn(begin, end) over [0, count) on all host cores.
-template <class Fn>
-void OnAllCores(int count, Fn&& fn) {
-  const int threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 16);
-  std::vector<std::thread> team;
-  for (int t = 1; t < threads; ++t) team.emplace_back([&, t] { fn(count * t / threads, count * (t + 1) / threads); });
-  fn(0, count / threads);
-  for (std::thread& thread : team) thread.join();
-}
+constexpr uint64_t kScratchBytes = 64 << 20;   // device memory for rows that are not packed yet, at most
+constexpr uint64_t kMappedBytes = 4ull << 30;  // of tensors that are uploaded and not yet given back to the system
+constexpr int kMostThreads = 16;
 
 // How one weight is kept.
 struct Form {
@@ -78,50 +55,6 @@ Status FillRandom(const Form& form, Device& device, DType act, uint64_t seed, co
   return device.Run(launch);
 }
 
-Status UploadPlain(const std::vector<SourceTensor>& parts, Device& device, const Buffer& buffer) {
-  uint64_t at = 0;
-  std::vector<float> rows;
-  for (const SourceTensor& part : parts) {
-    const int step = std::max(1, static_cast<int>(kChunkBytes / (static_cast<uint64_t>(part.cols) * 4)));
-    for (int r = 0; r < part.rows; r += step) {
-      const int count = std::min(step, part.rows - r);
-      rows.resize(static_cast<size_t>(count) * static_cast<size_t>(part.cols));
-      ReadRows(part, r, count, rows.data());
-      UM_RETURN_IF_ERROR(device.Upload(buffer.data() + at, rows.data(), rows.size() * 4));
-      at += rows.size() * 4;
-    }
-  }
-  return {};
-}
-
-Status UploadPacked(const Weight& weight, const std::vector<SourceTensor>& parts, Device& device, DType act,
-                    const Buffer& buffer) {
-  const int strips = (weight.rows + kPackRows - 1) / kPackRows;
-  const uint64_t strip_bytes = PackedBytes(kPackRows, weight.cols);
-  const int step = std::max(1, static_cast<int>(kChunkBytes / strip_bytes));
-  std::vector<uint16_t> packed;
-  for (int first = 0; first < strips; first += step) {
-    const int count = std::min(step, strips - first);
-    packed.resize(static_cast<uint64_t>(count) * strip_bytes / 2);
-    OnAllCores(count, [&](int begin, int end) {
-      std::vector<float> row(static_cast<size_t>(weight.cols));
-      PackStrips(
-          device.limits().tile_order, act, first + begin, first + end, weight.cols,
-          [&](int i) -> const float* {
-            const RowOrigin origin = Origin(weight, i);
-            if (origin.part < 0) return nullptr;
-            const SourceTensor& part = parts[static_cast<size_t>(origin.part)];
-            ReadRows(part, origin.row, 1, row.data());
-            return row.data();
-          },
-          packed.data() + static_cast<uint64_t>(begin) * strip_bytes / 2);
-    });
-    UM_RETURN_IF_ERROR(
-        device.Upload(buffer.data() + static_cast<uint64_t>(first) * strip_bytes, packed.data(), packed.size() * 2));
-  }
-  return {};
-}
-
 // Calls fn(weight number, form) once for each weight that an op uses; its first user decides about the form.
 template <class Fn>
 Status ForUsed(const Program& program, DType act, Fn&& fn) {
@@ -136,21 +69,113 @@ Status ForUsed(const Program& program, DType act, Fn&& fn) {
   return {};
 }
 
-Result<Buffer> UploadOne(const Weight& weight, const Form& form, const WeightSource& source, Device& device, DType act,
-                         uint64_t seed) {
-  UM_ASSIGN_OR_RETURN(const std::vector<SourceTensor> parts, FindParts(source, weight));
-  UM_ASSIGN_OR_RETURN(Buffer buffer, device.Allocate(BytesOf(weight, form), weight.name));
-  if (parts[0].data == nullptr) {
-    UM_RETURN_IF_ERROR(FillRandom(form, device, act, seed, buffer));
-  } else if (form.packed) {
-    UM_RETURN_IF_ERROR(UploadPacked(weight, parts, device, act, buffer));
+// Brings weights to a device, one after another.
+class Loader {
+ public:
+  Loader(const WeightSource& source, Device& device, DType act, uint64_t scratch_bytes)
+      : source_(source),
+        device_(device),
+        act_(act),
+        scratch_bytes_(scratch_bytes),
+        team_(std::min(Team::DefaultThreads(), kMostThreads)) {}
+  Status Load(const Weight& weight, const Form& form, uint64_t seed, const Buffer& to);
+  // Waits until all weights are where they belong.
+  Status Finish();
+
+ private:
+  Status Vector(const std::vector<SourceTensor>& parts, const Buffer& to);
+  Status Plain(const Weight& weight, const std::vector<SourceTensor>& parts, const Buffer& to);
+  Status Packed(const Weight& weight, const std::vector<SourceTensor>& parts, const Buffer& to);
+  void Done(std::vector<SourceTensor> parts);
+  void GiveBack();
+
+  const WeightSource& source_;
+  Device& device_;
+  DType act_;
+  uint64_t scratch_bytes_;
+  Team team_;
+  Buffer scratch_;
+  std::vector<SourceTensor> done_;  // uploaded, and still in the memory of the host
+  uint64_t done_bytes_ = 0;
+};
+
+Status Loader::Load(const Weight& weight, const Form& form, uint64_t seed, const Buffer& to) {
+  UM_ASSIGN_OR_RETURN(std::vector<SourceTensor> parts, FindParts(source_, weight));
+  if (parts[0].data == nullptr) return FillRandom(form, device_, act_, seed, to);
+  if (form.packed) {
+    UM_RETURN_IF_ERROR(Packed(weight, parts, to));
   } else {
-    UM_RETURN_IF_ERROR(UploadPlain(parts, device, buffer));
+    UM_RETURN_IF_ERROR(weight.matrix ? Plain(weight, parts, to) : Vector(parts, to));
   }
+  Done(std::move(parts));
+  return {};
+}
+
+Status Loader::Vector(const std::vector<SourceTensor>& parts, const Buffer& to) {
+  std::vector<float> values;
   for (const SourceTensor& part : parts) {
-    if (part.data != nullptr) source.Done(part);
+    const size_t at = values.size();
+    values.resize(at + static_cast<size_t>(part.rows) * static_cast<size_t>(part.cols));
+    ReadRows(part, 0, part.rows, values.data() + at);
   }
-  return buffer;
+  return device_.Upload(to.data(), values.data(), values.size() * sizeof(float));
+}
+
+Status Loader::Plain(const Weight& weight, const std::vector<SourceTensor>& parts, const Buffer& to) {
+  const RowWriter rows(weight, parts, DType::kF32, team_);
+  const uint64_t pitch = RowBytes(DType::kF32, static_cast<uint64_t>(weight.cols));
+  return device_.UploadPieces(to.data(), to.bytes(), [&](std::byte* piece, size_t first, size_t count) {
+    rows.Write(0, pitch, first, count, piece);
+  });
+}
+
+// As many strips at once as the scratch holds. The device works in order, so that the rows of the next ones do not
+// come before these are packed.
+Status Loader::Packed(const Weight& weight, const std::vector<SourceTensor>& parts, const Buffer& to) {
+  const RowWriter rows(weight, parts, act_, team_);
+  const uint64_t pitch = PackPitch(rows.type(), weight.cols);
+  const int most = std::max(1, static_cast<int>(scratch_bytes_ / (pitch * kPackRows))) * kPackRows;
+  const int step = std::min(weight.rows, most);
+  if (scratch_.bytes() < static_cast<uint64_t>(step) * pitch) {
+    scratch_ = Buffer();
+    UM_ASSIGN_OR_RETURN(scratch_, device_.Allocate(static_cast<uint64_t>(step) * pitch, "packing " + weight.name));
+  }
+  std::byte* tiles = to.data();
+  for (int row = 0; row < weight.rows; row += step) {
+    const int count = std::min(step, weight.rows - row);
+    const auto write = [&](std::byte* piece, size_t first, size_t bytes) {
+      rows.Write(row, pitch, first, bytes, piece);
+    };
+    UM_RETURN_IF_ERROR(device_.UploadPieces(scratch_.data(), static_cast<uint64_t>(count) * pitch, write));
+    UM_RETURN_IF_ERROR(PackOnDevice(device_, act_, rows.type(), count, weight.cols, scratch_.data(), tiles));
+    tiles += PackedBytes(count, weight.cols);
+  }
+  return {};
+}
+
+// To give pages of a mapped file back takes a tenth of the time of copying them, so all threads do it, and not while
+// the link waits for the next piece.
+void Loader::Done(std::vector<SourceTensor> parts) {
+  for (SourceTensor& part : parts) {
+    if (part.own != nullptr) continue;
+    done_bytes_ += static_cast<uint64_t>(part.rows) * RowBytes(part.type, static_cast<uint64_t>(part.cols));
+    done_.push_back(std::move(part));
+  }
+  if (done_bytes_ >= kMappedBytes) GiveBack();
+}
+
+void Loader::GiveBack() {
+  std::atomic<size_t> next = 0;
+  team_.Run([&](int, int) {
+    for (size_t i = next++; i < done_.size(); i = next++) source_.Done(done_[i]);
+  });
+  done_.clear();
+  done_bytes_ = 0;
+}
+
+Status Loader::Finish() {
+  GiveBack();
+  return device_.Synchronize();
 }
 
 }  // namespace
@@ -165,15 +190,21 @@ uint64_t DeviceWeightBytes(const Program& program, DType act) {
   return bytes;
 }
 
-Result<std::vector<Buffer>> UploadWeights(const Program& program, const WeightSource& source, Device& device,
-                                          DType act) {
+Result<std::vector<Buffer>> UploadWeights(const Program& program, const WeightSource& source, Device& device, DType act,
+                                          uint64_t scratch_bytes) {
   std::vector<Buffer> buffers(program.weights.size());
+  // All memory first: a driver may wait for the copies on their way before it gives any.
   UM_RETURN_IF_ERROR(ForUsed(program, act, [&](int w, const Form& form) -> Status {
-    UM_ASSIGN_OR_RETURN(buffers[static_cast<size_t>(w)], UploadOne(program.weights[static_cast<size_t>(w)], form,
-                                                                   source, device, act, static_cast<uint64_t>(w) + 1));
+    const Weight& weight = program.weights[static_cast<size_t>(w)];
+    UM_ASSIGN_OR_RETURN(buffers[static_cast<size_t>(w)], device.Allocate(BytesOf(weight, form), weight.name));
     return {};
   }));
-  UM_RETURN_IF_ERROR(device.Synchronize());
+  Loader loader(source, device, act, scratch_bytes);
+  UM_RETURN_IF_ERROR(ForUsed(program, act, [&](int w, const Form& form) -> Status {
+    const Weight& weight = program.weights[static_cast<size_t>(w)];
+    return loader.Load(weight, form, static_cast<uint64_t>(w) + 1, buffers[static_cast<size_t>(w)]);
+  }));
+  UM_RETURN_IF_ERROR(loader.Finish());
   return buffers;
 }
 

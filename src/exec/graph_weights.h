@@ -17,7 +17,10 @@ namespace unimax {
 uint64_t DeviceWeightBytes(const Program& program, DType act);
 
 // One buffer a weight that an op of the program uses; the others stay empty. Random sources are made on the device.
-Result<std::vector<Buffer>> UploadWeights(const Program& program, const WeightSource& source, Device& device,
-                                          DType act);
+// Rows go up as the file holds them, through at most `scratch_bytes` of the device's memory (or 16 rows, if they are
+// longer), and are packed there. Errors: those of the source and the device, naming the weight where memory lacks.
+inline constexpr uint64_t kScratchBytes = 64 << 20;
+Result<std::vector<Buffer>> UploadWeights(const Program& program, const WeightSource& source, Device& device, DType act,
+                                          uint64_t scratch_bytes = kScratchBytes);
 
 }  // namespace unimax

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/activation.h"
+#include "base/tile_order.h"
 
 namespace unimax {
 
@@ -149,6 +150,17 @@ struct FillRandomArgs {
   long long count;
   unsigned long long seed;
   float scale, offset;
+};
+
+// Rows as they lie in a file, into packed tiles: the same elements where PackStrips (kernels/pack.h) puts them.
+enum class PackFrom : unsigned char { kF32, kBF16, kF16 };
+struct PackTilesArgs {
+  const void* rows;  // [count, cols] of `from`, row stride `pitch`, 16-byte aligned
+  void* tiles;       // T [ceil(count / 16)][ceil(cols / 32)] tiles; zeros beyond count and cols
+  int count, cols;
+  int pitch;  // bytes, a multiple of 16
+  PackFrom from;
+  TileOrder order;
 };
 
 struct ReadRateArgs {

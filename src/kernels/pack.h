@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "base/layout.h"
+#include "base/status.h"
 #include "base/tile_order.h"
+#include "device/device.h"
 
 namespace unimax {
 
@@ -24,5 +26,12 @@ uint16_t RoundTo(DType type, float value);
 // called once for each row, in order. `out` receives (last - first) strips.
 void PackStrips(TileOrder order, DType type, int first, int last, int cols, const std::function<const float*(int)>& row,
                 uint16_t* out);
+
+// Bytes from row to row where rows of `from` (f32, bf16 or f16) lie on a device to be packed there.
+inline uint64_t PackPitch(DType from, int cols) { return (RowBytes(from, static_cast<uint64_t>(cols)) + 15) / 16 * 16; }
+
+// Packs rows [count, cols] of `from`, PackPitch bytes apart in device memory, into ceil(count / 16) strips at `tiles`,
+// as PackStrips does. Asynchronous. Errors: those of the device.
+Status PackOnDevice(Device& device, DType type, DType from, int count, int cols, const void* rows, void* tiles);
 
 }  // namespace unimax

@@ -77,9 +77,35 @@ class Softmaxes : public testing::TestWithParam<int> {
     return std::move(buffer).value();
   }
   void Check(const Hard& hard, const AttentionShape& a, const char* variant);
+  void CheckLargest(const Inputs& in, const AttentionArgs& args);
 
   std::unique_ptr<Device> device_;
 };
+
+// The kernel that notes largest scores, over what attention has read.
+void Softmaxes::CheckLargest(const Inputs& in, const AttentionArgs& args) {
+  const Buffer largest = Upload(std::vector<float>(static_cast<size_t>(args.heads), NAN));
+  AttentionArgs own = args;
+  own.y = largest.data();
+  Launch launch = Launch::Of(device_->FindKernel("largest_scores_bf16").value(), own);
+  launch.grid_y = args.heads;
+  launch.shared_bytes = device_->limits().lanes * 4;
+  ASSERT_TRUE(device_->Run(launch).ok() && device_->Synchronize().ok());
+  std::vector<float> got(static_cast<size_t>(args.heads));
+  ASSERT_TRUE(device_->Download(got.data(), largest.data(), got.size() * 4).ok());
+  for (int h = 0; h < args.heads; ++h) {
+    double most = -INFINITY;
+    for (int t = args.window > 0 ? kTokens - args.window : 0; t < kTokens; ++t) {
+      double score = 0;
+      for (int d = 0; d < args.head_dim; ++d) {
+        const int key = (t * args.kv_heads + h / (args.heads / args.kv_heads)) * args.head_dim + d;
+        score += in.q[static_cast<size_t>(h * args.head_dim + d)] * in.keys[static_cast<size_t>(key)];
+      }
+      most = std::max(most, score * static_cast<double>(args.scale));
+    }
+    EXPECT_NEAR(got[static_cast<size_t>(h)], most, 1e-4 * (1 + std::abs(most))) << "head " << h;
+  }
+}
 
 void Softmaxes::Check(const Hard& hard, const AttentionShape& a, const char* variant) {
   const Inputs in = Make(hard, a, 17);
@@ -130,6 +156,8 @@ void Softmaxes::Check(const Hard& hard, const AttentionShape& a, const char* var
   const auto launch = LaunchOf(*device_, *row, c, args);
   ASSERT_TRUE(launch.ok());
   ASSERT_TRUE(device_->Run(*launch).ok() && device_->Synchronize().ok());
+
+  CheckLargest(in, args);
 
   std::vector<double> want(count);
   RefAttentionRow(in.q.data(), in.keys.data(), in.values.data(), want.data(), kTokens, a.heads, a.kv_heads, a.head_dim,

@@ -46,7 +46,7 @@ Status Alive(Device& device) {
 // Compares rows with the reference at some elements, and with the first row that was right at all of them.
 class Judge {
  public:
-  explicit Judge(TuneData& data) : data_(data) {}
+  Judge(TuneData& data, const TuneWatch& watch) : data_(data), watch_(watch) {}
 
   Status Begin() {
     UM_ASSIGN_OR_RETURN(sample_, data_.Reference());
@@ -55,13 +55,28 @@ class Judge {
 
   // Sets the row's error and, where it is wrong, why it is dropped. Errors: of the device.
   Status Look(Device& device, TunedRow* row) {
+    if (watch_.why_not) row->dropped = watch_.why_not(*row->row);
+    if (!row->dropped.empty()) return {};
     UM_RETURN_IF_ERROR(data_.Reset());
+    UM_RETURN_IF_ERROR(Try(device, row));
+    return row->dropped.empty() ? Compare(row) : Status();
+  }
+
+ private:
+  // Runs the row once. Errors: the device did not outlive it.
+  Status Try(Device& device, TunedRow* row) {
+    if (watch_.trying) watch_.trying(row->row);
     Status ran = Launch(device, *row->row);
     if (ran.ok()) ran = device.Synchronize();
     if (!ran.ok()) {
       row->dropped = ran.text();
-      return Alive(device);
+      UM_RETURN_IF_ERROR(Alive(device));
     }
+    if (watch_.trying) watch_.trying(nullptr);
+    return {};
+  }
+
+  Status Compare(TunedRow* row) {
     UM_ASSIGN_OR_RETURN(std::vector<double> y, data_.Output());
     if (!std::ranges::all_of(y, [](double v) { return std::isfinite(v); })) {
       row->error = INFINITY;
@@ -84,13 +99,13 @@ class Judge {
     return {};
   }
 
- private:
   Status Launch(Device& device, const Row& row) {
     UM_ASSIGN_OR_RETURN(const unimax::Launch launch, data_.LaunchOn(row, 0));
     return device.Run(launch);
   }
 
   TuneData& data_;
+  const TuneWatch& watch_;
   TuneSample sample_;
   std::vector<double> right_;  // the whole output of the first row that was right
 };
@@ -130,20 +145,22 @@ Status TurnTimer::Flush() {
   return device_.Run(launch);
 }
 
-Result<std::vector<double>> TurnTimer::Run(int repeats) {
+Result<std::vector<double>> TurnTimer::Run(int repeats, const std::function<void(int way)>& turn) {
   std::vector<std::vector<double>> times(graphs_.size());
   std::vector<double> first(graphs_.size(), 0);  // of the last replay that warms up
-  for (int turn = -warm_; turn < repeats; ++turn) {
-    const double limit = turn > 0 && warm_ > 0 ? kHopeless * *std::ranges::min_element(first) : INFINITY;
+  for (int pass = -warm_; pass < repeats; ++pass) {
+    const double limit = pass > 0 && warm_ > 0 ? kHopeless * *std::ranges::min_element(first) : INFINITY;
     for (size_t way = 0; way < graphs_.size(); ++way) {
       if (first[way] > limit) continue;
+      if (turn) turn(static_cast<int>(way));
       UM_RETURN_IF_ERROR(Flush());
       UM_RETURN_IF_ERROR(device_.Mark(0));
       UM_RETURN_IF_ERROR(device_.Run(*graphs_[way]));
       UM_RETURN_IF_ERROR(device_.Mark(1));
       UM_ASSIGN_OR_RETURN(const double ms, device_.Milliseconds(0, 1));
-      if (turn >= 0) times[way].push_back(ms * 1e3 / launches_);
-      if (turn == -1) first[way] = ms;
+      if (turn) turn(-1);
+      if (pass >= 0) times[way].push_back(ms * 1e3 / launches_);
+      if (pass == -1) first[way] = ms;
     }
   }
   std::vector<double> medians;
@@ -168,8 +185,9 @@ TurnShape TurnShapeOf(const Case& c, const Limits& limits, const TuneOptions& op
   return shape;
 }
 
-Result<std::vector<TunedRow>> CheckRows(Device& device, std::span<const Row* const> rows, TuneData& data) {
-  Judge judge(data);
+Result<std::vector<TunedRow>> CheckRows(Device& device, std::span<const Row* const> rows, TuneData& data,
+                                        const TuneWatch& watch) {
+  Judge judge(data, watch);
   UM_RETURN_IF_ERROR(judge.Begin());
   std::vector<TunedRow> checked;
   for (const Row* row : rows) {
@@ -186,7 +204,7 @@ Result<std::vector<TunedRow>> MeasureRows(Device& device, const Case& c, std::sp
                     device.limits().name);
   }
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<TuneData> data, TuneData::Make(device, c, shape.sets, 1));
-  UM_ASSIGN_OR_RETURN(std::vector<TunedRow> tuned, CheckRows(device, rows, *data));
+  UM_ASSIGN_OR_RETURN(std::vector<TunedRow> tuned, CheckRows(device, rows, *data, options.watch));
   TurnTimer timer(device, shape.flush, options.cold ? kWarmReplays : 0);
   std::vector<TunedRow*> right;
   for (TunedRow& row : tuned) {
@@ -198,7 +216,10 @@ Result<std::vector<TunedRow>> MeasureRows(Device& device, const Case& c, std::sp
     }));
     right.push_back(&row);
   }
-  UM_ASSIGN_OR_RETURN(const std::vector<double> times, timer.Run(options.repeats));
+  const auto turn = [&](int way) {
+    if (options.watch.trying) options.watch.trying(way < 0 ? nullptr : right[static_cast<size_t>(way)]->row);
+  };
+  UM_ASSIGN_OR_RETURN(const std::vector<double> times, timer.Run(options.repeats, turn));
   for (size_t i = 0; i < right.size(); ++i) right[i]->microseconds = times[i];
   return tuned;
 }

@@ -14,6 +14,15 @@
 
 namespace unimax {
 
+// Who hears which row is being tried and knows which must not be, since the process did not outlive it before. Either
+// may be empty.
+struct TuneWatch {
+  std::function<std::string(const Row&)> why_not = {};  // "": it may be tried
+  // Before anything of the row runs on the device; null when it has come back. Where an error is returned in between,
+  // the device did not outlive the row.
+  std::function<void(const Row*)> trying = {};
+};
+
 struct TuneOptions {
   int repeats = 11;  // timed passes; their median counts
   // Weights, keys and values come from memory: rotated over more bytes than the L2 holds. False where there is no cache
@@ -21,6 +30,7 @@ struct TuneOptions {
   bool cold = true;
   // As the graph executor launches: a kernel may fetch weights while the one before it ends.
   bool overlap = true;
+  TuneWatch watch = {};
 };
 
 // `repeats` of 0: as above, or 1 on the emulator.
@@ -41,7 +51,8 @@ class TurnTimer {
   // A way: `enqueue(i)` is recorded for launch 0 .. launches - 1.
   Status Add(int launches, const std::function<Status(int i)>& enqueue);
   // Microseconds a launch of each way, in the order of Add.
-  Result<std::vector<double>> Run(int repeats);
+  // `turn` hears the number of the way before each replay, and -1 after it; may be null.
+  Result<std::vector<double>> Run(int repeats, const std::function<void(int way)>& turn = nullptr);
 
  private:
   Status Flush();
@@ -64,7 +75,8 @@ TurnShape TurnShapeOf(const Case& c, const Limits& limits, const TuneOptions& op
 
 // Runs each of `rows` (in the order of the table, all of which fit) once and compares it with the reference. A row that
 // fails or differs is dropped with the reason. Errors: of the device, when it does not work any more.
-Result<std::vector<TunedRow>> CheckRows(Device& device, std::span<const Row* const> rows, TuneData& data);
+Result<std::vector<TunedRow>> CheckRows(Device& device, std::span<const Row* const> rows, TuneData& data,
+                                        const TuneWatch& watch = {});
 // The same, then times those that were right in turns.
 Result<std::vector<TunedRow>> MeasureRows(Device& device, const Case& c, std::span<const Row* const> rows,
                                           const TuneOptions& options);

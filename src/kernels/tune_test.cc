@@ -16,7 +16,7 @@
 namespace unimax {
 namespace {
 
-constexpr TuneOptions kQuick{.repeats = 1, .cold = false};
+const TuneOptions kQuick{.repeats = 1, .cold = false};
 // Sanitizers slow an emulated kernel by ten and more.
 const int kStride = std::string_view(UM_SANITIZERS).empty() ? 1 : 7;
 
@@ -80,7 +80,7 @@ TEST_P(Tune, EveryOpWithAChoiceHasData) {
   }
 }
 
-// Row E09 but for its hanging variants: rows that are wrong, leave out a part, or fail are never chosen, however fast.
+// Rows that are wrong, leave out a part, or fail are never chosen, however fast (row E09: cli/tune_notes_test.cc).
 TEST_P(Tune, WrongRowsAreDropped) {
   const Case linear{.op = OpKind::kLinear, .act = DType::kBF16, .m = 40, .n = 288, .k = 64};
   const Case decode{.op = OpKind::kAttention,

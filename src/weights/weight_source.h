@@ -36,6 +36,7 @@ class WeightSource {
   // kBadModel naming tensor, found and wanted shape.
   virtual Result<SourceTensor> Find(const std::string& name, int rows, int cols) const = 0;
   // The executor has its own copy now; the source may drop the pages of this tensor (none where it owns its rows).
+  // Several threads may call it at once.
   virtual void Done(const SourceTensor& tensor) const = 0;
 };
 

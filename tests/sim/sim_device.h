@@ -41,6 +41,10 @@ class SimDevice : public Device {
     UM_RETURN_IF_ERROR(Call());
     return inner_.Upload(to, from, bytes);
   }
+  Status UploadPieces(void* to, size_t bytes, const PieceWriter& write) override {
+    UM_RETURN_IF_ERROR(Call());
+    return inner_.UploadPieces(to, bytes, write);
+  }
   Status Download(void* to, const void* from, size_t bytes) override {
     UM_RETURN_IF_ERROR(Call());
     return inner_.Download(to, from, bytes);

@@ -6,12 +6,14 @@
 #include "kernels/gpu/attention_split.h"
 #include "kernels/gpu/bench_bodies.h"
 #include "kernels/gpu/draw.h"
+#include "kernels/gpu/largest_scores.h"
 #include "kernels/gpu/linear_flat.h"
 #include "kernels/gpu/linear_form.h"
 #include "kernels/gpu/linear_plain.h"
 #include "kernels/gpu/linear_shared.h"
 #include "kernels/gpu/linear_tiled.h"
 #include "kernels/gpu/norm.h"
+#include "kernels/gpu/pack_tiles.h"
 #include "kernels/gpu/rowwise.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
@@ -80,9 +82,12 @@ UM_ENTRY(attention_rows_f16_128, AttentionArgs, (AttentionOfRows<f16, 128>), 4 *
 UM_ENTRY(attention_prefill_f32, AttentionArgs, (AttentionPrefill<float, 8>), 128, 1)
 UM_ENTRY(attention_prefill_bf16, AttentionArgs, (AttentionPrefill<bf16, 8>), 128, 1)
 UM_ENTRY(attention_prefill_f16, AttentionArgs, (AttentionPrefill<f16, 8>), 128, 1)
+UM_ENTRY(largest_scores_bf16, AttentionArgs, LargestScores<bf16>, 128, 1)
 UM_ENTRY(fill_random_f32, FillRandomArgs, FillRandom<float>, 256, 1)
 UM_ENTRY(fill_random_bf16, FillRandomArgs, FillRandom<bf16>, 256, 1)
 UM_ENTRY(fill_random_f16, FillRandomArgs, FillRandom<f16>, 256, 1)
+UM_ENTRY(pack_tiles_bf16, PackTilesArgs, PackTiles<bf16>, 256, 1)
+UM_ENTRY(pack_tiles_f16, PackTilesArgs, PackTiles<f16>, 256, 1)
 UM_ENTRY(read_rate, ReadRateArgs, ReadRate, 1024, 1)
 
 }  // namespace unimax::UM_PORT_NAMESPACE
