@@ -71,6 +71,7 @@ class PromptCache(unittest.TestCase):
             self.assertEqual([alone["ids"]] * 2, [first["ids"], second["ids"]])
             self.assertNotIn("restored_tokens", alone)
         self.assertEqual(os.listdir(self.folder), ["prompt.kv"])
+        self.assertEqual(self.file.stat().st_mode & 0o077, 0)  # it holds the prompt: nobody else reads it
 
     def test_it_says_what_it_does(self):
         first, second = self.ended("--temperature", "0"), self.ended("--temperature", "0")

@@ -13,8 +13,8 @@ namespace unimax {
 
 class NewFile {
  public:
-  // `what` names it in errors: "report".
-  explicit NewFile(std::string what) : what_(std::move(what)) {}
+  // `what` names it in errors: "report". `mode`: who may read it, less what the umask takes.
+  explicit NewFile(std::string what, unsigned mode = 0644) : what_(std::move(what)), mode_(mode) {}
   NewFile(const NewFile&) = delete;
   NewFile& operator=(const NewFile&) = delete;
   ~NewFile();
@@ -30,6 +30,7 @@ class NewFile {
  private:
   Status Failed(const char* doing) const;
   std::string what_, path_, part_;
+  unsigned mode_;
   int file_ = -1;
   bool named_ = false;  // part_ is there
 };

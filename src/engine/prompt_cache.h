@@ -48,7 +48,7 @@ class PromptCache {
   KvKind KindFor(Model& model, std::span<const int> prompt, int max_new);
 
   std::string path_;
-  NewFile file_{"prompt cache"};
+  NewFile file_{"prompt cache", 0600};  // it holds the prompt
   std::optional<KvKind> kind_;     // of the model; once made
   std::vector<int> restored_ids_;  // whole pages
 };
