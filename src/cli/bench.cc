@@ -115,7 +115,7 @@ Status Bench(const BenchOptions& given) {
   options.model.context = longest + options.steps;
   options.model.max_tokens = 2048;
   options.model.note_times = !options.trace.empty();
-  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, LoadModel(options.model, true));
   if (options.print_plan) return PrintPlan(options, *model);
   if (!options.trace.empty() && model->device() == nullptr) {
     return UsageError("--trace: {} takes steps op by op", model->executor().Describe());

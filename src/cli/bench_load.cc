@@ -122,7 +122,7 @@ Status BenchLoad(const ModelOptions& given, BenchLoadOptions options) {
   model_options.context = static_cast<int>(std::ceil(longest));
   const bool gpu = given.device.starts_with("cuda") || given.device.starts_with("hip") || given.device == "auto";
   model_options.max_tokens = options.step_tokens > 0 ? options.step_tokens : gpu ? 2048 : 512;
-  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(model_options));
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, LoadModel(model_options, true));
   EngineOptions engine_options;
   engine_options.scheduler = SchedulerOptionsFor(model->limits());
   engine_options.scope = model->prefix_scope();

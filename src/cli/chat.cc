@@ -263,7 +263,7 @@ Status RunChat(const ChatOptions& options) {
   if (options.quiet || !options.stats) SetLogLevel(LogLevel::kWarning);
   KeptPrompt kept(options.prompt_cache);
   UM_RETURN_IF_ERROR(kept.Create());
-  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, LoadModel(options.model, !options.quiet));
   UM_RETURN_IF_ERROR(SamplingOf(options.sampling, *model).status());
   UM_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Start(*model));
   const std::unique_ptr<Watchdog> watchdog = WatchGpu(*model, *engine);

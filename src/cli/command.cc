@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "cli/progress.h"
+
 namespace unimax {
 
 void AddModelOptions(CLI::App& app, ModelOptions& options, bool model_required) {
@@ -31,6 +33,11 @@ void AddModelOptions(CLI::App& app, ModelOptions& options, bool model_required) 
                  "rows of the kernel table in place of the plan's: attention=lazy,linear=tiled");
   app.add_option("--plan", options.plan,
                  "a table of unimax tune; none: leave out the one that is kept for this device");
+}
+
+Result<std::unique_ptr<Model>> LoadModel(ModelOptions options, bool show) {
+  options.loading = LoadingLine(show);
+  return Model::Load(options);
 }
 
 std::string JsonString(const std::string& text) {

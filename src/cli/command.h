@@ -50,6 +50,9 @@ std::unique_ptr<Command> AddVerify(CLI::App& app);
 // --device, --isa, --threads, --dtype, --context and the hidden --executor.
 void AddModelOptions(CLI::App& app, ModelOptions& options, bool model_required);
 
+// Model::Load, with a line on the terminal about its weights where it takes long and `show` allows it.
+Result<std::unique_ptr<Model>> LoadModel(ModelOptions options, bool show);
+
 // `text` as a JSON string, with quotes.
 std::string JsonString(const std::string& text);
 

@@ -36,7 +36,7 @@ double DefaultTolerance(const std::string& executor) {
 }
 
 Status Check(const EvalOptions& options) {
-  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, LoadModel(options.model, true));
   if (options.tokens > model->limits().max_tokens) {
     return UsageError("--tokens {} is more than the context of {}", options.tokens, model->context());
   }
@@ -86,7 +86,7 @@ Status Determinism(const EvalOptions& given) {
   options.model.sequences = *std::ranges::max_element(options.equal.batches);
   options.model.deterministic = true;
   if (options.model.context == 0) options.model.context = kContext;
-  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, LoadModel(options.model, true));
   const std::string described = model->executor().Describe();
   model->DropExecutor();
   // The number of threads is the CPU's affair.
@@ -136,7 +136,7 @@ Result<WindowedText> LoadForText(ModelOptions options, const std::string& path, 
   UM_ASSIGN_OR_RETURN(const std::string text, ReadInput(path, kMostBytes));
   if (window > 0) options.context = window;
   WindowedText all;
-  UM_ASSIGN_OR_RETURN(all.model, Model::Load(options));
+  UM_ASSIGN_OR_RETURN(all.model, LoadModel(options, true));
   if (all.model->tokenizer() == nullptr) return BadModel("{} has no tokenizer", options.model);
   all.window = window > 0 ? window : std::min(kWindow, all.model->context());
   all.ids = all.model->text().EncodeText(text, false);

@@ -160,7 +160,7 @@ Status Run(const RunOptions& given) {
   options.model.sequences = draws;
   KeptPrompt kept(options.prompt_cache);
   UM_RETURN_IF_ERROR(kept.Create());
-  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options.model));
+  UM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, LoadModel(options.model, !options.quiet));
   UM_ASSIGN_OR_RETURN(const Request request, RequestOf(options, *model));
 
   const auto show = [&](std::string_view piece) {

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/new_file.h"
 #include "cli/command.h"
+#include "cli/progress.h"
 #include "cli/tune_guard.h"
 #include "cli/tune_notes.h"
 #include "cli/tune_peer.h"
@@ -37,24 +38,10 @@ struct TuneCommand {
   bool json = false, fresh = false, no_steps = false;
 };
 
-// A line on a terminal that says how far the work is, once it takes longer than two seconds.
-class Progress {
- public:
-  explicit Progress(bool show) : show_(show && isatty(STDERR_FILENO) != 0) {}
-  void At(size_t done, size_t of, const std::string& what) const {
-    const double seconds = (NowMilliseconds() - begin_) * 1e-3;
-    if (!show_ || seconds < 2) return;
-    const double left = done == 0 ? 0 : seconds / static_cast<double>(done) * static_cast<double>(of - done);
-    std::fprintf(stderr, "\r\033[K%zu of %zu cases, about %.0f s left: %s", done, of, left, what.c_str());
-  }
-  void Clear() const {
-    if (show_) std::fputs("\r\033[K", stderr);
-  }
-
- private:
-  bool show_;
-  double begin_ = NowMilliseconds();
-};
+void ShowCase(const Progress& progress, size_t done, size_t of, const std::string& what) {
+  const double left = done == 0 ? 0 : progress.seconds() / static_cast<double>(done) * static_cast<double>(of - done);
+  progress.Show(fmt::format("{} of {} cases, about {:.0f} s left: {}", done, of, left, what));
+}
 
 // The table that is replaced: what it has of other cases stays. Empty where there is none that holds here.
 PlanFile OldPlan(const std::string& path, const Limits& limits) {
@@ -114,7 +101,7 @@ Status MeasureAll(const TuneCommand& options, Device& device, std::span<const Ca
   }
   size_t done = 0, chosen = 0, other = 0;
   for (const Case& c : cases) {
-    progress.At(done++, cases.size(), PlanCaseName(c));
+    ShowCase(progress, done++, cases.size(), PlanCaseName(c));
     guard.Working(PlanCaseName(c));
     const std::vector<const Row*> rows = CandidateRows(c, limits);
     if (TurnShapeOf(c, limits, how).sets == 0) {

@@ -156,6 +156,7 @@ Result<std::unique_ptr<Model>> Model::Load(const ModelOptions& options) {
   limits.pages = limits.max_pages * options.sequences;
   limits.max_tokens = std::max(std::min(options.max_tokens, model->context_ * options.sequences), options.sequences);
   limits.max_outputs = std::max(options.sequences, options.outputs);
+  limits.loading = options.loading;
   UM_ASSIGN_OR_RETURN(model->executor_, model->MakeExecutor(model->program_, options.executor));
   return model;
 }

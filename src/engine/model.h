@@ -35,6 +35,7 @@ struct ModelOptions {
   bool note_scores = false;       // GPUs: Executor::LargestScores
   std::string phi;                // GPUs: a file of eval --measure-phi, for --force attention=unified
   std::string plan;               // GPUs: a table of measured rows, as FindPlan
+  LoadingProgress loading = {};   // hears of the weights on their way
   bool deterministic = false;     // the bits of a row's logits depend on its own history alone
 };
 

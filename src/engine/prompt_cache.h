@@ -49,8 +49,8 @@ class PromptCache {
 
   std::string path_;
   NewFile file_{"prompt cache", 0600};  // it holds the prompt
-  std::optional<KvKind> kind_;     // of the model; once made
-  std::vector<int> restored_ids_;  // whole pages
+  std::optional<KvKind> kind_;          // of the model; once made
+  std::vector<int> restored_ids_;       // whole pages
 };
 
 }  // namespace unimax

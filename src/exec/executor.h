@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -29,13 +30,17 @@ struct Step {
   std::span<const DrawEntry> draw_entries = {};
 };
 
+// Hears how many bytes of the weights have come where they are used, of how many; all of them last.
+using LoadingProgress = std::function<void(uint64_t done, uint64_t of)>;
+
 struct ExecutorOptions {
   int max_tokens = 512;  // largest T of a step
   int max_outputs = 16;  // largest O
   int max_sequences = 16;
-  int page_tokens = 32;  // positions a page
-  int pages = 0;         // pages of the pool
-  int max_pages = 0;     // pages of the longest sequence (width of the page table)
+  int page_tokens = 32;          // positions a page
+  int pages = 0;                 // pages of the pool
+  int max_pages = 0;             // pages of the longest sequence (width of the page table)
+  LoadingProgress loading = {};  // while the executor is made; null: nobody listens
 };
 
 // The row of the rotary table for `position` of a sequence that is planned to be `length` tokens long (prompt and most

@@ -250,7 +250,7 @@ Status GraphExecutor::Load(const WeightSource& source) {
   plan_ = PlanBuffers(program_, program_.logits);
   UM_RETURN_IF_ERROR(CheckRows());
   UM_RETURN_IF_ERROR(CheckFits(DeviceWeightBytes(program_, graph_.act)));
-  UM_ASSIGN_OR_RETURN(weights_, UploadWeights(program_, source, device_, graph_.act));
+  UM_ASSIGN_OR_RETURN(weights_, UploadWeights(program_, source, device_, graph_.act, kScratchBytes, options_.loading));
   UM_RETURN_IF_ERROR(Allocate());
   UM_ASSIGN_OR_RETURN(softmax_, GraphSoftmax::Make(device_, program_, options_, graph_));
   return graph_.stream == GraphOptions::kNever || graph_.note_scores ? Status() : MakeStream();

@@ -191,18 +191,23 @@ uint64_t DeviceWeightBytes(const Program& program, DType act) {
 }
 
 Result<std::vector<Buffer>> UploadWeights(const Program& program, const WeightSource& source, Device& device, DType act,
-                                          uint64_t scratch_bytes) {
+                                          uint64_t scratch_bytes, const LoadingProgress& loading) {
   std::vector<Buffer> buffers(program.weights.size());
+  uint64_t done = 0, all = 0;
   // All memory first: a driver may wait for the copies on their way before it gives any.
   UM_RETURN_IF_ERROR(ForUsed(program, act, [&](int w, const Form& form) -> Status {
     const Weight& weight = program.weights[static_cast<size_t>(w)];
     UM_ASSIGN_OR_RETURN(buffers[static_cast<size_t>(w)], device.Allocate(BytesOf(weight, form), weight.name));
+    all += BytesOf(weight, form);
     return {};
   }));
   Loader loader(source, device, act, scratch_bytes);
   UM_RETURN_IF_ERROR(ForUsed(program, act, [&](int w, const Form& form) -> Status {
     const Weight& weight = program.weights[static_cast<size_t>(w)];
-    return loader.Load(weight, form, static_cast<uint64_t>(w) + 1, buffers[static_cast<size_t>(w)]);
+    const Status status = loader.Load(weight, form, static_cast<uint64_t>(w) + 1, buffers[static_cast<size_t>(w)]);
+    done += BytesOf(weight, form);
+    if (status.ok() && loading) loading(done, all);
+    return status;
   }));
   UM_RETURN_IF_ERROR(loader.Finish());
   return buffers;

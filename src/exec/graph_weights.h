@@ -8,6 +8,7 @@
 #include "base/layout.h"
 #include "base/status.h"
 #include "device/device.h"
+#include "exec/executor.h"
 #include "program/program.h"
 #include "weights/weight_source.h"
 
@@ -21,6 +22,6 @@ uint64_t DeviceWeightBytes(const Program& program, DType act);
 // longer), and are packed there. Errors: those of the source and the device, naming the weight where memory lacks.
 inline constexpr uint64_t kScratchBytes = 64 << 20;
 Result<std::vector<Buffer>> UploadWeights(const Program& program, const WeightSource& source, Device& device, DType act,
-                                          uint64_t scratch_bytes = kScratchBytes);
+                                          uint64_t scratch_bytes = kScratchBytes, const LoadingProgress& loading = {});
 
 }  // namespace unimax

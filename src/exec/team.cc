@@ -125,7 +125,7 @@ class TeamExecutor : public Executor {
 Status TeamExecutor::Load(const WeightSource& source) {
   const AttentionShape& a = program_.attention;
   if (a.head_dim > kWidestHead) return BadModel("heads of {} are wider than {}", a.head_dim, kWidestHead);
-  UM_ASSIGN_OR_RETURN(weights_, TeamWeights::Load(program_, source, kernels_, team_, plain_));
+  UM_ASSIGN_OR_RETURN(weights_, TeamWeights::Load(program_, source, kernels_, team_, plain_, options_.loading));
   kv_form_ = plain_ || weights_.all_f32() ? KvForm::kF32 : KvForm::kF16;
   plan_ = PlanBuffers(program_, program_.ops.empty() ? -1 : program_.ops.back().out);
   stages_ = PlanStages(program_, plan_, [&](int w) { return weights_[w].packed; });

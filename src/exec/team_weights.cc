@@ -84,7 +84,7 @@ struct TeamWeights::Piece {
 };
 
 Result<TeamWeights> TeamWeights::Load(const Program& program, const WeightSource& source, const CpuKernels& kernels,
-                                      Team& team, bool plain) {
+                                      Team& team, bool plain, const LoadingProgress& loading) {
   const size_t count = program.weights.size();
   std::vector<bool> linear(count), embed(count), vector(count);
   for (const Op& op : program.ops) {
@@ -150,6 +150,7 @@ Result<TeamWeights> TeamWeights::Load(const Program& program, const WeightSource
   UM_RETURN_IF_ERROR(CheckFits({bytes, 0, 0}, AvailableMemory(), "this machine", {}, "take a smaller model"));
   UM_ASSIGN_OR_RETURN(all.arena_, Arena::Take(bytes));
 
+  uint64_t done = 0;
   constexpr int kMostRows = 16;  // of a group
   UM_CHECK(kernels.group_rows <= kMostRows);
   std::vector<std::byte> scratch(static_cast<size_t>(team.threads()) * kMostRows * longest_row);
@@ -159,7 +160,8 @@ Result<TeamWeights> TeamWeights::Load(const Program& program, const WeightSource
     for (size_t s = 0; s < to.segments.size(); ++s) {
       WeightSegment& segment = to.segments[s];
       if (segment.data != nullptr) continue;
-      std::byte* data = all.arena_.Next(FormBytes(segment.form, segment.rows, cols, kernels.group_rows));
+      const uint64_t segment_bytes = FormBytes(segment.form, segment.rows, cols, kernels.group_rows);
+      std::byte* data = all.arena_.Next(segment_bytes);
       segment.data = data;
       const auto row_at = [&](int row, std::byte* made_up) -> const std::byte* {
         for (const Piece& piece : pieces[w]) {
@@ -189,6 +191,8 @@ Result<TeamWeights> TeamWeights::Load(const Program& program, const WeightSource
           }
         }
       });
+      done += segment_bytes;
+      if (loading) loading(done, bytes);
     }
     for (size_t p = 0; p < pieces[w].size(); ++p) {
       if (!pieces[w][p].in_place && found[w][p].data != nullptr) source.Done(found[w][p]);
@@ -201,6 +205,7 @@ Result<TeamWeights> TeamWeights::Load(const Program& program, const WeightSource
       to.table.data = rows;
     }
   }
+  if (loading) loading(bytes, bytes);
   if (all.form_name_ == nullptr) all.form_name_ = "no matrices";
   return all;
 }

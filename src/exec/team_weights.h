@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/team.h"
+#include "exec/executor.h"
 #include "exec/team_memory.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "program/program.h"
@@ -31,7 +32,7 @@ class TeamWeights {
  public:
   // `plain`: integer rows become f32. The source must outlive this object. Errors: of the source; kIo without memory.
   static Result<TeamWeights> Load(const Program& program, const WeightSource& source, const CpuKernels& kernels,
-                                  Team& team, bool plain);
+                                  Team& team, bool plain, const LoadingProgress& loading);
 
   const TeamWeight& operator[](int weight) const { return weights_[static_cast<size_t>(weight)]; }
   uint64_t bytes() const { return arena_.bytes(); }
