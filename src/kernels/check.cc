@@ -43,7 +43,6 @@ class Checker {
   Result<Buffer> UploadPacked(const std::vector<double>& w, int n, int k);
   Result<Buffer> UploadInts(const std::vector<int>& values);
   Result<Buffer> Poisoned(DType type, int64_t count);
-  Result<std::vector<double>> Fetch(DType type, const Buffer& buffer, int64_t count);
   static float* Floats(const Buffer& b) { return reinterpret_cast<float*>(b.data()); }
   static int* Ints(const Buffer& b) { return reinterpret_cast<int*>(b.data()); }
   template <class Args>
@@ -125,21 +124,6 @@ Result<Buffer> Checker::Poisoned(DType type, int64_t count) {
   return buffer;
 }
 
-Result<std::vector<double>> Checker::Fetch(DType type, const Buffer& buffer, int64_t count) {
-  std::vector<double> values;
-  values.reserve(static_cast<size_t>(count));
-  if (type == DType::kF32) {
-    std::vector<float> f(static_cast<size_t>(count));
-    UM_RETURN_IF_ERROR(device_.Download(f.data(), buffer.data(), f.size() * 4));
-    values.assign(f.begin(), f.end());
-  } else {
-    std::vector<uint16_t> h(static_cast<size_t>(count));
-    UM_RETURN_IF_ERROR(device_.Download(h.data(), buffer.data(), h.size() * 2));
-    for (uint16_t v : h) values.push_back(type == DType::kBF16 ? BF16ToFloat(v) : F16ToFloat(v));
-  }
-  return values;
-}
-
 template <class Args>
 Status Checker::Launch(const Args& args) {
   UM_ASSIGN_OR_RETURN(launch_, LaunchOf(device_, row_, case_, args));
@@ -148,18 +132,7 @@ Status Checker::Launch(const Args& args) {
 }
 
 Result<CheckResult> Checker::Compare(DType type, const Buffer& out, const std::vector<double>& reference) {
-  UM_ASSIGN_OR_RETURN(const std::vector<double> y, Fetch(type, out, static_cast<int64_t>(reference.size())));
-  CheckResult result;
-  double difference = 0, norm = 0;
-  bool finite = true;
-  for (size_t i = 0; i < reference.size(); ++i) {
-    difference += (y[i] - reference[i]) * (y[i] - reference[i]);
-    norm += reference[i] * reference[i];
-    finite = finite && std::isfinite(y[i]);
-  }
-  result.norm = std::sqrt(norm);
-  result.error =
-      finite ? std::sqrt(difference) / std::max(result.norm, 1e-30) : std::numeric_limits<double>::infinity();
+  UM_ASSIGN_OR_RETURN(CheckResult result, CompareWith(device_, type, out, reference));
   UM_ASSIGN_OR_RETURN(result.microseconds, Median());
   return result;
 }
@@ -327,9 +300,10 @@ Result<CheckResult> Checker::RopeAndStore() {
                                           Ints(sequences), Ints(page_table), case_.m, a.heads, a.kv_heads, a.head_dim,
                                           stride, kPageTokens, pages.max_pages, interleaved, rotary}));
   // Compared together: rotated q, then the k and v that must now stand in the pages.
-  UM_ASSIGN_OR_RETURN(const std::vector<double> got_q, Fetch(row_.act, qkv.device, int64_t{case_.m} * stride));
-  UM_ASSIGN_OR_RETURN(const std::vector<double> got_k, Fetch(row_.act, k_cache, cache));
-  UM_ASSIGN_OR_RETURN(const std::vector<double> got_v, Fetch(row_.act, v_cache, cache));
+  UM_ASSIGN_OR_RETURN(const std::vector<double> got_q,
+                      FetchValues(device_, row_.act, qkv.device, int64_t{case_.m} * stride));
+  UM_ASSIGN_OR_RETURN(const std::vector<double> got_k, FetchValues(device_, row_.act, k_cache, cache));
+  UM_ASSIGN_OR_RETURN(const std::vector<double> got_v, FetchValues(device_, row_.act, v_cache, cache));
   std::vector<double> got, reference;
   for (int t = 0; t < case_.m; ++t) {
     double* row = qkv.exact.data() + int64_t{t} * stride;

@@ -54,37 +54,32 @@ Result<Buffer> UploadAll(Device& device, const std::vector<T>& values) {
 
 const float* FloatsOf(const Buffer& buffer) { return reinterpret_cast<const float*>(buffer.data()); }
 
-CheckResult CompareTo(const std::vector<double>& reference, const std::vector<double>& y) {
+}  // namespace
+
+Result<std::vector<double>> FetchValues(Device& device, DType type, const Buffer& from, int64_t count) {
+  std::vector<std::byte> bytes(RowBytes(type, static_cast<uint64_t>(count)));
+  UM_RETURN_IF_ERROR(device.Download(bytes.data(), from.data(), bytes.size()));
+  std::vector<float> values(static_cast<size_t>(count));
+  Dequantize(type, bytes.data(), values.size(), values.data());
+  return std::vector<double>(values.begin(), values.end());
+}
+
+Result<CheckResult> CompareWith(Device& device, DType type, const Buffer& out, const std::vector<double>& reference) {
+  UM_ASSIGN_OR_RETURN(const std::vector<double> y,
+                      FetchValues(device, type, out, static_cast<int64_t>(reference.size())));
   CheckResult result;
-  double difference = 0;
+  double difference = 0, norm = 0;
   bool finite = true;
   for (size_t i = 0; i < reference.size(); ++i) {
     difference += (y[i] - reference[i]) * (y[i] - reference[i]);
-    result.norm += reference[i] * reference[i];
+    norm += reference[i] * reference[i];
     finite = finite && std::isfinite(y[i]);
   }
-  result.norm = std::sqrt(result.norm);
+  result.norm = std::sqrt(norm);
   result.error =
       finite ? std::sqrt(difference) / std::max(result.norm, 1e-30) : std::numeric_limits<double>::infinity();
   return result;
 }
-
-Result<std::vector<double>> FetchOutput(Device& device, const Buffer& y, bool wide, size_t count) {
-  std::vector<double> values;
-  values.reserve(count);
-  if (wide) {
-    std::vector<float> f(count);
-    UM_RETURN_IF_ERROR(device.Download(f.data(), y.data(), count * 4));
-    values.assign(f.begin(), f.end());
-    return values;
-  }
-  std::vector<uint16_t> h(count);
-  UM_RETURN_IF_ERROR(device.Download(h.data(), y.data(), count * 2));
-  for (const uint16_t bits : h) values.push_back(BF16ToFloat(bits));
-  return values;
-}
-
-}  // namespace
 
 std::vector<double> LinearReference(const Case& c, const double* x, const double* w, const double* bias,
                                     const double* residual) {
@@ -145,11 +140,10 @@ Result<CheckResult> CheckForm(Device& device, const Row& row, const Case& c, uin
   UM_RETURN_IF_ERROR(device.Synchronize());
 
   const std::vector<double> exact_bias(bias.begin(), bias.end()), exact_residual(residual.begin(), residual.end());
-  UM_ASSIGN_OR_RETURN(const std::vector<double> got, FetchOutput(device, y, wide, cells));
-  CheckResult result =
-      CompareTo(LinearReference(c, x.values.data(), packed.values.data(), c.bare ? nullptr : exact_bias.data(),
-                                c.residual ? exact_residual.data() : nullptr),
-                got);
+  const std::vector<double> reference =
+      LinearReference(c, x.values.data(), packed.values.data(), c.bare ? nullptr : exact_bias.data(),
+                      c.residual ? exact_residual.data() : nullptr);
+  UM_ASSIGN_OR_RETURN(CheckResult result, CompareWith(device, wide ? DType::kF32 : c.act, y, reference));
   UM_ASSIGN_OR_RETURN(result.microseconds, MedianMicroseconds(device, launch, repeats));
   return result;
 }
