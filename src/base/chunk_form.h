@@ -15,7 +15,6 @@ enum class ChunkForm : unsigned char {
   kQ4,    // w = d * q + m: q of 4 bits, d and m in f16 for each row and 32 k; then [16 rows][4 k-tiles] of {d, m}
   kE4M3,  // w = scale[row] * e4m3 (OCP 8-bit floating point, E4M3: no infinity, largest 448)
   kI8,    // w = scale[row] * int8, and so is x
-  kCount,
 };
 
 constexpr int FormK(ChunkForm form) { return form == ChunkForm::kSame ? 32 : form == ChunkForm::kQ4 ? 128 : 64; }

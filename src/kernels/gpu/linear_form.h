@@ -30,11 +30,17 @@ UM_DEVICE uint32_t TwoOf(float value) {
   return bits | bits << 16;
 }
 
-// A form gives: what x is made of, what is summed, a chunk in registers, how it is loaded, and how its products with
+// k-tile `at` of a column tile of x, of a kernel whose x is T.
+template <class T>
+UM_DEVICE FragB<T> XOfTile(const LinearArgs& a, int column, int at) {
+  const T* x = static_cast<const T*>(a.x) + static_cast<int64_t>(column) * kTileCols * a.x_stride;
+  return LoadX<T>(x + at, a.x_stride, a.m - column * kTileCols, a.k - at);
+}
+
+// A form gives: what is summed, a chunk in registers, how it is loaded, and how its products with
 // the rows of x are added to the sums of a block's strips; k is the chunk's first.
 template <class T>
-struct FormQ4 {
-  using X = T;
+struct FormQ4 : AsTheyAre {
   using Sum = FragC;
   static constexpr ChunkForm kForm = ChunkForm::kQ4;
   struct Chunk {
@@ -73,9 +79,7 @@ struct FormQ4 {
       for (int s = 0; s < kFlatStrips; ++s) w[s] = Expand(c[s].q, tile, base);
 #pragma unroll
       for (int column = 0; column < kFormColumns; ++column) {
-        const T* x = static_cast<const T*>(a.x) + static_cast<int64_t>(column) * kTileCols * a.x_stride;
-        const int at = k + tile * kTileK;
-        const FragB<T> b = LoadX<T>(x + at, a.x_stride, a.m - column * kTileCols, a.k - at);
+        const FragB<T> b = XOfTile<T>(a, column, k + tile * kTileK);
         FragC rows = {};
         Mma<T>(rows, ones, b);
 #pragma unroll
@@ -92,13 +96,10 @@ struct FormQ4 {
       }
     }
   }
-
-  UM_DEVICE float operator()(const LinearArgs&, float sum, int /*row*/, int /*n*/) const { return sum; }
 };
 
 template <class T>
 struct FormE4M3 {
-  using X = T;
   using Sum = FragC;
   static constexpr ChunkForm kForm = ChunkForm::kE4M3;
   using Chunk = FragA<T>;
@@ -135,9 +136,7 @@ struct FormE4M3 {
       for (int s = 0; s < kFlatStrips; ++s) w[s] = Expand(c[s], tile);
 #pragma unroll
       for (int column = 0; column < kFormColumns; ++column) {
-        const T* x = static_cast<const T*>(a.x) + static_cast<int64_t>(column) * kTileCols * a.x_stride;
-        const int at = k + tile * kTileK;
-        const FragB<T> b = LoadX<T>(x + at, a.x_stride, a.m - column * kTileCols, a.k - at);
+        const FragB<T> b = XOfTile<T>(a, column, k + tile * kTileK);
 #pragma unroll
         for (int s = 0; s < kFlatStrips; ++s) Mma<T>(sum[s][column], w[s], b);
       }
@@ -150,7 +149,6 @@ struct FormE4M3 {
 };
 
 struct FormI8 {
-  using X = i8x2;
   using Sum = FragI;
   static constexpr ChunkForm kForm = ChunkForm::kI8;
   using Chunk = FragA<i8x2>;
