@@ -60,7 +60,7 @@ struct LinearArgs {
   // int8 [M, K].
   const float* w_scale = nullptr;
   const float* x_scale = nullptr;
-  // Rows whose blocks share outputs: unfinished sums (kernels/table.h: LinearSums) and a counter for each 64 rows of w,
+  // Rows whose blocks share outputs: unfinished sums (kernels/table.h: LinearSums) and counters (LinearCounters),
   // zero before and after.
   float* partial = nullptr;
   int* counters = nullptr;

@@ -260,7 +260,7 @@ TEST(Plan, TheTableComesBetweenForceAndOrder) {
   EXPECT_EQ(planned(same_bits, {}, &table), "linear_flat_bf16_1 order");
   // A measured row that does not fit is not taken: this one is for 8 rows of x at most.
   const PlanTable narrow({PlanHeaderOf(Card()), {Entry(Linear(64), "linear_flat_bf16_1", 1)}});
-  EXPECT_EQ(planned(Linear(64), {}, &narrow), "linear_flat_bf16_8 order");
+  EXPECT_EQ(planned(Linear(64), {}, &narrow), "linear_wflat_bf16_64 order");
 }
 
 TEST(Plan, CandidatesAreTheRowsThatFit) {
@@ -269,8 +269,8 @@ TEST(Plan, CandidatesAreTheRowsThatFit) {
     for (const Row* row : CandidateRows(c, Card())) text += std::string(row->variant) + " ";
     return text;
   };
-  EXPECT_EQ(names(Linear(1)), "flat1 flat2 flat4 flat8 shared32 shared64 tiled ");
-  EXPECT_EQ(names(Linear(20)), "flat4 flat8 shared32 shared64 tiled ");
+  EXPECT_EQ(names(Linear(1)), "flat1 flat2 wflat32 wflat64 wflat128 flat4 flat8 shared32 shared64 tiled ");
+  EXPECT_EQ(names(Linear(20)), "wflat32 wflat64 wflat128 flat4 flat8 shared32 shared64 tiled ");
   EXPECT_EQ(names(Linear(512)), "wgmma tiled ");
   EXPECT_EQ(names(Decode(8, 1024)), "split128 decode4 lazy lazy prefill ");
   EXPECT_EQ(names({.op = OpKind::kNorm, .act = DType::kBF16, .m = 3, .n = 64}), "row ");

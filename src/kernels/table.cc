@@ -28,6 +28,13 @@ bool XFits(const Case& c, const Limits& l) {
   return c.m <= kRows && c.k % 8 == 0 && c.split_tokens == 0 &&  // its sums depend on the device's size
          ShareX<kRows>(c, l).shared_bytes <= l.shared_bytes_per_block;
 }
+template <int kRows>
+LaunchShape Wf(const Case& c, const Limits& l);
+template <int kRows>
+bool Up(const Case& c, const Limits& l) {                        // to so many rows
+  return c.m <= kRows && c.k % 8 == 0 && c.split_tokens == 0 &&  // its sums depend on the device's size
+         Wf<kRows>(c, l).shared_bytes <= l.shared_bytes_per_block;
+}
 LaunchShape Form(const Case& c, const Limits& l);
 bool FormFits(const Case& c, const Limits& l) {
   return c.m <= 16 && c.k % (c.weight == ChunkForm::kI8 ? 16 : 8) == 0 &&
@@ -101,10 +108,10 @@ LaunchShape Form(const Case& c, const Limits& l) {
 template <int kRows>
 LaunchShape ShareX(const Case& c, const Limits& l) {
   constexpr int kRowGroups = kRows / 16, kPanel = kRowGroups * 32, kKGroups = 8 / kRowGroups, kStageK = kKGroups * 64;
-  return {.grid_x = std::min(CeilDiv(c.n, kPanel) * CeilDiv(c.k, kStageK), l.multiprocessors),
-          .threads = 8 * l.lanes,
-          .shared_bytes =
-              4 * kRows * (kStageK + (l.tile_cols == 8 ? 32 : 8)) * 2 + kKGroups * kRows * (kPanel + 4) * 4 + 16};
+  return {
+      .grid_x = std::min(CeilDiv(c.n, kPanel) * CeilDiv(c.k, kStageK), l.multiprocessors),
+      .threads = 8 * l.lanes,
+      .shared_bytes = 4 * kRows * (kStageK + (l.tile_cols == 8 ? 32 : 8)) * 2 + kKGroups * kRows * (kPanel + 4) * 4};
 }
 LaunchShape Tiled(const Case& c, const Limits& l) {
   return {.grid_x = CeilDiv(c.m, 64),
@@ -119,6 +126,16 @@ LaunchShape Wgmma(const Case& c, const Limits&) {
           .grid_y = CeilDiv(c.n, 128),
           .threads = 384,
           .shared_bytes = 4 * (48 * 1024 + 16) + 1024};
+}
+// As kernels/nvidia/linear_wflat.h lays it out: sums of a panel, the stages' barriers, a border, the stages. No more
+// blocks than equal shares make.
+template <int kRows>
+LaunchShape Wf(const Case& c, const Limits& l) {
+  constexpr int kStages = kRows == 32 ? 5 : 4, kStageK = kRows == 128 ? 64 : 128;
+  const int stages = CeilDiv(c.n, 128) * CeilDiv(c.k, kStageK);
+  return {.grid_x = CeilDiv(stages, CeilDiv(stages, l.multiprocessors)),
+          .threads = 384,
+          .shared_bytes = kRows * (128 + 4) * 4 + 16 * kStages + 1024 + kStages * (128 + kRows) * kStageK * 2};
 }
 int TeamLanes(int head_dim) {
   int lanes = 1;
@@ -284,6 +301,13 @@ constexpr Case kManyCases[] = {{.m = 1, .n = 64, .k = 64},
                                {.m = 27, .n = 288, .k = 776, .flags = kLinearActMul, .activation = kSilu},
                                {.m = 50, .n = 224, .k = 72, .flags = kLinearActMul, .activation = kGelu},
                                {.m = 40, .n = 448, .k = 1000, .flags = kLinearActMul, .bare = true}};
+constexpr Case kUpCases[] = {{.m = 1, .n = 64, .k = 64},
+                             {.m = 128, .n = 160, .k = 1024, .residual = true},
+                             {.m = 65, .n = 641, .k = 96},
+                             {.m = 100, .n = 512, .k = 2056, .flags = kLinearWide, .residual = true},
+                             {.m = 127, .n = 1030, .k = 520, .activation = kGelu, .scale = -1.5f},
+                             {.m = 77, .n = 288, .k = 776, .flags = kLinearActMul, .activation = kSilu},
+                             {.m = 90, .n = 448, .k = 1000, .flags = kLinearActMul, .bare = true}};
 constexpr Case kWideCases[] = {{.m = 130, .n = 200, .k = 264},
                                {.m = 257, .n = 512, .k = 1056, .residual = true, .activation = kRelu, .scale = 0.25f},
                                {.m = 300, .n = 192, .k = 64, .flags = kLinearWide, .residual = true, .cap = 2},
@@ -327,7 +351,7 @@ constexpr Case kHeadCases[] = {
 
 constexpr DType f32 = DType::kF32, bf16 = DType::kBF16, f16 = DType::kF16;
 
-constexpr const char* kHopper = "sm_90a";
+constexpr const char* k90a = "sm_90a";  // Hopper
 // Where copies pass the registers, and where that is emulated.
 constexpr const char* kCopy = "sm_80 gfx90a gfx942 gfx950 emulator32 emulator64";
 constexpr ChunkForm kQ4 = ChunkForm::kQ4, kE4M3 = ChunkForm::kE4M3, kI8 = ChunkForm::kI8;
@@ -358,11 +382,14 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "plain", "linear_plain_f32",   f32,  Always,      Plain,   1e-5f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat1", "linear_flat_bf16_1", bf16, FlatFits<1>, Flat<1>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "wflat32", "linear_wflat_bf16_32", bf16, Up<32>, Wf<32>, 3e-3f, LinearBytes, kManyCases, k90a},
+    {OpKind::kLinear, "wflat64", "linear_wflat_bf16_64", bf16, Up<64>, Wf<64>, 3e-3f, LinearBytes, kManyCases, k90a},
+    {OpKind::kLinear, "wflat128", "linear_wflat_bf16_128", bf16, Up<128>, Wf<128>, 3e-3f, LinearBytes, kUpCases, k90a},
     {OpKind::kLinear, "flat4", "linear_flat_bf16_4", bf16, FlatFits<4>, Flat<4>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_bf16_8", bf16, FlatFits<8>, Flat<8>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "shared32", "linear_shared_bf16_32", bf16, XFits<32>, ShareX<32>, 3e-3f, LinearBytes, kManyCases},
     {OpKind::kLinear, "shared64", "linear_shared_bf16_64", bf16, XFits<64>, ShareX<64>, 3e-3f, LinearBytes, kManyCases},
-    {OpKind::kLinear, "wgmma", "linear_wgmma_bf16", bf16, WgmmaFits, Wgmma, 3e-3f, LinearBytes, kWideCases, kHopper},
+    {OpKind::kLinear, "wgmma", "linear_wgmma_bf16", bf16, WgmmaFits, Wgmma, 3e-3f, LinearBytes, kWideCases, k90a},
     {OpKind::kLinear, "tiled", "linear_tiled_bf16",  bf16, TiledFits,   Tiled,   3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "direct", "linear_direct_bf16", bf16, TiledFits, Tiled, 3e-3f, LinearBytes, kLinearCases, kCopy},
     {OpKind::kLinear, "q4", "linear_q4_bf16", bf16, FormFits, Form, 3e-3f, LinearBytes, kFormCases, nullptr, kQ4},
@@ -370,11 +397,14 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "int8", "linear_int8_bf16", bf16, FormFits, Form, 3e-3f, LinearBytes, kFormCases, nullptr, kI8},
     {OpKind::kLinear, "flat1", "linear_flat_f16_1",  f16,  FlatFits<1>, Flat<1>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat2", "linear_flat_f16_2",  f16,  FlatFits<2>, Flat<2>, 4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "wflat32", "linear_wflat_f16_32", f16, Up<32>, Wf<32>, 4e-4f, LinearBytes, kManyCases, k90a},
+    {OpKind::kLinear, "wflat64", "linear_wflat_f16_64", f16, Up<64>, Wf<64>, 4e-4f, LinearBytes, kManyCases, k90a},
+    {OpKind::kLinear, "wflat128", "linear_wflat_f16_128", f16, Up<128>, Wf<128>, 4e-4f, LinearBytes, kUpCases, k90a},
     {OpKind::kLinear, "flat4", "linear_flat_f16_4",  f16,  FlatFits<4>, Flat<4>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_f16_8",  f16,  FlatFits<8>, Flat<8>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "shared32", "linear_shared_f16_32", f16, XFits<32>, ShareX<32>, 4e-4f, LinearBytes, kManyCases},
     {OpKind::kLinear, "shared64", "linear_shared_f16_64", f16, XFits<64>, ShareX<64>, 4e-4f, LinearBytes, kManyCases},
-    {OpKind::kLinear, "wgmma", "linear_wgmma_f16", f16, WgmmaFits, Wgmma, 4e-4f, LinearBytes, kWideCases, kHopper},
+    {OpKind::kLinear, "wgmma", "linear_wgmma_f16", f16, WgmmaFits, Wgmma, 4e-4f, LinearBytes, kWideCases, k90a},
     {OpKind::kLinear, "tiled", "linear_tiled_f16",   f16,  TiledFits,   Tiled,   4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "direct", "linear_direct_f16", f16, TiledFits, Tiled, 4e-4f, LinearBytes, kLinearCases, kCopy},
     {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeadCases},
@@ -420,9 +450,9 @@ bool HasKernel(const Row& row, const Limits& limits) {
   return false;
 }
 
-// A block leaves at most two parts, of 64 x 128 outputs at most.
-int64_t LinearSums(const Limits& limits) { return int64_t{2} * 64 * 128 * limits.multiprocessors; }
-int LinearCounters(int n) { return CeilDiv(n, 64); }
+// A block leaves at most two parts, of 128 x 128 outputs at most.
+int64_t LinearSums(const Limits& limits) { return int64_t{2} * 128 * 128 * limits.multiprocessors; }
+int LinearCounters(int n) { return CeilDiv(n, 128) * 32; }
 
 int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv_heads ? 1 : 4; }
 

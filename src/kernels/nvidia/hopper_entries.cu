@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernels that are written for one architecture: Hopper (sm_90a).
 #include "kernels/gpu/stream_entries.h"
+#include "kernels/nvidia/linear_wflat.h"
 #include "kernels/nvidia/linear_wgmma.h"
 
 namespace unimax::gpu {
 
+UM_ENTRY(linear_wflat_bf16_32, LinearArgs, (LinearWflat<bf16, 32>), 384, 1)
+UM_ENTRY(linear_wflat_bf16_64, LinearArgs, (LinearWflat<bf16, 64>), 384, 1)
+UM_ENTRY(linear_wflat_bf16_128, LinearArgs, (LinearWflat<bf16, 128>), 384, 1)
+UM_ENTRY(linear_wflat_f16_32, LinearArgs, (LinearWflat<f16, 32>), 384, 1)
+UM_ENTRY(linear_wflat_f16_64, LinearArgs, (LinearWflat<f16, 64>), 384, 1)
+UM_ENTRY(linear_wflat_f16_128, LinearArgs, (LinearWflat<f16, 128>), 384, 1)
 UM_ENTRY(linear_wgmma_bf16, LinearArgs, LinearWgmma<bf16>, 384, 1)
 UM_ENTRY(linear_wgmma_f16, LinearArgs, LinearWgmma<f16>, 384, 1)
 

@@ -12,7 +12,7 @@
 
 #include "kernels/args.h"
 #include "kernels/gpu/linear_flat.h"
-#include "kernels/nvidia/port_hopper.h"
+#include "kernels/nvidia/port_wgmma.h"
 
 namespace unimax::gpu {
 
@@ -118,7 +118,7 @@ UM_DEVICE void ProduceWgmma(const LinearArgs& a, uint32_t ring, int first_row, i
 
 // Products of one stage: kTilesHere k-tiles of this warp's strip with all rows of x.
 template <class T, int kTilesHere>
-UM_DEVICE void MultiplyStage(uint32_t stage, uint32_t weights, WideSum (&sum)[2]) {
+UM_DEVICE void MultiplyStage(uint32_t stage, uint32_t weights, ColumnSums<128> (&sum)[2]) {
   Vec16 w[2 * kTilesHere];
 #pragma unroll
   for (int p = 0; p < 2 * kTilesHere; ++p) {
@@ -132,7 +132,7 @@ UM_DEVICE void MultiplyStage(uint32_t stage, uint32_t weights, WideSum (&sum)[2]
   for (int p = 0; p < 2 * kTilesHere; ++p) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      MultiplyWide<T>(sum[h], w[p], SwizzledMatrix(stage + h * (kWideColumns * 128) + p * 32));
+      MultiplyColumns<T>(sum[h], w[p], SwizzledMatrix(stage + h * (128 * 128) + p * 32));
     }
   }
   CommitProducts();
@@ -140,7 +140,7 @@ UM_DEVICE void MultiplyStage(uint32_t stage, uint32_t weights, WideSum (&sum)[2]
 }
 
 template <class T>
-UM_DEVICE void ConsumeWgmma(const LinearArgs& a, uint32_t ring, int warpgroup, WideSum (&sum)[2]) {
+UM_DEVICE void ConsumeWgmma(const LinearArgs& a, uint32_t ring, int warpgroup, ColumnSums<128> (&sum)[2]) {
   using S = WgmmaShared;
   const int tiles = (a.k + kTileK - 1) / kTileK;
   const int strip = warpgroup * 4 + Group() % 4;
@@ -170,7 +170,7 @@ UM_DEVICE void ConsumeWgmma(const LinearArgs& a, uint32_t ring, int warpgroup, W
 // Through shared memory, so that neighbouring lanes write neighbouring outputs of one row of y.
 template <class T>
 UM_DEVICE void StoreWgmma(const LinearArgs& a, unsigned char* ring, int warpgroup, int first_row, int first_strip,
-                          const WideSum (&sum)[2]) {
+                          const ColumnSums<128> (&sum)[2]) {
   using S = WgmmaShared;
   float* out = reinterpret_cast<float*>(ring + warpgroup * S::kOut);
   const int thread = Thread() % kWarpgroup;
@@ -179,7 +179,7 @@ UM_DEVICE void StoreWgmma(const LinearArgs& a, unsigned char* ring, int warpgrou
 #pragma unroll
     for (int i = 0; i < 64; ++i) {
       const int row = thread / 32 * 16 + Lane() / 4 + i % 4 / 2 * 8;
-      const int token = h * kWideColumns + i / 4 * 8 + Lane() % 4 * 2 + i % 2;
+      const int token = h * 128 + i / 4 * 8 + Lane() % 4 * 2 + i % 2;
       out[token * S::kPitch + row] = sum[h].v[i];
     }
   }
@@ -232,7 +232,7 @@ UM_DEVICE void LinearWgmma(const LinearArgs& a) {
     ProduceWgmma<T>(a, ring, first_row, first_strip);
   } else {
     TakeRegisters<200>();
-    WideSum sum[2];
+    ColumnSums<128> sum[2];
     const int warpgroup = Group() / 4 - 1;
     ConsumeWgmma<T>(a, ring, warpgroup, sum);
     SomeBarrier(3, 2 * kWarpgroup);  // both have read the ring

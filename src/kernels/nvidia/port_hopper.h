@@ -58,7 +58,7 @@ UM_DEVICE void TakeRegisters() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
-// ---- wgmma: d[64 rows, 128 columns] += a[64, 16 k] * b[128 columns, 16 k]^T ----
+// ---- wgmma: d[64 rows, columns] += a[64, 16 k] * b[columns, 16 k]^T; the instruction itself is in port_wgmma.h ----
 // a: registers, per warp those of mma.m16n8k16. b: shared memory, rows of 128 bytes (64 k), swizzled by 128 bytes: the
 // 16-byte chunk c of row r lies at chunk c ^ (r % 8). Tiles of 8 rows begin on 1,024 bytes.
 UM_DEVICE uint64_t SwizzledMatrix(uint32_t address) {
@@ -70,47 +70,6 @@ UM_DEVICE void CommitProducts() { asm volatile("wgmma.commit_group.sync.aligned;
 template <int kLeft>
 UM_DEVICE void WaitProducts() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
-}
-
-inline constexpr int kWideColumns = 128;
-struct WideSum {  // v[4 j + i]: row lane / 4 + 8 (i / 2) of the warp's 16, column 8 j + lane % 4 * 2 + i % 2
-  float v[64];
-};
-// The instruction for one type of elements; its 64 sums are named one by one, as the assembler wants them.
-#define UM_WGMMA(type)                                                                                           \
-  asm volatile(                                                                                                  \
-      "{\n"                                                                                                      \
-      ".reg .pred add;\n"                                                                                        \
-      "setp.ne.b32 add, 1, 0;\n"                                                                                 \
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type                                               \
-      " {"                                                                                                       \
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                                   \
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "                         \
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "                         \
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"                           \
-      "}, {%64, %65, %66, %67}, %68, add, 1, 1, 0;\n"                                                            \
-      "}"                                                                                                        \
-      : "+f"(d.v[0]), "+f"(d.v[1]), "+f"(d.v[2]), "+f"(d.v[3]), "+f"(d.v[4]), "+f"(d.v[5]), "+f"(d.v[6]),        \
-        "+f"(d.v[7]), "+f"(d.v[8]), "+f"(d.v[9]), "+f"(d.v[10]), "+f"(d.v[11]), "+f"(d.v[12]), "+f"(d.v[13]),    \
-        "+f"(d.v[14]), "+f"(d.v[15]), "+f"(d.v[16]), "+f"(d.v[17]), "+f"(d.v[18]), "+f"(d.v[19]), "+f"(d.v[20]), \
-        "+f"(d.v[21]), "+f"(d.v[22]), "+f"(d.v[23]), "+f"(d.v[24]), "+f"(d.v[25]), "+f"(d.v[26]), "+f"(d.v[27]), \
-        "+f"(d.v[28]), "+f"(d.v[29]), "+f"(d.v[30]), "+f"(d.v[31]), "+f"(d.v[32]), "+f"(d.v[33]), "+f"(d.v[34]), \
-        "+f"(d.v[35]), "+f"(d.v[36]), "+f"(d.v[37]), "+f"(d.v[38]), "+f"(d.v[39]), "+f"(d.v[40]), "+f"(d.v[41]), \
-        "+f"(d.v[42]), "+f"(d.v[43]), "+f"(d.v[44]), "+f"(d.v[45]), "+f"(d.v[46]), "+f"(d.v[47]), "+f"(d.v[48]), \
-        "+f"(d.v[49]), "+f"(d.v[50]), "+f"(d.v[51]), "+f"(d.v[52]), "+f"(d.v[53]), "+f"(d.v[54]), "+f"(d.v[55]), \
-        "+f"(d.v[56]), "+f"(d.v[57]), "+f"(d.v[58]), "+f"(d.v[59]), "+f"(d.v[60]), "+f"(d.v[61]), "+f"(d.v[62]), \
-        "+f"(d.v[63])                                                                                            \
-      : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "l"(b))
-
-template <class T>
-UM_DEVICE void MultiplyWide(WideSum& d, const Vec16& a, uint64_t b);
-template <>
-UM_DEVICE void MultiplyWide<bf16>(WideSum& d, const Vec16& a, uint64_t b) {
-  UM_WGMMA("bf16");
-}
-template <>
-UM_DEVICE void MultiplyWide<f16>(WideSum& d, const Vec16& a, uint64_t b) {
-  UM_WGMMA("f16");
 }
 
 }  // namespace unimax::gpu
