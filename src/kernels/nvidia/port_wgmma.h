@@ -15,11 +15,9 @@ struct ColumnSums {
 
 // The instruction's sums are named one by one, as the assembler wants them: outputs first, then a and b.
 // clang-format off
-#define UM_SUMS(i)                                                                          \
-  "+f"(d.v[i + 0]), "+f"(d.v[i + 1]), "+f"(d.v[i + 2]), "+f"(d.v[i + 3]), "+f"(d.v[i + 4]), \
-  "+f"(d.v[i + 5]), "+f"(d.v[i + 6]), "+f"(d.v[i + 7]), "+f"(d.v[i + 8]), "+f"(d.v[i + 9]), \
-  "+f"(d.v[i + 10]), "+f"(d.v[i + 11]), "+f"(d.v[i + 12]),                                  \
-  "+f"(d.v[i + 13]), "+f"(d.v[i + 14]), "+f"(d.v[i + 15])
+#define UM_SUMS(i)                                                                  \
+  "+f"(d.v[i]), "+f"(d.v[i + 1]), "+f"(d.v[i + 2]), "+f"(d.v[i + 3]), "+f"(d.v[i + 4]), \
+  "+f"(d.v[i + 5]), "+f"(d.v[i + 6]), "+f"(d.v[i + 7])
 #define UM_NAMES_16 \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define UM_NAMES_32 \
@@ -44,36 +42,39 @@ struct ColumnSums {
 template <class T>
 UM_DEVICE void MultiplyColumns(ColumnSums<32>& d, const Vec16& a, uint64_t b) {
   if constexpr (__is_same(T, bf16)) {
-    UM_WGMMA("32", UM_NAMES_16, "{%16, %17, %18, %19}, %20", "bf16", UM_SUMS(0));
+    UM_WGMMA("32", UM_NAMES_16, "{%16, %17, %18, %19}, %20", "bf16", UM_SUMS(0), UM_SUMS(8));
   } else {
-    UM_WGMMA("32", UM_NAMES_16, "{%16, %17, %18, %19}, %20", "f16", UM_SUMS(0));
+    UM_WGMMA("32", UM_NAMES_16, "{%16, %17, %18, %19}, %20", "f16", UM_SUMS(0), UM_SUMS(8));
   }
 }
 template <class T>
 UM_DEVICE void MultiplyColumns(ColumnSums<64>& d, const Vec16& a, uint64_t b) {
   if constexpr (__is_same(T, bf16)) {
-    UM_WGMMA("64", UM_NAMES_32, "{%32, %33, %34, %35}, %36", "bf16", UM_SUMS(0), UM_SUMS(16));
+    UM_WGMMA("64", UM_NAMES_32, "{%32, %33, %34, %35}, %36", "bf16", UM_SUMS(0), UM_SUMS(8), UM_SUMS(16), UM_SUMS(24));
   } else {
-    UM_WGMMA("64", UM_NAMES_32, "{%32, %33, %34, %35}, %36", "f16", UM_SUMS(0), UM_SUMS(16));
+    UM_WGMMA("64", UM_NAMES_32, "{%32, %33, %34, %35}, %36", "f16", UM_SUMS(0), UM_SUMS(8), UM_SUMS(16), UM_SUMS(24));
   }
 }
 template <class T>
 UM_DEVICE void MultiplyColumns(ColumnSums<128>& d, const Vec16& a, uint64_t b) {
   if constexpr (__is_same(T, bf16)) {
-    UM_WGMMA("128", UM_NAMES_64, "{%64, %65, %66, %67}, %68", "bf16", UM_SUMS(0), UM_SUMS(16), UM_SUMS(32),
-             UM_SUMS(48));
+    UM_WGMMA("128", UM_NAMES_64, "{%64, %65, %66, %67}, %68", "bf16", UM_SUMS(0), UM_SUMS(8), UM_SUMS(16), UM_SUMS(24),
+             UM_SUMS(32), UM_SUMS(40), UM_SUMS(48), UM_SUMS(56));
   } else {
-    UM_WGMMA("128", UM_NAMES_64, "{%64, %65, %66, %67}, %68", "f16", UM_SUMS(0), UM_SUMS(16), UM_SUMS(32), UM_SUMS(48));
+    UM_WGMMA("128", UM_NAMES_64, "{%64, %65, %66, %67}, %68", "f16", UM_SUMS(0), UM_SUMS(8), UM_SUMS(16), UM_SUMS(24),
+             UM_SUMS(32), UM_SUMS(40), UM_SUMS(48), UM_SUMS(56));
   }
 }
 template <class T>
 UM_DEVICE void MultiplyColumns(ColumnSums<256>& d, const Vec16& a, uint64_t b) {
   if constexpr (__is_same(T, bf16)) {
-    UM_WGMMA("256", UM_NAMES_128, "{%128, %129, %130, %131}, %132", "bf16", UM_SUMS(0), UM_SUMS(16), UM_SUMS(32),
-             UM_SUMS(48), UM_SUMS(64), UM_SUMS(80), UM_SUMS(96), UM_SUMS(112));
+    UM_WGMMA("256", UM_NAMES_128, "{%128, %129, %130, %131}, %132", "bf16", UM_SUMS(0), UM_SUMS(8), UM_SUMS(16),
+             UM_SUMS(24), UM_SUMS(32), UM_SUMS(40), UM_SUMS(48), UM_SUMS(56), UM_SUMS(64), UM_SUMS(72), UM_SUMS(80),
+             UM_SUMS(88), UM_SUMS(96), UM_SUMS(104), UM_SUMS(112), UM_SUMS(120));
   } else {
-    UM_WGMMA("256", UM_NAMES_128, "{%128, %129, %130, %131}, %132", "f16", UM_SUMS(0), UM_SUMS(16), UM_SUMS(32),
-             UM_SUMS(48), UM_SUMS(64), UM_SUMS(80), UM_SUMS(96), UM_SUMS(112));
+    UM_WGMMA("256", UM_NAMES_128, "{%128, %129, %130, %131}, %132", "f16", UM_SUMS(0), UM_SUMS(8), UM_SUMS(16),
+             UM_SUMS(24), UM_SUMS(32), UM_SUMS(40), UM_SUMS(48), UM_SUMS(56), UM_SUMS(64), UM_SUMS(72), UM_SUMS(80),
+             UM_SUMS(88), UM_SUMS(96), UM_SUMS(104), UM_SUMS(112), UM_SUMS(120));
   }
 }
 
