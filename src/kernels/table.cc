@@ -149,7 +149,7 @@ constexpr int kDecodeThreads = 128;
 LaunchShape Decode(const Case& c, const Limits& l) {
   const int queries = AttentionQueries(c);
   const int chunks = CeilDiv(c.attention.heads / c.attention.kv_heads, queries);
-  return {.grid_x = AttentionSplits(c, l),
+  return {.grid_x = AttentionBlocks(c, l),
           .grid_y = c.attention.kv_heads * chunks,
           .grid_z = c.m,
           .threads = kDecodeThreads,
@@ -163,7 +163,7 @@ LaunchShape Prefill(const Case& c, const Limits&) {
 
 template <int kDims>
 LaunchShape Split(const Case& c, const Limits& l) {
-  return {.grid_x = AttentionSplits(c, l),
+  return {.grid_x = AttentionBlocks(c, l),
           .grid_y = c.attention.kv_heads * CeilDiv(c.attention.heads / c.attention.kv_heads, 16),
           .grid_z = c.m,
           .threads = 4 * l.lanes,
@@ -332,6 +332,8 @@ constexpr Case kHeadCases[] = {
     {.m = 2, .attention = {6, 1, 48, 0.15f}, .decode = true, .tokens = 90, .window = 1000},
     {.m = 2, .attention = {9, 3, 64, 0.125f}, .decode = true, .tokens = 333, .split_tokens = 64},
     {.m = 1, .attention = {4, 4, 128, 0.09f}, .decode = true, .tokens = 200, .split_tokens = 64},
+    {.m = 30, .attention = {3, 3, 40, 0.16f}, .decode = true, .tokens = 290, .split_tokens = 64},
+    {.m = 30, .attention = {8, 2, 48, 0.15f}, .decode = true, .tokens = 290, .split_tokens = 64},
     {.m = 2,
      .attention = {4, 2, 16, 0.25f},
      .decode = true,
@@ -453,6 +455,13 @@ bool HasKernel(const Row& row, const Limits& limits) {
 // A block leaves at most two parts, of 128 x 128 outputs at most.
 int64_t LinearSums(const Limits& limits) { return int64_t{2} * 128 * 128 * limits.multiprocessors; }
 int LinearCounters(int n) { return CeilDiv(n, 128) * 32; }
+
+// Under --deterministic as many as there would be splits without.
+int AttentionBlocks(const Case& c, const Limits& limits) {
+  Case free = c;
+  free.split_tokens = 0;
+  return std::min(AttentionSplits(c, limits), AttentionSplits(free, limits));
+}
 
 int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv_heads ? 1 : 4; }
 

@@ -86,8 +86,10 @@ bool HasKernel(const Row& row, const Limits& limits);
 int64_t LinearSums(const Limits& limits);
 int LinearCounters(int n);
 
-// How many blocks share the tokens of one row in decode attention; 1 means no split. A pure function of the case.
+// Into how many splits the tokens of one row are cut in decode attention, 1 means not at all, and the blocks that take
+// them in turn. Pure functions of the case.
 int AttentionSplits(const Case& c, const Limits& limits);
+int AttentionBlocks(const Case& c, const Limits& limits);
 // Query heads that one block of the decode row takes.
 int AttentionQueries(const Case& c);
 

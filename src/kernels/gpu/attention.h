@@ -6,7 +6,8 @@
 //            their partial softmaxes are merged in fixed order; with splits, the last block of a row merges all.
 // Bound:     memory (decode). bytes = 2 * tokens * kv_heads * head_dim * element; positions before the windows of all
 //            queries of a block are not read.
-// Launch:    decode grid (splits, kv_heads * ceil(heads/kv_heads/kQ), M), prefill grid (heads, ceil(M/kQ)); threads
+// Launch:    decode grid (splits or fewer, kv_heads * ceil(heads/kv_heads/kQ), M), prefill grid (heads, ceil(M/kQ));
+// threads
 //            128; shared kQ * teams * (head_dim + 2) * 4, decode at least 16 + kQ * kMostSplits * 4. head_dim a
 //            multiple of 8, at most 256.
 // Reference: RefAttentionRow.
@@ -190,7 +191,7 @@ UM_DEVICE bool Attend(const AttentionArgs& a, const Query<T> (&queries)[kQ], int
 
 template <class T, int kQ, Softmax kSoftmax = Softmax::kOnline>
 UM_DEVICE void AttentionDecode(const AttentionArgs& a) {
-  const int split = BlockX(), row = BlockZ();
+  const int row = BlockZ();
   const int group_heads = a.heads / a.kv_heads;
   const int chunks = (group_heads + kQ - 1) / kQ;  // blocks that share one KV head
   const int kv_head = BlockY() / chunks;
@@ -203,30 +204,34 @@ UM_DEVICE void AttentionDecode(const AttentionArgs& a) {
   const int round = kDecodeAhead * (BlockThreads() / TeamLanes(a.head_dim));
   const int even = ((tokens - start + a.splits - 1) / a.splits + round - 1) / round * round;
   const int each = a.split_tokens > 0 ? a.split_tokens : even;
-  const int begin = start + split * each < tokens ? start + split * each : tokens;
-  const int end = begin + each < tokens ? begin + each : tokens;
 
   Query<T> queries[kQ];
+  int split = BlockX();
+  for (; split < a.splits; split += GridX()) {
+    const int begin = start + split * each < tokens ? start + split * each : tokens;
+    const int end = begin + each < tokens ? begin + each : tokens;
 #pragma unroll
-  for (int j = 0; j < kQ; ++j) {
-    const int head = kv_head * group_heads + first + j;
-    const bool present = first + j < group_heads;
-    const int64_t row_head = static_cast<int64_t>(row) * a.heads + head;
-    queries[j].q = static_cast<const T*>(a.q) + static_cast<int64_t>(row) * a.q_stride + head * a.head_dim;
-    queries[j].y = static_cast<T*>(a.y) + row_head * a.head_dim;
-    queries[j].partial = a.splits > 1 ? a.partial + (row_head * a.splits + split) * (a.head_dim + 2) : nullptr;
-    queries[j].first = 0;  // no block reads what lies before the window
-    queries[j].tokens = present ? tokens : 0;
-  }
-  if (Attend<T, kQ, kDecodeAhead, kSoftmax>(a, queries, a.sequences[row], kv_head, begin, end)) {
-    CountRedone(a);
-    Attend<T, kQ, kDecodeAhead, Softmax::kOnline>(a, queries, a.sequences[row], kv_head, begin, end);
+    for (int j = 0; j < kQ; ++j) {
+      const int head = kv_head * group_heads + first + j;
+      const bool present = first + j < group_heads;
+      const int64_t row_head = static_cast<int64_t>(row) * a.heads + head;
+      queries[j].q = static_cast<const T*>(a.q) + static_cast<int64_t>(row) * a.q_stride + head * a.head_dim;
+      queries[j].y = static_cast<T*>(a.y) + row_head * a.head_dim;
+      queries[j].partial = a.splits > 1 ? a.partial + (row_head * a.splits + split) * (a.head_dim + 2) : nullptr;
+      queries[j].first = 0;  // no block reads what lies before the window
+      queries[j].tokens = present ? tokens : 0;
+    }
+    if (split >= GridX()) Barrier();  // orders the reads of the states before the next split's writes
+    if (Attend<T, kQ, kDecodeAhead, kSoftmax>(a, queries, a.sequences[row], kv_head, begin, end)) {
+      CountRedone(a);
+      Attend<T, kQ, kDecodeAhead, Softmax::kOnline>(a, queries, a.sequences[row], kv_head, begin, end);
+    }
   }
   if (a.splits == 1) return;
 
   if (!IsLastSplit(a, row, chunks)) return;
   constexpr int kAfterLast = 16;
-  MergeSplits<T, kQ>(a, queries, split, kAfterLast);
+  MergeSplits<T, kQ>(a, queries, split - GridX(), kAfterLast);  // the partial of queries is its last split's
 }
 
 template <class T, int kQ>

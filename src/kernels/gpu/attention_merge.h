@@ -63,16 +63,16 @@ UM_DEVICE void MergeSplits(const AttentionArgs& a, const Query<T> (&queries)[kQ]
   }
 }
 
-// Whether this block is the last of a row's splits to finish: that one merges. The counter returns to zero for the next
-// launch. Uses the first word of shared memory; `chunks`: blocks that share one KV head.
+// Whether this block is the last to finish of those that share a row's splits: that one merges. The counter returns to
+// zero for the next launch. Uses the first word of shared memory; `chunks`: blocks that share one KV head.
 UM_DEVICE bool IsLastSplit(const AttentionArgs& a, int row, int chunks) {
   Shared<int> last(0);
   Barrier();  // orders this block's partial sums before its count, and the reads of the states before `last`
   int* counter = a.counters + static_cast<int64_t>(row) * a.kv_heads * chunks + BlockY();
   if (Thread() == 0) {
     const int before = AtomicAdd(counter, 1);
-    last.Set(0, before == a.splits - 1);
-    if (before == a.splits - 1) *counter = 0;
+    last.Set(0, before == GridX() - 1);
+    if (before == GridX() - 1) *counter = 0;
   }
   Barrier();  // orders `last` before it is read
   return last.Get(0);

@@ -6,7 +6,7 @@
 //            turn and has two of them on their way; groups, then splits, merge in order.
 // Bound:     memory. bytes = 2 * tokens * kv_heads * head_dim * element. Keys and values of older positions are fetched
 //            before the launch before has ended.
-// Launch:    grid (splits, kv_heads * ceil(heads/kv_heads/16), M); threads 4 groups; shared a group
+// Launch:    grid (splits or fewer, kv_heads * ceil(heads/kv_heads/16), M); threads 4 groups; shared a group
 //            3 * 64 * (kDims + 8) * 2 + kOperandScratch.
 // Reference: RefAttentionRow. Sum order: tiles of a group in turn, groups in turn, splits in turn.
 // Source:    Flash-Decoding (split over tokens); FlashAttention-2 (arXiv 2307.08691).
@@ -138,7 +138,7 @@ UM_DEVICE bool AttendSplit(const AttentionArgs& a, const SplitWork<T, kDims, kSo
 
 template <class T, int kDims, Softmax kSoftmax = Softmax::kOnline>
 UM_DEVICE void AttentionSplit(const AttentionArgs& a) {
-  const int split = BlockX(), row = BlockZ();
+  const int row = BlockZ();
   const int group_heads = a.heads / a.kv_heads;
   const int chunks = (group_heads + kTileRows - 1) / kTileRows;  // blocks that share one KV head
   const int first = BlockY() % chunks * kTileRows;
@@ -152,18 +152,22 @@ UM_DEVICE void AttentionSplit(const AttentionArgs& a) {
   const int tiles = (work.tokens + kTiledKeys - 1) / kTiledKeys;
   const int even = (tiles - first_tile + a.splits - 1) / a.splits;
   const int each = a.split_tokens > 0 ? a.split_tokens / kTiledKeys : even;
-  const int begin = first_tile + split * each;
-  work.end_tile = begin + each < tiles ? begin + each : tiles;
 
   const int64_t row_head = static_cast<int64_t>(row) * a.heads + work.kv_head * group_heads + first;
   const T* q = static_cast<const T*>(a.q) + static_cast<int64_t>(row) * a.q_stride +
                (work.kv_head * group_heads + first) * a.head_dim;
   T* y = static_cast<T*>(a.y) + row_head * a.head_dim;
-  float* partial = a.partial + (row_head * a.splits + split) * (a.head_dim + 2);
-  if (AttendSplit<T, kDims, kSoftmax>(a, work, q, y, partial, heads, begin + Group())) {
-    CountRedone(a);
-    const SplitWork<T, kDims, Softmax::kOnline> again = {work.pages, work.kv_head, work.tokens, work.end_tile};
-    AttendSplit<T, kDims, Softmax::kOnline>(a, again, q, y, partial, heads, begin + Group());
+  float* partials = a.partial + row_head * a.splits * (a.head_dim + 2);  // of the first head
+  for (int split = BlockX(); split < a.splits; split += GridX()) {
+    const int begin = first_tile + split * each;
+    work.end_tile = begin + each < tiles ? begin + each : tiles;
+    float* partial = partials + split * (a.head_dim + 2);
+    if (split >= GridX()) Barrier();  // orders the reads of the states before the next split's tiles take their place
+    if (AttendSplit<T, kDims, kSoftmax>(a, work, q, y, partial, heads, begin + Group())) {
+      CountRedone(a);
+      const SplitWork<T, kDims, Softmax::kOnline> again = {work.pages, work.kv_head, work.tokens, work.end_tile};
+      AttendSplit<T, kDims, Softmax::kOnline>(a, again, q, y, partial, heads, begin + Group());
+    }
   }
   if (a.splits == 1) return;
   if (!IsLastSplit(a, row, chunks)) return;
@@ -173,10 +177,10 @@ UM_DEVICE void AttentionSplit(const AttentionArgs& a) {
 #pragma unroll
     for (int j = 0; j < kQueries; ++j) {
       queries[j].y = y + (head + j) * a.head_dim;
-      queries[j].partial = partial + static_cast<int64_t>(head + j) * a.splits * (a.head_dim + 2);
+      queries[j].partial = partials + static_cast<int64_t>(head + j) * a.splits * (a.head_dim + 2);
       queries[j].tokens = head + j < heads ? work.tokens : 0;
     }
-    MergeSplits<T, kQueries>(a, queries, split, kAfterLast);
+    MergeSplits<T, kQueries>(a, queries, 0, kAfterLast);
     Barrier();  // orders the reads of the weights before the next queries' writes
   }
 }
