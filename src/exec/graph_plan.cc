@@ -28,7 +28,7 @@ const char* SourceName(PlanSource source) {
 
 // Tokens of a split under --deterministic: a function of the longest sequence alone.
 int GraphPlan::SplitTokens() const {
-  constexpr int kLeast = 64, kTile = 32;
+  constexpr int kLeast = 256, kTile = 32;
   const int longest = options_.max_pages * options_.page_tokens + kTile;
   const int each = (longest + kMostSplits - 1) / kMostSplits;
   return std::max(kLeast, (each + kTile - 1) / kTile * kTile);
