@@ -169,7 +169,8 @@ uint64_t GraphExecutor::SplitBytes() const {
   const AttentionShape& a = program_.attention;
   const uint64_t attention = static_cast<uint64_t>(options_.max_sequences) * static_cast<uint64_t>(a.heads) *
                              kMostSplits * static_cast<uint64_t>(a.head_dim + 2);
-  return 4 * std::max(attention, static_cast<uint64_t>(LinearSums(device_.limits())));
+  return 4 * std::max({attention, static_cast<uint64_t>(LinearSums(device_.limits())),
+                       static_cast<uint64_t>(RingSums(a.head_dim, device_.limits()))});
 }
 
 size_t GraphExecutor::SplitCounters() const {

@@ -114,6 +114,10 @@ struct AttentionArgs {
   int* redone = nullptr;
 };
 
+// Of attention_ring (Hopper).
+inline constexpr int kRingHeads = 8;           // query heads of a KV head, at most
+inline constexpr int kRingShared = 113 << 10;  // bytes a block: two of them fit a multiprocessor
+
 struct ActMulArgs {
   const void* gate;  // T [M, cols], row stride stride
   const void* up;    // T [M, cols], row stride stride; null: y = act(gate)

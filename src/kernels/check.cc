@@ -350,7 +350,7 @@ Result<CheckResult> Checker::Attention() {
   UM_ASSIGN_OR_RETURN(Buffer sequences, UploadInts(pages.sequences));
   UM_ASSIGN_OR_RETURN(Buffer page_table, UploadInts(WithoutUnseen(pages, case_.window)));
   const int splits = AttentionSplits(case_, device_.limits());
-  UM_ASSIGN_OR_RETURN(Buffer partial, Poisoned(DType::kF32, int64_t{case_.m} * a.heads * splits * (a.head_dim + 2)));
+  UM_ASSIGN_OR_RETURN(Buffer partial, Poisoned(DType::kF32, AttentionSums(case_, device_.limits())));
   UM_ASSIGN_OR_RETURN(Buffer counters,
                       UploadInts(std::vector<int>(static_cast<size_t>(case_.m) * static_cast<size_t>(a.heads), 0)));
   UM_RETURN_IF_ERROR(Launch(AttentionArgs{q.device.data(),

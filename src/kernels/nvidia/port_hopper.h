@@ -48,6 +48,18 @@ UM_DEVICE void SomeBarrier(int number, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
+// ---- 8 x 8 elements of 16 bits: a lane holds two neighbours of row lane / 4, from column lane % 4 * 2 on ----
+UM_DEVICE uint32_t Transposed(uint32_t v) {
+  uint32_t t;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(t) : "r"(v));
+  return t;
+}
+struct TwoWords {  // of two elements each
+  uint32_t a, b;
+  UM_DEVICE uint32_t Low() const { return __byte_perm(a, b, 0x5410); }
+  UM_DEVICE uint32_t High() const { return __byte_perm(a, b, 0x7632); }
+};
+
 // ---- Registers of a warpgroup ----
 template <int kRegisters>
 UM_DEVICE void GiveRegisters() {

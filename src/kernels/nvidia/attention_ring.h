@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+// attention_ring: decode attention over pages at the memory's rate: keys and values come through a ring in shared
+//            memory, filled by the copy engine far ahead of the arithmetic, up to eight query heads a KV head together.
+// Who calls: op Attention of decode steps, in 16-bit types, heads of kDims elements, on Hopper.
+// Work:      the tiles of 32 positions of all rows and KV heads, one behind the other, are cut into equal runs, one a
+//            block; a block walks its run piece by piece, a piece being of one row and KV head. One group fills the
+//            ring; three take its tiles in turn, each with an online softmax of its own, and put their sums together
+//            at the end of a piece. What a run cuts is put together by the last of its blocks.
+// Bound:     memory. bytes = 2 * tokens * kv_heads * head_dim * element. The first tiles of a run, but for what the
+//            launch before writes (the newest position), are on their way before that launch has ended.
+// Launch:    grid the multiprocessors; threads 4 groups; shared RingLayout::kBytes, so that a block of this launch and
+//            one of the next fit a multiprocessor together.
+// Reference: RefAttentionRow. Sum order: tiles of a group in turn, groups in turn, blocks in turn; where a row is cut
+//            follows from all rows of the step and from the device.
+// Source:    Flash-Decoding (split over tokens); FlashAttention-2 (arXiv 2307.08691); Stream-K (arXiv 2301.03598) for
+//            the equal runs.
+#pragma once
+
+#include "kernels/args.h"
+#include "kernels/gpu/activation.h"
+#include "kernels/nvidia/attention_ring_deal.h"
+
+namespace unimax::gpu {
+
+// Keys, then values, are the left side of the matrix instruction, and the query heads its eight columns. Which positions
+// and elements its rows and k stand for is free: a lane reads 16 bytes of a row at once, and lanes of neighbouring rows
+// the halves of 128 bytes in opposite order, so that they meet different banks.
+template <class T, int kDims>
+struct RingReader {
+  using L = RingLayout<kDims>;
+  static constexpr int kOut = kDims / 16, kHeld = kOut / 2;  // elements of the halves that a lane holds of values
+  const AttentionArgs& a;
+  const int heads = a.heads / a.kv_heads;
+  const int g = Lane() / 4, c = Lane() % 4;
+  Shared<T> ring{0};
+  Vec16 q[kDims / kTileK];
+  // Of heads 2c and 2c + 1: largest score times log2 e, this lane's sum of weights; out[j]: of elements
+  // Element(0) + j and Element(1) + j.
+  float top[2], sum[2];
+  FragC out[kOut];
+
+  UM_DEVICE int Element(int half) const { return kDims == 64 ? g * 8 + half * 4 : half == 0 ? g * 8 : 64 + (g ^ 4) * 8; }
+
+  UM_DEVICE void Begin(int row, int kv_head) {
+    const T* from = static_cast<const T*>(a.q) + static_cast<int64_t>(row) * a.q_stride +
+                    (kv_head * heads + g) * kDims + c * 8;
+#pragma unroll
+    for (int k = 0; k < kDims / kTileK; ++k) q[k] = g < heads ? Load16(from + k * kTileK) : Vec16{};
+#pragma unroll
+    for (int j = 0; j < kOut; ++j) out[j] = {};
+    top[0] = top[1] = -Infinity();
+    sum[0] = sum[1] = 0;
+  }
+
+  // 16 bytes of each half of 128 bytes of a row; `odd`: of a lane that reads the second half first.
+  UM_DEVICE void Halves(int row, int first, int second, bool odd, Vec16 (&half)[2]) const {
+    const Vec16 x = ring.Get16(row + (odd ? second : first)), y = ring.Get16(row + (odd ? first : second));
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      half[0].w[i] = odd ? y.w[i] : x.w[i];
+      half[1].w[i] = odd ? x.w[i] : y.w[i];
+    }
+  }
+
+  // Products of positions g and g + 8 of the 16 from element `keys` on with the heads 2c and 2c + 1.
+  UM_DEVICE FragC Score(int keys) const {
+    FragC even = {}, odd = {};
+#pragma unroll
+    for (int t = 0; t < kDims / 64; ++t) {
+      Vec16 upper[2], lower[2];
+      const int row = keys + g * kDims + t * 64 + c * 8;
+      Halves(row, 0, kTileK, g % 2, upper);
+      Halves(row + 8 * kDims, 0, kTileK, g % 2, lower);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const Vec16 &u = upper[h], &l = lower[h], &b = q[2 * t + h];
+        Mma16<T>(even, {{u.w[0], l.w[0], u.w[1], l.w[1]}}, b.w[0], b.w[1]);
+        Mma16<T>(odd, {{u.w[2], l.w[2], u.w[3], l.w[3]}}, b.w[2], b.w[3]);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kFragC; ++i) even.v[i] += odd.v[i];
+    return even;
+  }
+
+  // Adds the values of the 16 positions from element `values` on, weighed.
+  UM_DEVICE void Add(int values, uint32_t weights0, uint32_t weights1) {
+    Vec16 v[4][2];  // of positions 2c, 2c + 1, 2c + 8, 2c + 9; both halves
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      const int row = values + (2 * c + n % 2 + n / 2 * 8) * kDims;
+      if constexpr (kDims == 64) {
+        v[n][0] = ring.Get16(row + g * 8);
+        v[n][1] = {{v[n][0].w[2], v[n][0].w[3], 0, 0}};
+      } else {
+        Halves(row, Element(0), Element(1), c % 2, v[n]);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const auto pair = [&](int half, int n) { return TwoWords{v[n][half].w[j], v[n + 1][half].w[j]}; };
+      const TwoWords p[4] = {pair(0, 0), pair(1, 0), pair(0, 2), pair(1, 2)};
+      Mma16<T>(out[2 * j], {{p[0].Low(), p[1].Low(), p[2].Low(), p[3].Low()}}, weights0, weights1);
+      Mma16<T>(out[2 * j + 1], {{p[0].High(), p[1].High(), p[2].High(), p[3].High()}}, weights0, weights1);
+    }
+  }
+
+  // Takes in the tile in a slot, whose first position is `first`.
+  UM_DEVICE void Take(int slot, const RingRow& r, int first) {
+    const int keys = slot * (L::kSlotBytes / 2), values = keys + L::kValues;
+    constexpr int kHalves = 2;
+    FragC s[kHalves];
+    const bool edge = first < r.start || first + kRingTile > r.tokens;
+    if (edge) Blank(values, r.tokens - first);
+    float high[2] = {top[0], top[1]};
+#pragma unroll
+    for (int i = 0; i < kHalves; ++i) {
+      s[i] = Score(keys + i * 16 * kDims);
+#pragma unroll
+      for (int e = 0; e < kFragC; ++e) s[i].v[e] *= a.scale * kLog2E;
+      Cap(a.cap * kLog2E, s[i].v);
+#pragma unroll
+      for (int e = 0; e < kFragC; ++e) {
+        const int at = first + i * 16 + g + e / 2 * 8;
+        if (edge && (at < r.start || at >= r.tokens)) s[i].v[e] = -Infinity();
+        high[e % 2] = Max(high[e % 2], s[i].v[e]);
+      }
+    }
+    float keep[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {  // every tile holds a position that is seen: `high` is finite
+      for (int mask = 4; mask < kLanes; mask *= 2) high[h] = Max(high[h], ShuffleXor(high[h], mask));
+      keep[h] = Exp2(top[h] - high[h]);
+      top[h] = high[h];
+      sum[h] *= keep[h];
+    }
+#pragma unroll
+    for (int j = 0; j < kOut; ++j) {
+#pragma unroll
+      for (int e = 0; e < kFragC; ++e) out[j].v[e] *= keep[e % 2];
+    }
+#pragma unroll
+    for (int i = 0; i < kHalves; ++i) {
+#pragma unroll
+      for (int e = 0; e < kFragC; ++e) {
+        s[i].v[e] = Exp2(s[i].v[e] - high[e % 2]);
+        sum[e % 2] += s[i].v[e];
+      }
+      const uint32_t upper = Transposed(Pair<T>(s[i].v[0], s[i].v[1]));
+      const uint32_t lower = Transposed(Pair<T>(s[i].v[2], s[i].v[3]));
+      Add(values + i * 16 * kDims, upper, lower);
+    }
+    if (edge) FenceAsync();  // orders the zeros before the copies that follow
+  }
+
+  // Zeros in place of values that there are not: a weight of zero must not meet a NaN.
+  UM_DEVICE void Blank(int values, int rows) {
+    constexpr int kParts = kDims / 8;
+    for (int i = (rows > 0 ? rows : 0) * kParts + Lane(); i < kRingTile * kParts; i += kLanes) {
+      ring.Set16(values + i * 8, Vec16{});
+    }
+    GroupSync();  // orders the zeros before they are read
+  }
+
+  // Leaves the group's sums in shared memory: [group][head][kPitch].
+  UM_DEVICE void Leave(Shared<float>& states) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      for (int mask = 4; mask < kLanes; mask *= 2) sum[h] += ShuffleXor(sum[h], mask);
+      if (2 * c + h >= heads) continue;
+      const int at = (Group() * heads + 2 * c + h) * L::kPitch;
+#pragma unroll
+      for (int j = 0; j < kOut; j += 4) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          Vec16 four;
+#pragma unroll
+          for (int i = 0; i < 4; ++i) four.Put(i, out[j + i].v[2 * half + h]);
+          states.Set16(at + Element(half) + j, four);
+        }
+      }
+      if (g != 0) continue;
+      states.Set(at + kDims, top[h]);
+      states.Set(at + kDims + 1, sum[h]);
+    }
+  }
+};
+
+// A piece of a run: tiles of one row and KV head, and which blocks have the others.
+struct RingPiece {
+  int row, head, first_block, last_block;
+  bool starts_late;  // the first block's piece is not the first of its run
+  UM_DEVICE int Parts() const { return last_block - first_block + 1; }
+  // Where a block leaves its sums: of the piece its run begins with, or of the one it ends with.
+  UM_DEVICE int Place(int part) const { return 2 * (first_block + part) + (part == 0 && starts_late ? 1 : 0); }
+};
+
+// Puts the groups' sums of a piece together, and the pieces of a row and head.
+template <class T, int kDims>
+struct RingMerge {
+  using L = RingLayout<kDims>;
+  static constexpr int kPartPitch = kDims + 2;
+  const AttentionArgs& a;
+  const int heads = a.heads / a.kv_heads;
+  Shared<float> states{L::kStates};
+
+  UM_DEVICE T* Output(const RingPiece& p) const {
+    return static_cast<T*>(a.y) + (static_cast<int64_t>(p.row) * a.heads + p.head * heads) * kDims;
+  }
+  UM_DEVICE float* Part(const RingPiece& p, int part, int head) const {
+    return a.partial + (static_cast<int64_t>(p.Place(part)) * heads + head) * kPartPitch;
+  }
+
+  // The groups' sums in turn: into y, or unfinished where other blocks have the rest.
+  UM_DEVICE void Groups(const RingPiece& p) const {
+    for (int i = Thread(); i < heads * kDims; i += kRingThreads) {
+      const int head = i / kDims, d = i % kDims;
+      float high = -Infinity(), total = 0, mix = 0;
+#pragma unroll
+      for (int g = 0; g < kRingReaders; ++g) high = Max(high, states.Get((g * heads + head) * L::kPitch + kDims));
+#pragma unroll
+      for (int g = 0; g < kRingReaders; ++g) {
+        const int at = (g * heads + head) * L::kPitch;
+        const float weight = Exp2(states.Get(at + kDims) - high);
+        total += weight * states.Get(at + kDims + 1);
+        mix += weight * states.Get(at + d);
+      }
+      if (p.Parts() == 1) {
+        Output(p)[i] = FromFloat<T>(mix / total);
+        continue;
+      }
+      float* to = Part(p, BlockX() - p.first_block, head);
+      to[d] = mix;
+      if (d == 0) {
+        to[kDims] = high;
+        to[kDims + 1] = total;
+      }
+    }
+  }
+
+  // The last block of a row and head adds up what all of them left. The counter returns to zero for the next launch.
+  UM_DEVICE void Blocks(const RingPiece& p) {
+    Shared<int> last(L::kLast);
+    SomeBarrier(kRingThreads);  // orders this block's sums before its count, and the reads of the states before `last`
+    if (Thread() == 0) {
+      int* counter = a.counters + static_cast<int64_t>(p.row) * a.kv_heads + p.head;
+      const bool is_last = AtomicAdd(counter, 1) == p.Parts() - 1;
+      last.Set(0, is_last);
+      if (is_last) *counter = 0;
+    }
+    SomeBarrier(kRingThreads);  // orders `last` before it is read
+    if (!last.Get(0)) return;
+    const int parts = p.Parts();
+    for (int head = Group(); head < heads; head += kRingReaders) {
+      float high = -Infinity(), total = 0;
+      for (int s = Lane(); s < parts; s += kLanes) high = Max(high, Part(p, s, head)[kDims]);
+      high = GroupMax(high);
+      for (int s = Lane(); s < parts; s += kLanes) {
+        const float* from = Part(p, s, head);
+        const float weight = Exp2(from[kDims] - high);
+        states.Set(head * parts + s, weight);
+        total += weight * from[kDims + 1];
+      }
+      total = GroupSum(total);
+      GroupSync();  // orders the weights before the lanes divide them
+      for (int s = Lane(); s < parts; s += kLanes) states.Set(head * parts + s, states.Get(head * parts + s) / total);
+    }
+    SomeBarrier(kRingThreads);  // orders all weights before they are read
+    for (int i = Thread(); i < heads * kDims; i += kRingThreads) {
+      const int head = i / kDims;
+      float mix = 0;
+#pragma unroll 8
+      for (int s = 0; s < parts; ++s) mix += states.Get(head * parts + s) * Part(p, s, head)[i % kDims];
+      Output(p)[i] = FromFloat<T>(mix);
+    }
+  }
+};
+
+// Walks the block's run: group Group() takes every kRingReaders-th of its tiles.
+template <class T, int kDims>
+UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
+  using L = RingLayout<kDims>;
+  WaitForPrevious();
+  RingReader<T, kDims> reader{a};
+  RingMerge<T, kDims> merge{a};
+  int row = d.row, head = d.head, tile = d.tile, next = Group();  // the group's next tile of the run
+  for (int done = 0; done < d.count; tile = 0) {
+    const RingRow r(a, row);
+    const int left = d.count - done, count = r.tiles - tile < left ? r.tiles - tile : left;
+    const int from = d.begin + done - tile;  // the number of the first tile of this row and head
+    reader.Begin(row, head);
+    for (; next < done + count; next += kRingReaders) {
+      const int slot = next % L::kSlots;
+      RingWaitFull(L::kBarriers, slot, next / L::kSlots % 2);
+      reader.Take(slot, r, (r.first + tile + next - done) * kRingTile);
+      GroupSync();  // orders the reads of all lanes before the slot is filled again
+      if (Lane() == 0) RingRelease(L::kBarriers, slot);
+    }
+    const RingPiece piece = {row, head, from / d.each, (from + r.tiles - 1) / d.each, from % d.each != 0};
+    if (done > 0) SomeBarrier(kRingThreads);  // orders the reads of the piece before from the states before this one's
+    reader.Leave(merge.states);
+    SomeBarrier(kRingThreads);  // orders the states before they are read
+    merge.Groups(piece);
+    if (piece.Parts() > 1) merge.Blocks(piece);
+    done += count;
+    if (++head == a.kv_heads) {
+      head = 0;
+      ++row;
+    }
+  }
+}
+
+template <class T, int kDims>
+UM_DEVICE void AttentionRing(const AttentionArgs& a) {
+  using L = RingLayout<kDims>;
+  LetNextStart();
+  Shared<int> deal(L::kDeal);
+  if (Group() == kRingReaders) {
+    const RingDeal d = RingDeal::Make(a);
+    if (Lane() == 0) d.Leave(deal);
+  } else if (Thread() == 0) {
+    RingInit(L::kBarriers, L::kSlots, 1);
+  }
+  Barrier();  // orders the deal and the barriers before they are used
+  const RingDeal d = RingDeal::Read(deal);
+  if (Group() == kRingReaders) {
+    RingFeeder<T, kDims>{a, d}.Run();
+  } else {
+    ReadRing<T, kDims>(a, d);
+  }
+}
+
+}  // namespace unimax::gpu

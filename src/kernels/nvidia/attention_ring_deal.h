@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// attention_ring_deal: which tiles of keys and values a block of attention_ring takes, and how they come to its ring.
+// Who calls: attention_ring.
+// Work:      one group of a block counts the tiles of all rows and finds the block's first one; one group finds the
+//            pages, 32 tiles at once, and fills the ring by bulk copies as slots become free.
+// Bound:     that of attention_ring.
+// Launch:    that of attention_ring.
+// Reference: none of its own.
+// Source:    Stream-K (arXiv 2301.03598) for the equal runs.
+#pragma once
+
+#include "kernels/args.h"
+#include "kernels/gpu/attention.h"
+#include "kernels/nvidia/port_stream.h"
+
+namespace unimax::gpu {
+
+inline constexpr int kRingTile = 32;    // positions; a page holds a multiple of them, each KV head's one behind the other
+inline constexpr int kRingReaders = 3;  // groups that compute; the one behind them fills the ring
+inline constexpr int kRingLeast = 3;    // tiles that a block takes at least, as it has groups
+inline constexpr int kRingThreads = kRingReaders * kLanes, kRingAll = kRingThreads + kLanes;
+
+// Shared memory: the ring, the groups' sums, barriers, the deal. Bytes.
+template <int kDims>
+struct RingLayout {
+  static constexpr int kValues = kRingTile * kDims;  // behind a tile's keys, in elements
+  static constexpr int kSlotBytes = 2 * kValues * 2;
+  static constexpr int kSlots = 96 * 1024 / kSlotBytes;
+  // A slot has one reader. Else one could wait for a use while the use before it, of another reader, is still awaited,
+  // and would take the end of the one before that for its own.
+  static_assert(kSlots % kRingReaders == 0);
+  static constexpr int kPitch = kDims + 4;  // of a head's sums: values, then largest score and sum of weights
+  static constexpr int kStates = kSlots * kSlotBytes;
+  static constexpr int kBarriers = kStates + kRingReaders * kRingHeads * kPitch * 4;
+  static constexpr int kDeal = kBarriers + kSlots * 16;
+  static constexpr int kLast = kDeal + 32, kBytes = kLast + 16;
+};
+static_assert(RingLayout<128>::kBytes <= kRingShared && RingLayout<64>::kBytes <= kRingShared);
+
+// The tiles that a row sees.
+struct RingRow {
+  int tokens, start, first, tiles;
+  UM_DEVICE RingRow(const AttentionArgs& a, int row)
+      : tokens(a.positions[row] + 1),
+        start(WindowStart(a, tokens)),
+        first(start / kRingTile),
+        tiles((tokens + kRingTile - 1) / kRingTile - first) {}
+};
+
+// A block's run: `count` tiles from tile number `begin` of all on, which is number `tile` of a row's and head's.
+struct RingDeal {
+  int each, begin, count, row, head, tile;
+
+  UM_DEVICE void Leave(Shared<int>& to) const {
+    const int words[] = {each, begin, count, row, head, tile};
+#pragma unroll
+    for (int i = 0; i < 6; ++i) to.Set(i, words[i]);
+  }
+  UM_DEVICE static RingDeal Read(const Shared<int>& from) {
+    return {from.Get(0), from.Get(1), from.Get(2), from.Get(3), from.Get(4), from.Get(5)};
+  }
+  // One group deals for its block.
+  UM_DEVICE static RingDeal Make(const AttentionArgs& a) {
+    int all = 0;
+    for (int row = Lane(); row < a.m; row += kLanes) all += RingRow(a, row).tiles;
+    for (int mask = kLanes / 2; mask > 0; mask /= 2) all += ShuffleXor(all, mask);
+    all *= a.kv_heads;
+    RingDeal d = {};
+    d.each = (all + GridX() - 1) / GridX();
+    if (d.each < kRingLeast) d.each = kRingLeast;
+    d.begin = BlockX() * d.each;
+    d.count = all - d.begin < d.each ? all - d.begin : d.each;
+    if (d.count <= 0) return d;
+    const int from = d.begin / a.kv_heads;  // of the tiles of rows
+    int before = 0;
+    for (d.row = 0;; d.row += kLanes) {  // rows as many as there are lanes at once
+      const int row = d.row + Lane();
+      const int own = row < a.m ? RingRow(a, row).tiles : 0;
+      int upto = own;
+      for (int step = 1; step < kLanes; step *= 2) {
+        const int left = Shuffle(upto, Lane() - step & kLanes - 1);
+        if (Lane() >= step) upto += left;
+      }
+      upto += before;
+      const int end = Shuffle(upto, kLanes - 1);
+      if (from >= end) {
+        before = end;
+        continue;
+      }
+      int passed = upto <= from ? 1 : 0;  // rows before the block's first
+      for (int mask = kLanes / 2; mask > 0; mask /= 2) passed += ShuffleXor(passed, mask);
+      const int tiles = Shuffle(own, passed);
+      const int left = d.begin - (Shuffle(upto, passed) - tiles) * a.kv_heads;
+      d.row += passed;
+      d.head = left / tiles;
+      d.tile = left % tiles;
+      return d;
+    }
+  }
+};
+
+template <class T, int kDims>
+struct RingFeeder {
+  using L = RingLayout<kDims>;
+  const AttentionArgs& a;
+  const RingDeal& d;
+
+  struct Tile {
+    int64_t at = 0;  // its first element in the cache
+    int rows = 0;    // positions there are in it
+    bool newest = false;
+  };
+  // Tile number i of the run; none beyond its end.
+  UM_DEVICE Tile Find(int i) const {
+    Tile t;
+    if (i >= d.count) return t;
+    int row = d.row;
+    RingRow r(a, row);
+    int left = d.head * r.tiles + d.tile + i;
+    while (left >= r.tiles * a.kv_heads) {
+      left -= r.tiles * a.kv_heads;
+      r = RingRow(a, ++row);
+    }
+    const int head = left / r.tiles, position = (r.first + left % r.tiles) * kRingTile;
+    const int64_t page =
+        a.page_table[static_cast<int64_t>(a.sequences[row]) * a.max_pages + position / a.page_tokens];
+    t.at = ((page * a.kv_heads + head) * a.page_tokens + position % a.page_tokens) * kDims;
+    t.rows = r.tokens - position < kRingTile ? r.tokens - position : kRingTile;
+    t.newest = position + kRingTile >= r.tokens;
+    return t;
+  }
+  UM_DEVICE void Copy(const Tile& t, int slot, int first, int rows) const {
+    const int to = slot * L::kSlotBytes + first * kDims * 2, bytes = rows * kDims * 2;
+    const int64_t at = t.at + first * kDims;
+    RingCopy(L::kBarriers, slot, to, static_cast<const T*>(a.k_cache) + at, bytes);
+    RingCopy(L::kBarriers, slot, to + L::kValues * 2, static_cast<const T*>(a.v_cache) + at, bytes);
+  }
+  UM_DEVICE void Expect(const Tile& t, int slot) const { RingExpect(L::kBarriers, slot, t.rows * kDims * 4); }
+
+  // The lanes find the tiles, a batch ahead of the one that is copied, and take turns to copy their own.
+  UM_DEVICE void Run() const {
+    Tile tile = Find(Lane());
+    const bool early = Lane() < L::kSlots && Lane() < d.count;
+    const int older = tile.rows - (tile.newest ? 1 : 0);
+    if (early) {
+      Expect(tile, Lane());
+      if (older > 0) Copy(tile, Lane(), 0, older);
+    }
+    WaitForPrevious();
+    if (early && tile.newest) Copy(tile, Lane(), older, 1);
+    int slot = 0, turn = 1;
+    for (int first = 0; first < d.count; first += kLanes) {
+      const Tile next = Find(first + kLanes + Lane());
+      const int most = d.count - first < kLanes ? d.count - first : kLanes;
+      for (int i = first == 0 ? L::kSlots : 0; i < most; ++i) {
+        if (Lane() == i) {
+          RingWaitFree(L::kBarriers, slot, turn);
+          Expect(tile, slot);
+          Copy(tile, slot, 0, tile.rows);
+        }
+        GroupSync();  // orders the copies: a slot's barrier counts one use after the other
+        if (++slot == L::kSlots) {
+          slot = 0;
+          turn ^= 1;
+        }
+      }
+      tile = next;
+    }
+  }
+};
+
+}  // namespace unimax::gpu
