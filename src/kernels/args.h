@@ -112,6 +112,7 @@ struct AttentionArgs {
   // how many blocks had to do without it (null: not counted).
   const float* phi = nullptr;
   int* redone = nullptr;
+  void* words = nullptr;  // of ring rows: RingBytes (kernels/table.h), all bits set before and after
 };
 
 // Of attention_ring (Hopper).

@@ -454,13 +454,9 @@ bool HasKernel(const Row& row, const Limits& limits) {
 int64_t LinearSums(const Limits& limits) { return int64_t{2} * 64 * 128 * limits.multiprocessors; }
 int LinearCounters(int n) { return CeilDiv(n, 64); }
 
-// A block leaves the sums of at most two pieces.
-int64_t RingSums(int head_dim, const Limits& l) {
-  return l.target == kHopper ? int64_t{2} * kRingHeads * (head_dim + 2) * l.multiprocessors : 0;
-}
-int64_t AttentionSums(const Case& c, const Limits& limits) {
-  const AttentionShape& a = c.attention;
-  return std::max(int64_t{c.m} * a.heads * AttentionSplits(c, limits) * (a.head_dim + 2), RingSums(a.head_dim, limits));
+// A block leaves the sums of at most two pieces, 16 bytes for two elements.
+int64_t RingBytes(int head_dim, const Limits& l) {
+  return l.target == kHopper ? int64_t{2} * kRingHeads * head_dim / 2 * 16 * l.multiprocessors : 0;
 }
 
 int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv_heads ? 1 : 4; }

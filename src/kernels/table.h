@@ -88,10 +88,8 @@ int LinearCounters(int n);
 
 // How many blocks share the tokens of one row in decode attention; 1 means no split. A pure function of the case.
 int AttentionSplits(const Case& c, const Limits& limits);
-// Floats of unfinished sums that AttentionArgs may need for the case, and those that rows need which cut all rows of a
-// step together.
-int64_t AttentionSums(const Case& c, const Limits& limits);
-int64_t RingSums(int head_dim, const Limits& limits);
+// Bytes of AttentionArgs::words that rows need which cut all rows of a step together; 0: there are none on the device.
+int64_t RingBytes(int head_dim, const Limits& limits);
 // Query heads that one block of the decode row takes.
 int AttentionQueries(const Case& c);
 

@@ -192,9 +192,12 @@ class AttentionData : public TuneData {
       UM_RETURN_IF_ERROR(device_.Upload(buffer->data(), values->data(), values->size() * sizeof(int)));
     }
     const auto states = static_cast<size_t>(c.m) * static_cast<size_t>(a.heads);
-    const auto sums = static_cast<size_t>(AttentionSums(c, device_.limits()));
-    UM_ASSIGN_OR_RETURN(partial_, device_.Allocate(sums * sizeof(float), "attention sums"));
+    const auto splits = static_cast<size_t>(AttentionSplits(c, device_.limits()));
+    UM_ASSIGN_OR_RETURN(partial_,
+                        device_.Allocate(states * splits * static_cast<size_t>(a.head_dim + 2) * 4, "attention sums"));
     UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(states * sizeof(int), "attention counters"));
+    const auto words = static_cast<size_t>(RingBytes(a.head_dim, device_.limits()));
+    UM_ASSIGN_OR_RETURN(words_, device_.Allocate(words, "words of ring rows"));
     return Reset();
   }
 
@@ -222,6 +225,7 @@ class AttentionData : public TuneData {
     args.scale = a.scale;
     args.cap = c.cap;
     args.window = c.window;
+    args.words = words_.data();
     return LaunchOf(device_, row, c, args);
   }
 

@@ -18,7 +18,7 @@
 
 #include "kernels/args.h"
 #include "kernels/gpu/activation.h"
-#include "kernels/nvidia/attention_ring_deal.h"
+#include "kernels/nvidia/attention_ring_merge.h"
 
 namespace unimax::gpu {
 
@@ -186,96 +186,6 @@ struct RingReader {
   }
 };
 
-// A piece of a run: tiles of one row and KV head, and which blocks have the others.
-struct RingPiece {
-  int row, head, first_block, last_block;
-  bool starts_late;  // the first block's piece is not the first of its run
-  UM_DEVICE int Parts() const { return last_block - first_block + 1; }
-  // Where a block leaves its sums: of the piece its run begins with, or of the one it ends with.
-  UM_DEVICE int Place(int part) const { return 2 * (first_block + part) + (part == 0 && starts_late ? 1 : 0); }
-};
-
-// Puts the groups' sums of a piece together, and the pieces of a row and head.
-template <class T, int kDims>
-struct RingMerge {
-  using L = RingLayout<kDims>;
-  static constexpr int kPartPitch = kDims + 2;
-  const AttentionArgs& a;
-  const int heads = a.heads / a.kv_heads;
-  Shared<float> states{L::kStates};
-
-  UM_DEVICE T* Output(const RingPiece& p) const {
-    return static_cast<T*>(a.y) + (static_cast<int64_t>(p.row) * a.heads + p.head * heads) * kDims;
-  }
-  UM_DEVICE float* Part(const RingPiece& p, int part, int head) const {
-    return a.partial + (static_cast<int64_t>(p.Place(part)) * heads + head) * kPartPitch;
-  }
-
-  // The groups' sums in turn: into y, or unfinished where other blocks have the rest.
-  UM_DEVICE void Groups(const RingPiece& p) const {
-    for (int i = Thread(); i < heads * kDims; i += kRingThreads) {
-      const int head = i / kDims, d = i % kDims;
-      float high = -Infinity(), total = 0, mix = 0;
-#pragma unroll
-      for (int g = 0; g < kRingReaders; ++g) high = Max(high, states.Get((g * heads + head) * L::kPitch + kDims));
-#pragma unroll
-      for (int g = 0; g < kRingReaders; ++g) {
-        const int at = (g * heads + head) * L::kPitch;
-        const float weight = Exp2(states.Get(at + kDims) - high);
-        total += weight * states.Get(at + kDims + 1);
-        mix += weight * states.Get(at + d);
-      }
-      if (p.Parts() == 1) {
-        Output(p)[i] = FromFloat<T>(mix / total);
-        continue;
-      }
-      float* to = Part(p, BlockX() - p.first_block, head);
-      to[d] = mix;
-      if (d == 0) {
-        to[kDims] = high;
-        to[kDims + 1] = total;
-      }
-    }
-  }
-
-  // The last block of a row and head adds up what all of them left. The counter returns to zero for the next launch.
-  UM_DEVICE void Blocks(const RingPiece& p) {
-    Shared<int> last(L::kLast);
-    SomeBarrier(kRingThreads);  // orders this block's sums before its count, and the reads of the states before `last`
-    if (Thread() == 0) {
-      int* counter = a.counters + static_cast<int64_t>(p.row) * a.kv_heads + p.head;
-      const bool is_last = AtomicAdd(counter, 1) == p.Parts() - 1;
-      last.Set(0, is_last);
-      if (is_last) *counter = 0;
-    }
-    SomeBarrier(kRingThreads);  // orders `last` before it is read
-    if (!last.Get(0)) return;
-    const int parts = p.Parts();
-    for (int head = Group(); head < heads; head += kRingReaders) {
-      float high = -Infinity(), total = 0;
-      for (int s = Lane(); s < parts; s += kLanes) high = Max(high, Part(p, s, head)[kDims]);
-      high = GroupMax(high);
-      for (int s = Lane(); s < parts; s += kLanes) {
-        const float* from = Part(p, s, head);
-        const float weight = Exp2(from[kDims] - high);
-        states.Set(head * parts + s, weight);
-        total += weight * from[kDims + 1];
-      }
-      total = GroupSum(total);
-      GroupSync();  // orders the weights before the lanes divide them
-      for (int s = Lane(); s < parts; s += kLanes) states.Set(head * parts + s, states.Get(head * parts + s) / total);
-    }
-    SomeBarrier(kRingThreads);  // orders all weights before they are read
-    for (int i = Thread(); i < heads * kDims; i += kRingThreads) {
-      const int head = i / kDims;
-      float mix = 0;
-#pragma unroll 8
-      for (int s = 0; s < parts; ++s) mix += states.Get(head * parts + s) * Part(p, s, head)[i % kDims];
-      Output(p)[i] = FromFloat<T>(mix);
-    }
-  }
-};
-
 // Walks the block's run: group Group() takes every kRingReaders-th of its tiles.
 template <class T, int kDims>
 UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
@@ -296,12 +206,10 @@ UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
       GroupSync();  // orders the reads of all lanes before the slot is filled again
       if (Lane() == 0) RingRelease(L::kBarriers, slot);
     }
-    const RingPiece piece = {row, head, from / d.each, (from + r.tiles - 1) / d.each, from % d.each != 0};
     if (done > 0) SomeBarrier(kRingThreads);  // orders the reads of the piece before from the states before this one's
     reader.Leave(merge.states);
     SomeBarrier(kRingThreads);  // orders the states before they are read
-    merge.Groups(piece);
-    if (piece.Parts() > 1) merge.Blocks(piece);
+    merge.Run(RingPiece(d, row, head, from, r.tiles));
     done += count;
     if (++head == a.kv_heads) {
       head = 0;

@@ -33,7 +33,7 @@ struct RingLayout {
   static constexpr int kStates = kSlots * kSlotBytes;
   static constexpr int kBarriers = kStates + kRingReaders * kRingHeads * kPitch * 4;
   static constexpr int kDeal = kBarriers + kSlots * 16;
-  static constexpr int kLast = kDeal + 32, kBytes = kLast + 16;
+  static constexpr int kBytes = kDeal + 32;
 };
 static_assert(RingLayout<128>::kBytes <= kRingShared && RingLayout<64>::kBytes <= kRingShared);
 
@@ -47,29 +47,29 @@ struct RingRow {
         tiles((tokens + kRingTile - 1) / kRingTile - first) {}
 };
 
-// A block's run: `count` tiles from tile number `begin` of all on, which is number `tile` of a row's and head's.
+// A block's run: `count` tiles from tile number `begin` of `all` on, which is number `tile` of a row's and head's.
 struct RingDeal {
-  int each, begin, count, row, head, tile;
+  int all, each, begin, count, row, head, tile;
 
   UM_DEVICE void Leave(Shared<int>& to) const {
-    const int words[] = {each, begin, count, row, head, tile};
+    const int words[] = {all, each, begin, count, row, head, tile};
 #pragma unroll
-    for (int i = 0; i < 6; ++i) to.Set(i, words[i]);
+    for (int i = 0; i < 7; ++i) to.Set(i, words[i]);
   }
   UM_DEVICE static RingDeal Read(const Shared<int>& from) {
-    return {from.Get(0), from.Get(1), from.Get(2), from.Get(3), from.Get(4), from.Get(5)};
+    return {from.Get(0), from.Get(1), from.Get(2), from.Get(3), from.Get(4), from.Get(5), from.Get(6)};
   }
   // One group deals for its block.
   UM_DEVICE static RingDeal Make(const AttentionArgs& a) {
     int all = 0;
     for (int row = Lane(); row < a.m; row += kLanes) all += RingRow(a, row).tiles;
     for (int mask = kLanes / 2; mask > 0; mask /= 2) all += ShuffleXor(all, mask);
-    all *= a.kv_heads;
     RingDeal d = {};
-    d.each = (all + GridX() - 1) / GridX();
+    d.all = all * a.kv_heads;
+    d.each = (d.all + GridX() - 1) / GridX();
     if (d.each < kRingLeast) d.each = kRingLeast;
     d.begin = BlockX() * d.each;
-    d.count = all - d.begin < d.each ? all - d.begin : d.each;
+    d.count = d.all - d.begin < d.each ? d.all - d.begin : d.each;
     if (d.count <= 0) return d;
     const int from = d.begin / a.kv_heads;  // of the tiles of rows
     int before = 0;

@@ -60,6 +60,21 @@ struct TwoWords {  // of two elements each
   UM_DEVICE uint32_t High() const { return __byte_perm(a, b, 0x7632); }
 };
 
+// ---- 16 bytes between blocks that run: each 4 of them are read and written whole ----
+UM_DEVICE Vec16 LoadRelaxed(const void* p) {
+  Vec16 v;
+  asm volatile("ld.relaxed.gpu.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
+               : "l"(p)
+               : "memory");
+  return v;
+}
+UM_DEVICE void StoreRelaxed(void* p, const Vec16& v) {
+  asm volatile("st.relaxed.gpu.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(v.w[0]), "r"(v.w[1]), "r"(v.w[2]),
+               "r"(v.w[3])
+               : "memory");
+}
+
 // ---- Registers of a warpgroup ----
 template <int kRegisters>
 UM_DEVICE void GiveRegisters() {

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// attention_ring_merge: how the sums of a row and KV head come together in attention_ring: of the groups of a block, and
+//            of the blocks that share its tiles.
+// Who calls: attention_ring.
+// Work:      a block whose run goes on leaves its sums and does not wait. Those whose run ends with the row and head
+//            deal its elements among them, and look at the others' sums until they are there: one way through L2.
+// Bound:     latency. bytes = blocks * head_dim / 2 * 16 a query head.
+// Launch:    that of attention_ring, whose blocks all run at the same time at last: none waits for one that cannot start.
+// Reference: RefAttentionRow. Sum order: groups in turn, then blocks in turn.
+// Source:    the LL protocol of NCCL, with words that are flags themselves.
+#pragma once
+
+#include "kernels/args.h"
+#include "kernels/nvidia/attention_ring_deal.h"
+
+namespace unimax::gpu {
+
+// Two neighbouring elements of a head, their weights relative to 2^top.
+struct RingMix {
+  float low = 0, high = 0, top = -Infinity(), sum = 0;
+  UM_DEVICE void Take(const RingMix& o) {
+    const float most = Max(top, o.top), mine = Exp2(top - most), theirs = Exp2(o.top - most);
+    low = low * mine + o.low * theirs;
+    high = high * mine + o.high * theirs;
+    sum = sum * mine + o.sum * theirs;
+    top = most;
+  }
+};
+
+// A mix goes from block to block through memory without a flag beside it: a word of it has not come as long as all its
+// bits are set, which no result has (NaNs of the device are 0x7fffffff, and others become that).
+inline constexpr uint32_t kRingEmpty = 0xffffffffu;
+UM_DEVICE void StoreWhole(void* to, const RingMix& mix) {
+  Vec16 v = BitCopy<Vec16>(mix);
+#pragma unroll
+  for (uint32_t& w : v.w) w = w == kRingEmpty ? 0x7fffffffu : w;
+  StoreRelaxed(to, v);
+}
+UM_DEVICE void StoreEmpty(void* to) { StoreRelaxed(to, {{kRingEmpty, kRingEmpty, kRingEmpty, kRingEmpty}}); }
+UM_DEVICE bool LoadWhole(RingMix* mix, const void* from) {
+  const Vec16 v = LoadRelaxed(from);
+  *mix = BitCopy<RingMix>(v);
+  return v.w[0] != kRingEmpty && v.w[1] != kRingEmpty && v.w[2] != kRingEmpty && v.w[3] != kRingEmpty;
+}
+
+// A piece of a run: tiles of one row and KV head, of which other blocks have more. Blocks whose run ends with their
+// piece put the row and head together, each its share of the elements; the others left theirs long before.
+struct RingPiece {
+  int row, head, part, parts, mergers, first_block;
+  bool late;  // the first block's piece is not the first of its run
+  UM_DEVICE RingPiece(const RingDeal& d, int of_row, int of_head, int from, int tiles) : row(of_row), head(of_head) {
+    const int end = from + tiles;
+    first_block = from / d.each;
+    late = from % d.each != 0;
+    part = BlockX() - first_block;
+    parts = (end - 1) / d.each + 1 - first_block;
+    mergers = end == d.all || end % d.each == 0 ? parts : parts - 1;
+  }
+  // Where a part's sums lie: those of the piece its run begins with, or ends with.
+  UM_DEVICE int Place(int of) const { return 2 * (first_block + of) + (of == 0 && late ? 1 : 0); }
+};
+
+// Puts the groups' sums of a piece together, and the pieces of a row and head.
+template <class T, int kDims>
+struct RingMerge {
+  using L = RingLayout<kDims>;
+  static constexpr int kPairs = kDims / 2, kPatience = 1 << 22, kAhead = 4;
+  const AttentionArgs& a;
+  const int heads = a.heads / a.kv_heads;
+  Shared<float> states{L::kStates};
+
+  // Pair number i of the heads' elements, of this block's groups in turn.
+  UM_DEVICE RingMix Own(int i) const {
+    RingMix mix;
+#pragma unroll
+    for (int g = 0; g < kRingReaders; ++g) {
+      const int at = (g * heads + i / kPairs) * L::kPitch, pair = at + i % kPairs * 2;
+      const RingMix of = {states.Get(pair), states.Get(pair + 1), states.Get(at + kDims), states.Get(at + kDims + 1)};
+      if (of.top > -Infinity()) mix.Take(of);  // a group may have had no tile
+    }
+    return mix;
+  }
+  UM_DEVICE void Write(const RingPiece& p, int i, const RingMix& mix) const {
+    T* y = static_cast<T*>(a.y) + (static_cast<int64_t>(p.row) * a.heads + p.head * heads) * kDims;
+    reinterpret_cast<uint32_t*>(y)[i] = Pair<T>(mix.low / mix.sum, mix.high / mix.sum);
+  }
+  UM_DEVICE char* Word(const RingPiece& p, int part, int i) const {
+    return static_cast<char*>(a.words) + (static_cast<int64_t>(p.Place(part)) * heads * kPairs + i) * sizeof(RingMix);
+  }
+
+  // Pair number i of all blocks in turn.
+  UM_DEVICE RingMix All(const RingPiece& p, int i) const {
+    RingMix mix;
+    for (int first = 0; first < p.parts; first += kAhead) {
+      RingMix of[kAhead];
+      bool there = false;
+      for (int looks = 0; !there && looks < kPatience; ++looks) {
+        there = true;
+#pragma unroll
+        for (int k = 0; k < kAhead; ++k) {
+          const int part = first + k;
+          if (part < p.parts && part != p.part) there &= LoadWhole(&of[k], Word(p, part, i));
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < kAhead; ++k) {
+        const int part = first + k;
+        if (part == p.part) of[k] = Own(i);
+        if (part >= p.parts) continue;
+        mix.Take(of[k]);
+        if (part != p.part) StoreEmpty(Word(p, part, i));
+      }
+    }
+    return mix;
+  }
+
+  UM_DEVICE void Run(const RingPiece& p) const {
+    const int pairs = heads * kPairs;
+    const bool merges = p.part < p.mergers;
+    const int first = merges ? pairs * p.part / p.mergers : 0, last = merges ? pairs * (p.part + 1) / p.mergers : 0;
+    for (int i = Thread(); i < pairs; i += kRingThreads) {
+      if (p.parts == 1) {
+        Write(p, i, Own(i));
+      } else if (i < first || i >= last) {
+        StoreWhole(Word(p, p.part, i), Own(i));
+      }
+    }
+    if (p.parts == 1) return;
+    for (int i = first + Thread(); i < last; i += kRingThreads) Write(p, i, All(p, i));
+  }
+};
+
+}  // namespace unimax::gpu
