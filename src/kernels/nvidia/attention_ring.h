@@ -33,7 +33,8 @@ struct RingReader {
   const int heads = a.heads / a.kv_heads;
   const int g = Lane() / 4, c = Lane() % 4;
   Shared<T> ring{0};
-  Vec16 q[kDims / kTileK];
+  static constexpr int kQueries = kDims / kTileK;
+  Vec16 q[kQueries], next_q[kQueries];
   // Of heads 2c and 2c + 1: largest score times log2 e, this lane's sum of weights; out[j]: of elements
   // Element(0) + j and Element(1) + j.
   float top[2], sum[2];
@@ -41,11 +42,16 @@ struct RingReader {
 
   UM_DEVICE int Element(int half) const { return kDims == 64 ? g * 8 + half * 4 : half == 0 ? g * 8 : 64 + (g ^ 4) * 8; }
 
-  UM_DEVICE void Begin(int row, int kv_head) {
+  // Asks for the queries of a piece, which Begin awaits.
+  UM_DEVICE void Ask(int row, int kv_head) {
     const T* from = static_cast<const T*>(a.q) + static_cast<int64_t>(row) * a.q_stride +
                     (kv_head * heads + g) * kDims + c * 8;
 #pragma unroll
-    for (int k = 0; k < kDims / kTileK; ++k) q[k] = g < heads ? Load16(from + k * kTileK) : Vec16{};
+    for (int k = 0; k < kQueries; ++k) next_q[k] = g < heads ? Load16(from + k * kTileK) : Vec16{};
+  }
+  UM_DEVICE void Begin() {
+#pragma unroll
+    for (int k = 0; k < kQueries; ++k) q[k] = next_q[k];
 #pragma unroll
     for (int j = 0; j < kOut; ++j) out[j] = {};
     top[0] = top[1] = -Infinity();
@@ -83,61 +89,73 @@ struct RingReader {
     return even;
   }
 
-  // Adds the values of the 16 positions from element `values` on, weighed.
-  UM_DEVICE void Add(int values, uint32_t weights0, uint32_t weights1) {
-    Vec16 v[4][2];  // of positions 2c, 2c + 1, 2c + 8, 2c + 9; both halves
+  // The values of 16 positions, of which a lane holds four: 2c, 2c + 1, 2c + 8, 2c + 9.
+  struct Values {
+    Vec16 of[4][2];  // both halves
+  };
+  UM_DEVICE Values LoadValues(int values) const {
+    Values v;
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
       const int row = values + (2 * c + n % 2 + n / 2 * 8) * kDims;
       if constexpr (kDims == 64) {
-        v[n][0] = ring.Get16(row + g * 8);
-        v[n][1] = {{v[n][0].w[2], v[n][0].w[3], 0, 0}};
+        v.of[n][0] = ring.Get16(row + g * 8);
+        v.of[n][1] = {{v.of[n][0].w[2], v.of[n][0].w[3], 0, 0}};
       } else {
-        Halves(row, Element(0), Element(1), c % 2, v[n]);
+        Halves(row, Element(0), Element(1), c % 2, v.of[n]);
       }
     }
+    return v;
+  }
+  // Adds them, weighed by the scores of their positions, which have become weights.
+  UM_DEVICE void Add(const Values& v, const FragC& s) {
+    const uint32_t upper = Transposed(Pair<T>(s.v[0], s.v[1])), lower = Transposed(Pair<T>(s.v[2], s.v[3]));
 #pragma unroll
     for (int j = 0; j < kHeld; ++j) {
-      const auto pair = [&](int half, int n) { return TwoWords{v[n][half].w[j], v[n + 1][half].w[j]}; };
+      const auto pair = [&](int half, int n) { return TwoWords{v.of[n][half].w[j], v.of[n + 1][half].w[j]}; };
       const TwoWords p[4] = {pair(0, 0), pair(1, 0), pair(0, 2), pair(1, 2)};
-      Mma16<T>(out[2 * j], {{p[0].Low(), p[1].Low(), p[2].Low(), p[3].Low()}}, weights0, weights1);
-      Mma16<T>(out[2 * j + 1], {{p[0].High(), p[1].High(), p[2].High(), p[3].High()}}, weights0, weights1);
+      Mma16<T>(out[2 * j], {{p[0].Low(), p[1].Low(), p[2].Low(), p[3].Low()}}, upper, lower);
+      Mma16<T>(out[2 * j + 1], {{p[0].High(), p[1].High(), p[2].High(), p[3].High()}}, upper, lower);
+    }
+  }
+
+  // What is not seen scores -infinity.
+  UM_DEVICE void Mask(const RingRow& r, int first, FragC& s) const {
+#pragma unroll
+    for (int e = 0; e < kFragC; ++e) {
+      const int at = first + g + e / 2 * 8;
+      if (at < r.start || at >= r.tokens) s.v[e] = -Infinity();
     }
   }
 
   // Takes in the tile in a slot, whose first position is `first`.
   UM_DEVICE void Take(int slot, const RingRow& r, int first) {
+    constexpr int kHalves = 2, kHalf = kRingTile / kHalves;
     const int keys = slot * (L::kSlotBytes / 2), values = keys + L::kValues;
-    constexpr int kHalves = 2;
-    FragC s[kHalves];
     const bool edge = first < r.start || first + kRingTile > r.tokens;
     if (edge) Blank(values, r.tokens - first);
-    float high[2] = {top[0], top[1]};
+    FragC s[kHalves] = {Score(keys), Score(keys + kHalf * kDims)};
+    const Values v0 = LoadValues(values);  // on their way while the weights are found
 #pragma unroll
     for (int i = 0; i < kHalves; ++i) {
-      s[i] = Score(keys + i * 16 * kDims);
 #pragma unroll
       for (int e = 0; e < kFragC; ++e) s[i].v[e] *= a.scale * kLog2E;
-      Cap(a.cap * kLog2E, s[i].v);
+    }
+    if (edge || a.cap > 0) {
 #pragma unroll
-      for (int e = 0; e < kFragC; ++e) {
-        const int at = first + i * 16 + g + e / 2 * 8;
-        if (edge && (at < r.start || at >= r.tokens)) s[i].v[e] = -Infinity();
-        high[e % 2] = Max(high[e % 2], s[i].v[e]);
+      for (int i = 0; i < kHalves; ++i) {
+        Cap(a.cap * kLog2E, s[i].v);
+        Mask(r, first + i * kHalf, s[i]);
       }
     }
-    float keep[2];
+    float high[2], keep[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {  // every tile holds a position that is seen: `high` is finite
+      high[h] = Max(Max(Max(s[0].v[h], s[0].v[h + 2]), Max(s[1].v[h], s[1].v[h + 2])), top[h]);
       for (int mask = 4; mask < kLanes; mask *= 2) high[h] = Max(high[h], ShuffleXor(high[h], mask));
       keep[h] = Exp2(top[h] - high[h]);
       top[h] = high[h];
       sum[h] *= keep[h];
-    }
-#pragma unroll
-    for (int j = 0; j < kOut; ++j) {
-#pragma unroll
-      for (int e = 0; e < kFragC; ++e) out[j].v[e] *= keep[e % 2];
     }
 #pragma unroll
     for (int i = 0; i < kHalves; ++i) {
@@ -146,10 +164,15 @@ struct RingReader {
         s[i].v[e] = Exp2(s[i].v[e] - high[e % 2]);
         sum[e % 2] += s[i].v[e];
       }
-      const uint32_t upper = Transposed(Pair<T>(s[i].v[0], s[i].v[1]));
-      const uint32_t lower = Transposed(Pair<T>(s[i].v[2], s[i].v[3]));
-      Add(values + i * 16 * kDims, upper, lower);
     }
+    const Values v1 = LoadValues(values + kHalf * kDims);
+#pragma unroll
+    for (int j = 0; j < kOut; ++j) {
+#pragma unroll
+      for (int e = 0; e < kFragC; ++e) out[j].v[e] *= keep[e % 2];
+    }
+    Add(v0, s[0]);
+    Add(v1, s[1]);
     if (edge) FenceAsync();  // orders the zeros before the copies that follow
   }
 
@@ -194,11 +217,17 @@ UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
   RingReader<T, kDims> reader{a};
   RingMerge<T, kDims> merge{a};
   int row = d.row, head = d.head, tile = d.tile, next = Group();  // the group's next tile of the run
+  if (d.count > 0) reader.Ask(row, head);
   for (int done = 0; done < d.count; tile = 0) {
     const RingRow r(a, row);
     const int left = d.count - done, count = r.tiles - tile < left ? r.tiles - tile : left;
-    const int from = d.begin + done - tile;  // the number of the first tile of this row and head
-    reader.Begin(row, head);
+    const RingPiece piece(d, row, head, d.begin + done - tile, r.tiles);
+    if (++head == a.kv_heads) {
+      head = 0;
+      ++row;
+    }
+    reader.Begin();
+    if (count < left) reader.Ask(row, head);
     for (; next < done + count; next += kRingReaders) {
       const int slot = next % L::kSlots;
       RingWaitFull(L::kBarriers, slot, next / L::kSlots % 2);
@@ -209,12 +238,8 @@ UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
     if (done > 0) SomeBarrier(kRingThreads);  // orders the reads of the piece before from the states before this one's
     reader.Leave(merge.states);
     SomeBarrier(kRingThreads);  // orders the states before they are read
-    merge.Run(RingPiece(d, row, head, from, r.tiles));
+    merge.Run(piece);
     done += count;
-    if (++head == a.kv_heads) {
-      head = 0;
-      ++row;
-    }
   }
 }
 

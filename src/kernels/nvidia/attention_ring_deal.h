@@ -17,7 +17,7 @@ namespace unimax::gpu {
 
 inline constexpr int kRingTile = 32;    // positions; a page holds a multiple of them, each KV head's one behind the other
 inline constexpr int kRingReaders = 3;  // groups that compute; the one behind them fills the ring
-inline constexpr int kRingLeast = 3;    // tiles that a block takes at least, as it has groups
+inline constexpr int kRingLeast = 4;    // tiles that a block takes at least, as it has groups
 inline constexpr int kRingThreads = kRingReaders * kLanes, kRingAll = kRingThreads + kLanes;
 
 // Shared memory: the ring, the groups' sums, barriers, the deal. Bytes.

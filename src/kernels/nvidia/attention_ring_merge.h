@@ -18,12 +18,10 @@ namespace unimax::gpu {
 // Two neighbouring elements of a head, their weights relative to 2^top.
 struct RingMix {
   float low = 0, high = 0, top = -Infinity(), sum = 0;
-  UM_DEVICE void Take(const RingMix& o) {
-    const float most = Max(top, o.top), mine = Exp2(top - most), theirs = Exp2(o.top - most);
-    low = low * mine + o.low * theirs;
-    high = high * mine + o.high * theirs;
-    sum = sum * mine + o.sum * theirs;
-    top = most;
+  UM_DEVICE void Add(const RingMix& o, float weight) {
+    low += o.low * weight;
+    high += o.high * weight;
+    sum += o.sum * weight;
   }
 };
 
@@ -64,20 +62,22 @@ struct RingPiece {
 template <class T, int kDims>
 struct RingMerge {
   using L = RingLayout<kDims>;
-  static constexpr int kPairs = kDims / 2, kPatience = 1 << 22, kAhead = 4;
+  static constexpr int kPairs = kDims / 2, kPatience = 1 << 22, kAhead = 8;
   const AttentionArgs& a;
   const int heads = a.heads / a.kv_heads;
   Shared<float> states{L::kStates};
 
-  // Pair number i of the heads' elements, of this block's groups in turn.
+  // Pair number i of the heads' elements, of this block's groups in turn; one may have had no tile.
   UM_DEVICE RingMix Own(int i) const {
-    RingMix mix;
+    RingMix of[kRingReaders], mix;
 #pragma unroll
     for (int g = 0; g < kRingReaders; ++g) {
       const int at = (g * heads + i / kPairs) * L::kPitch, pair = at + i % kPairs * 2;
-      const RingMix of = {states.Get(pair), states.Get(pair + 1), states.Get(at + kDims), states.Get(at + kDims + 1)};
-      if (of.top > -Infinity()) mix.Take(of);  // a group may have had no tile
+      of[g] = {states.Get(pair), states.Get(pair + 1), states.Get(at + kDims), states.Get(at + kDims + 1)};
+      mix.top = Max(mix.top, of[g].top);
     }
+#pragma unroll
+    for (int g = 0; g < kRingReaders; ++g) mix.Add(of[g], Exp2(of[g].top - mix.top));
     return mix;
   }
   UM_DEVICE void Write(const RingPiece& p, int i, const RingMix& mix) const {
@@ -88,8 +88,9 @@ struct RingMerge {
     return static_cast<char*>(a.words) + (static_cast<int64_t>(p.Place(part)) * heads * kPairs + i) * sizeof(RingMix);
   }
 
-  // Pair number i of all blocks in turn.
+  // Pair number i of all blocks in turn, some of which are awaited together.
   UM_DEVICE RingMix All(const RingPiece& p, int i) const {
+    const RingMix own = Own(i);
     RingMix mix;
     for (int first = 0; first < p.parts; first += kAhead) {
       RingMix of[kAhead];
@@ -98,17 +99,22 @@ struct RingMerge {
         there = true;
 #pragma unroll
         for (int k = 0; k < kAhead; ++k) {
-          const int part = first + k;
-          if (part < p.parts && part != p.part) there &= LoadWhole(&of[k], Word(p, part, i));
+          of[k].top = -Infinity();
+          if (first + k < p.parts && first + k != p.part) there &= LoadWhole(&of[k], Word(p, first + k, i));
         }
       }
+      float most = mix.top;
 #pragma unroll
       for (int k = 0; k < kAhead; ++k) {
-        const int part = first + k;
-        if (part == p.part) of[k] = Own(i);
-        if (part >= p.parts) continue;
-        mix.Take(of[k]);
-        if (part != p.part) StoreEmpty(Word(p, part, i));
+        if (first + k == p.part) of[k] = own;
+        most = Max(most, of[k].top);
+      }
+      const float keep = Exp2(mix.top - most);
+      mix = {mix.low * keep, mix.high * keep, most, mix.sum * keep};
+#pragma unroll
+      for (int k = 0; k < kAhead; ++k) {
+        mix.Add(of[k], Exp2(of[k].top - most));
+        if (first + k < p.parts && first + k != p.part) StoreEmpty(Word(p, first + k, i));
       }
     }
     return mix;
