@@ -20,12 +20,15 @@ inline constexpr int kRingReaders = 3;  // groups that compute; the one behind t
 inline constexpr int kRingLeast = 4;    // tiles that a block takes at least, as it has groups
 inline constexpr int kRingThreads = kRingReaders * kLanes, kRingAll = kRingThreads + kLanes;
 
-// Shared memory: the ring, the groups' sums, barriers, the deal. Bytes.
+// Shared memory: the ring, the groups' sums, barriers, the deal. Bytes, elements where it says so.
 template <int kDims>
 struct RingLayout {
-  static constexpr int kValues = kRingTile * kDims;  // behind a tile's keys, in elements
+  // Rows of keys and values lie in runs, 16 bytes further apart than they are long: the rows that a matrix load reads
+  // together are of several runs, and so of several banks.
+  static constexpr int kRun = 8, kRuns = kRingTile / kRun;
+  static constexpr int kValues = kRingTile * kDims + kRuns * 8;  // behind a tile's keys, in elements
   static constexpr int kSlotBytes = 2 * kValues * 2;
-  static constexpr int kSlots = 96 * 1024 / kSlotBytes;
+  static constexpr int kSlots = 98304 / (2 * kRingTile * kDims * 2);
   // A slot has one reader. Else one could wait for a use while the use before it, of another reader, is still awaited,
   // and would take the end of the one before that for its own.
   static_assert(kSlots % kRingReaders == 0);
@@ -34,6 +37,8 @@ struct RingLayout {
   static constexpr int kBarriers = kStates + kRingReaders * kRingHeads * kPitch * 4;
   static constexpr int kDeal = kBarriers + kSlots * 16;
   static constexpr int kBytes = kDeal + 32;
+  // Where row number `row` of keys or of values begins, in elements.
+  UM_DEVICE static constexpr int Row(int row) { return row * kDims + row / kRun * 8; }
 };
 static_assert(RingLayout<128>::kBytes <= kRingShared && RingLayout<64>::kBytes <= kRingShared);
 
@@ -129,42 +134,60 @@ struct RingFeeder {
     t.newest = position + kRingTile >= r.tokens;
     return t;
   }
-  UM_DEVICE void Copy(const Tile& t, int slot, int first, int rows) const {
-    const int to = slot * L::kSlotBytes + first * kDims * 2, bytes = rows * kDims * 2;
-    const int64_t at = t.at + first * kDims;
-    RingCopy(L::kBarriers, slot, to, static_cast<const T*>(a.k_cache) + at, bytes);
-    RingCopy(L::kBarriers, slot, to + L::kValues * 2, static_cast<const T*>(a.v_cache) + at, bytes);
+  // The tile that another lane has found.
+  UM_DEVICE static Tile Of(const Tile& t, int lane) {
+    Tile o;
+    const int low = Shuffle(static_cast<int>(t.at), lane), high = Shuffle(static_cast<int>(t.at >> 32), lane);
+    o.at = static_cast<int64_t>(high) << 32 | static_cast<uint32_t>(low);
+    o.rows = Shuffle(t.rows, lane);
+    o.newest = Shuffle(t.newest ? 1 : 0, lane) != 0;
+    return o;
   }
-  UM_DEVICE void Expect(const Tile& t, int slot) const { RingExpect(L::kBarriers, slot, t.rows * kDims * 4); }
+  // Rows [first, last) of a tile: a lane takes a run of keys, or of values.
+  UM_DEVICE void Copy(const Tile& t, int slot, int first, int last) const {
+    const int run = Lane() % L::kRuns * L::kRun;
+    if (first < run) first = run;
+    if (last > run + L::kRun) last = run + L::kRun;
+    if (Lane() >= 2 * L::kRuns || first >= last) return;
+    const bool values = Lane() >= L::kRuns;
+    const T* from = static_cast<const T*>(values ? a.v_cache : a.k_cache) + t.at + first * kDims;
+    const int to = slot * L::kSlotBytes + (L::Row(first) + (values ? L::kValues : 0)) * 2;
+    RingCopy(L::kBarriers, slot, to, from, (last - first) * kDims * 2);
+  }
+  UM_DEVICE void Expect(const Tile& t, int slot) const {
+    if (Lane() == 0) RingExpect(L::kBarriers, slot, t.rows * kDims * 4);
+    GroupSync();  // orders what is expected, and that the slot is free, before the copies
+  }
 
-  // The lanes find the tiles, a batch ahead of the one that is copied, and take turns to copy their own.
+  // The lanes find the tiles, a batch ahead of those that are copied.
   UM_DEVICE void Run() const {
-    Tile tile = Find(Lane());
-    const bool early = Lane() < L::kSlots && Lane() < d.count;
-    const int older = tile.rows - (tile.newest ? 1 : 0);
-    if (early) {
-      Expect(tile, Lane());
-      if (older > 0) Copy(tile, Lane(), 0, older);
+    Tile found = Find(Lane());
+    const int early = d.count < L::kSlots ? d.count : L::kSlots;
+    for (int i = 0; i < early; ++i) {
+      const Tile t = Of(found, i);
+      Expect(t, i);
+      Copy(t, i, 0, t.rows - (t.newest ? 1 : 0));
     }
     WaitForPrevious();
-    if (early && tile.newest) Copy(tile, Lane(), older, 1);
+    for (int i = 0; i < early; ++i) {
+      const Tile t = Of(found, i);
+      if (t.newest) Copy(t, i, t.rows - 1, t.rows);
+    }
     int slot = 0, turn = 1;
     for (int first = 0; first < d.count; first += kLanes) {
       const Tile next = Find(first + kLanes + Lane());
       const int most = d.count - first < kLanes ? d.count - first : kLanes;
       for (int i = first == 0 ? L::kSlots : 0; i < most; ++i) {
-        if (Lane() == i) {
-          RingWaitFree(L::kBarriers, slot, turn);
-          Expect(tile, slot);
-          Copy(tile, slot, 0, tile.rows);
-        }
-        GroupSync();  // orders the copies: a slot's barrier counts one use after the other
+        const Tile t = Of(found, i);
+        if (Lane() == 0) RingWaitFree(L::kBarriers, slot, turn);
+        Expect(t, slot);
+        Copy(t, slot, 0, t.rows);
         if (++slot == L::kSlots) {
           slot = 0;
           turn ^= 1;
         }
       }
-      tile = next;
+      found = next;
     }
   }
 };

@@ -54,11 +54,21 @@ UM_DEVICE uint32_t Transposed(uint32_t v) {
   asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(t) : "r"(v));
   return t;
 }
-struct TwoWords {  // of two elements each
-  uint32_t a, b;
-  UM_DEVICE uint32_t Low() const { return __byte_perm(a, b, 0x5410); }
-  UM_DEVICE uint32_t High() const { return __byte_perm(a, b, 0x7632); }
-};
+// Four of them from shared memory, of which lane i gives the place of row i % 8 of number i / 8.
+UM_DEVICE Vec16 LoadMatrices(uint32_t address) {
+  Vec16 m;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(m.w[0]), "=r"(m.w[1]), "=r"(m.w[2]), "=r"(m.w[3])
+               : "r"(address));
+  return m;
+}
+UM_DEVICE Vec16 LoadMatricesTransposed(uint32_t address) {
+  Vec16 m;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(m.w[0]), "=r"(m.w[1]), "=r"(m.w[2]), "=r"(m.w[3])
+               : "r"(address));
+  return m;
+}
 
 // ---- 16 bytes between blocks that run: each 4 of them are read and written whole ----
 UM_DEVICE Vec16 LoadRelaxed(const void* p) {
