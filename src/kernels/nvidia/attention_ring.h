@@ -17,99 +17,130 @@
 #pragma once
 
 #include "kernels/args.h"
-#include "kernels/gpu/activation.h"
 #include "kernels/nvidia/attention_ring_merge.h"
 
 namespace unimax::gpu {
 
 // Keys, then values, are the left side of the matrix instruction, and the query heads its eight columns. Which positions
-// its rows and k stand for is free: position 4 g + 2 i + h of a tile is row, or k, number g + 8 h of half i, for g = 0
-// to 7, so that the eight rows that are loaded together lie in several runs.
+// and elements its rows and k stand for is free: a lane reads 16 bytes of a row at once, and lanes of neighbouring rows
+// the halves of 128 bytes in opposite order, so that they meet different banks.
 template <class T, int kDims>
 struct RingReader {
   using L = RingLayout<kDims>;
-  static constexpr int kSteps = kDims / 16;  // instructions along the elements of a head
+  static constexpr int kOut = kDims / 16, kHeld = kOut / 2;  // elements of the halves that a lane holds of values
   const AttentionArgs& a;
   const int heads = a.heads / a.kv_heads;
   const int g = Lane() / 4, c = Lane() % 4;
   Shared<T> ring{0};
-  struct Queries {
-    uint32_t of[kSteps][2];
-  } q, next_q;
-  // Of heads 2c and 2c + 1: largest score times log2 e, this lane's sum of weights; out[j]: of elements 16 j + g and
-  // 16 j + 8 + g.
+  static constexpr int kQueries = kDims / kTileK;
+  Vec16 q[kQueries], next_q[kQueries];
+  // Of heads 2c and 2c + 1: largest score times log2 e, this lane's sum of weights; out[j]: of elements
+  // Element(0) + j and Element(1) + j.
   float top[2], sum[2];
-  FragC out[kSteps];
+  FragC out[kOut];
+
+  UM_DEVICE int Element(int half) const { return kDims == 64 ? g * 8 + half * 4 : half == 0 ? g * 8 : 64 + (g ^ 4) * 8; }
 
   // Asks for the queries of a piece, which Begin awaits.
   UM_DEVICE void Ask(int row, int kv_head) {
     const T* from = static_cast<const T*>(a.q) + static_cast<int64_t>(row) * a.q_stride +
-                    (kv_head * heads + g) * kDims + c * 2;
+                    (kv_head * heads + g) * kDims + c * 8;
 #pragma unroll
-    for (int k = 0; k < kSteps; ++k) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        next_q.of[k][i] = g < heads ? *reinterpret_cast<const uint32_t*>(from + k * 16 + i * 8) : 0;
-      }
-    }
+    for (int k = 0; k < kQueries; ++k) next_q[k] = g < heads ? Load16(from + k * kTileK) : Vec16{};
   }
   UM_DEVICE void Begin() {
-    q = next_q;
 #pragma unroll
-    for (int j = 0; j < kSteps; ++j) out[j] = {};
+    for (int k = 0; k < kQueries; ++k) q[k] = next_q[k];
+#pragma unroll
+    for (int j = 0; j < kOut; ++j) out[j] = {};
     top[0] = top[1] = -Infinity();
     sum[0] = sum[1] = 0;
   }
 
-  // Products of positions 4 g + 2 half and the next one with the heads 2c and 2c + 1.
-  UM_DEVICE FragC Score(int keys, int half) const {
-    const int lane = Lane();
-    const int at = keys + L::Row(lane % 8 * 4 + 2 * half + lane / 8 % 2) + lane / 16 * 8;
+  // 16 bytes of each half of 128 bytes of a row; `odd`: of a lane that reads the second half first.
+  UM_DEVICE void Halves(int row, int first, int second, bool odd, Vec16 (&half)[2]) const {
+    const Vec16 x = ring.Get16(row + (odd ? second : first)), y = ring.Get16(row + (odd ? first : second));
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      half[0].w[i] = odd ? y.w[i] : x.w[i];
+      half[1].w[i] = odd ? x.w[i] : y.w[i];
+    }
+  }
+
+  // Products of positions g and g + 8 of the 16 from element `keys` on with the heads 2c and 2c + 1.
+  UM_DEVICE FragC Score(int keys) const {
     FragC even = {}, odd = {};
 #pragma unroll
-    for (int k = 0; k < kSteps; ++k) {
-      Mma16<T>(k % 2 ? odd : even, LoadMatrices(ring.Address(at + k * 16)), q.of[k][0], q.of[k][1]);
+    for (int t = 0; t < kDims / 64; ++t) {
+      Vec16 upper[2], lower[2];
+      const int row = keys + g * kDims + t * 64 + c * 8;
+      Halves(row, 0, kTileK, g % 2, upper);
+      Halves(row + 8 * kDims, 0, kTileK, g % 2, lower);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const Vec16 &u = upper[h], &l = lower[h], &b = q[2 * t + h];
+        Mma16<T>(even, {{u.w[0], l.w[0], u.w[1], l.w[1]}}, b.w[0], b.w[1]);
+        Mma16<T>(odd, {{u.w[2], l.w[2], u.w[3], l.w[3]}}, b.w[2], b.w[3]);
+      }
     }
 #pragma unroll
     for (int i = 0; i < kFragC; ++i) even.v[i] += odd.v[i];
     return even;
   }
 
+  // The values of 16 positions, of which a lane holds four: 2c, 2c + 1, 2c + 8, 2c + 9.
   struct Values {
-    Vec16 of[kSteps];
+    Vec16 of[4][2];  // both halves
   };
-  UM_DEVICE Values LoadValues(int values, int half) const {
-    const int lane = Lane();
-    const int at = values + L::Row(lane % 8 * 4 + 2 * half + lane / 16) + lane / 8 % 2 * 8;
+  UM_DEVICE Values LoadValues(int values) const {
     Values v;
 #pragma unroll
-    for (int j = 0; j < kSteps; ++j) v.of[j] = LoadMatricesTransposed(ring.Address(at + j * 16));
+    for (int n = 0; n < 4; ++n) {
+      const int row = values + (2 * c + n % 2 + n / 2 * 8) * kDims;
+      if constexpr (kDims == 64) {
+        v.of[n][0] = ring.Get16(row + g * 8);
+        v.of[n][1] = {{v.of[n][0].w[2], v.of[n][0].w[3], 0, 0}};
+      } else {
+        Halves(row, Element(0), Element(1), c % 2, v.of[n]);
+      }
+    }
     return v;
   }
-  // Adds the values of half a tile, weighed by the scores of their positions, which have become weights.
+  // Adds them, weighed by the scores of their positions, which have become weights.
   UM_DEVICE void Add(const Values& v, const FragC& s) {
-    const uint32_t first = Transposed(Pair<T>(s.v[0], s.v[1])), second = Transposed(Pair<T>(s.v[2], s.v[3]));
+    const uint32_t upper = Transposed(Pair<T>(s.v[0], s.v[1])), lower = Transposed(Pair<T>(s.v[2], s.v[3]));
 #pragma unroll
-    for (int j = 0; j < kSteps; ++j) Mma16<T>(out[j], v.of[j], first, second);
+    for (int j = 0; j < kHeld; ++j) {
+      const auto pair = [&](int half, int n) { return TwoWords{v.of[n][half].w[j], v.of[n + 1][half].w[j]}; };
+      const TwoWords p[4] = {pair(0, 0), pair(1, 0), pair(0, 2), pair(1, 2)};
+      Mma16<T>(out[2 * j], {{p[0].Low(), p[1].Low(), p[2].Low(), p[3].Low()}}, upper, lower);
+      Mma16<T>(out[2 * j + 1], {{p[0].High(), p[1].High(), p[2].High(), p[3].High()}}, upper, lower);
+    }
   }
 
+  // cap * tanh(score / cap), in units of 1 / log2 e.
+  UM_DEVICE void QuickCap(FragC& s) const {
+    const float cap = a.cap * kLog2E, twice = 2 / a.cap;
+#pragma unroll
+    for (int e = 0; e < kFragC; ++e) s.v[e] = cap - 2 * cap * Reciprocal(1 + QuickExp2(s.v[e] * twice));
+  }
   // What is not seen scores -infinity.
   UM_DEVICE void Mask(const RingRow& r, int first, FragC& s) const {
 #pragma unroll
     for (int e = 0; e < kFragC; ++e) {
-      const int at = first + 4 * g + e / 2;
+      const int at = first + g + e / 2 * 8;
       if (at < r.start || at >= r.tokens) s.v[e] = -Infinity();
     }
   }
 
   // Takes in the tile in a slot, whose first position is `first`.
   UM_DEVICE void Take(int slot, const RingRow& r, int first) {
-    constexpr int kHalves = 2;
+    constexpr int kHalves = 2, kHalf = kRingTile / kHalves;
     const int keys = slot * (L::kSlotBytes / 2), values = keys + L::kValues;
     const bool edge = first < r.start || first + kRingTile > r.tokens;
     if (edge) Blank(values, r.tokens - first);
-    FragC s[kHalves] = {Score(keys, 0), Score(keys, 1)};
-    const Values v0 = LoadValues(values, 0);  // on their way while the weights are found
+    FragC s[kHalves] = {Score(keys), Score(keys + kHalf * kDims)};
+    const Values v0 = LoadValues(values);  // on their way while the weights are found
 #pragma unroll
     for (int i = 0; i < kHalves; ++i) {
 #pragma unroll
@@ -118,8 +149,8 @@ struct RingReader {
     if (edge || a.cap > 0) {
 #pragma unroll
       for (int i = 0; i < kHalves; ++i) {
-        Cap(a.cap * kLog2E, s[i].v);
-        Mask(r, first + 2 * i, s[i]);
+        if (a.cap > 0) QuickCap(s[i]);
+        Mask(r, first + i * kHalf, s[i]);
       }
     }
     float high[2], keep[2];
@@ -127,7 +158,7 @@ struct RingReader {
     for (int h = 0; h < 2; ++h) {  // every tile holds a position that is seen: `high` is finite
       high[h] = Max(Max(Max(s[0].v[h], s[0].v[h + 2]), Max(s[1].v[h], s[1].v[h + 2])), top[h]);
       for (int mask = 4; mask < kLanes; mask *= 2) high[h] = Max(high[h], ShuffleXor(high[h], mask));
-      keep[h] = Exp2(top[h] - high[h]);
+      keep[h] = QuickExp2(top[h] - high[h]);
       top[h] = high[h];
       sum[h] *= keep[h];
     }
@@ -135,13 +166,13 @@ struct RingReader {
     for (int i = 0; i < kHalves; ++i) {
 #pragma unroll
       for (int e = 0; e < kFragC; ++e) {
-        s[i].v[e] = Exp2(s[i].v[e] - high[e % 2]);
+        s[i].v[e] = QuickExp2(s[i].v[e] - high[e % 2]);
         sum[e % 2] += s[i].v[e];
       }
     }
-    const Values v1 = LoadValues(values, 1);
+    const Values v1 = LoadValues(values + kHalf * kDims);
 #pragma unroll
-    for (int j = 0; j < kSteps; ++j) {
+    for (int j = 0; j < kOut; ++j) {
 #pragma unroll
       for (int e = 0; e < kFragC; ++e) out[j].v[e] *= keep[e % 2];
     }
@@ -153,23 +184,28 @@ struct RingReader {
   // Zeros in place of values that there are not: a weight of zero must not meet a NaN.
   UM_DEVICE void Blank(int values, int rows) {
     constexpr int kParts = kDims / 8;
-    for (int i = rows * kParts + Lane(); i < kRingTile * kParts; i += kLanes) {
-      ring.Set16(values + L::Row(i / kParts) + i % kParts * 8, Vec16{});
+    for (int i = (rows > 0 ? rows : 0) * kParts + Lane(); i < kRingTile * kParts; i += kLanes) {
+      ring.Set16(values + i * 8, Vec16{});
     }
     GroupSync();  // orders the zeros before they are read
   }
 
   // Leaves the group's sums in shared memory: [group][head][kPitch].
-  UM_DEVICE void Leave(Shared<float>& states) {
+  UM_DEVICE void Leave(Shared<float>& states, int set) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       for (int mask = 4; mask < kLanes; mask *= 2) sum[h] += ShuffleXor(sum[h], mask);
       if (2 * c + h >= heads) continue;
-      const int at = (Group() * heads + 2 * c + h) * L::kPitch;
+      const int at = ((set * kRingReaders + Group()) * heads + 2 * c + h) * L::kPitch;
 #pragma unroll
-      for (int j = 0; j < kSteps; ++j) {
-        states.Set(at + j * 16 + g, out[j].v[h]);
-        states.Set(at + j * 16 + 8 + g, out[j].v[2 + h]);
+      for (int j = 0; j < kOut; j += 4) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          Vec16 four;
+#pragma unroll
+          for (int i = 0; i < 4; ++i) four.Put(i, out[j + i].v[2 * half + h]);
+          states.Set16(at + Element(half) + j, four);
+        }
       }
       if (g != 0) continue;
       states.Set(at + kDims, top[h]);
@@ -178,57 +214,77 @@ struct RingReader {
   }
 };
 
-// Walks the block's run: group Group() takes every kRingReaders-th of its tiles.
+// Group Group() of the readers takes every kRingReaders-th tile of the block's run.
 template <class T, int kDims>
 UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
   using L = RingLayout<kDims>;
   WaitForPrevious();
   RingReader<T, kDims> reader{a};
-  RingMerge<T, kDims> merge{a};
-  int row = d.row, head = d.head, tile = d.tile, next = Group();  // the group's next tile of the run
-  if (d.count > 0) reader.Ask(row, head);
-  for (int done = 0; done < d.count; tile = 0) {
-    const RingRow r(a, row);
-    const int left = d.count - done, count = r.tiles - tile < left ? r.tiles - tile : left;
-    const RingPiece piece(d, row, head, d.begin + done - tile, r.tiles);
-    if (++head == a.kv_heads) {
-      head = 0;
-      ++row;
-    }
+  const RingStates<kDims> states{a};
+  RingWalk w{a, d};
+  int next = Group();  // the group's next tile of the run
+  if (w.Holds()) reader.Ask(w.row, w.head);
+  while (w.Holds()) {
+    const RingRow r(a, w.row);
+    const int number = w.number, before = w.done - w.tile;
+    w.Pass(w.Count(r));
     reader.Begin();
-    if (count < left) reader.Ask(row, head);
-    for (; next < done + count; next += kRingReaders) {
+    if (w.Holds()) reader.Ask(w.row, w.head);
+    for (; next < w.done; next += kRingReaders) {
       const int slot = next % L::kSlots;
       RingWaitFull(L::kBarriers, slot, next / L::kSlots % 2);
-      reader.Take(slot, r, (r.first + tile + next - done) * kRingTile);
+      reader.Take(slot, r, (r.first + next - before) * kRingTile);
       GroupSync();  // orders the reads of all lanes before the slot is filled again
       if (Lane() == 0) RingRelease(L::kBarriers, slot);
     }
-    if (done > 0) SomeBarrier(kRingThreads);  // orders the reads of the piece before from the states before this one's
-    reader.Leave(merge.states);
-    SomeBarrier(kRingThreads);  // orders the states before they are read
+    states.WaitFree(number);
+    Shared<float> sums(L::kStates);
+    reader.Leave(sums, states.Set(number));
+    GroupSync();  // orders the sums of all lanes before they are shown
+    if (Lane() == 0) states.Show(number);
+  }
+}
+
+// Puts sums together behind the readers.
+template <class T, int kDims>
+UM_DEVICE void MergeRing(const AttentionArgs& a, const RingDeal& d) {
+  WaitForPrevious();
+  RingMerge<T, kDims> merge{a};
+  const RingStates<kDims> states{a};
+  for (RingWalk w{a, d}; w.Holds();) {
+    const RingRow r(a, w.row);
+    const RingPiece piece(d, w.row, w.head, d.begin + w.done - w.tile, r.tiles);
+    const int number = w.number;
+    w.Pass(w.Count(r));
+    merge.set = states.Set(number);
+    states.WaitFull(number);
     merge.Run(piece);
-    done += count;
+    GroupSync();  // orders the reads of all lanes before the sums are overwritten
+    if (Lane() == 0) states.Release(number);
   }
 }
 
 template <class T, int kDims>
 UM_DEVICE void AttentionRing(const AttentionArgs& a) {
   using L = RingLayout<kDims>;
+  constexpr int kFeeder = kRingReaders + kRingMergers;
   LetNextStart();
   Shared<int> deal(L::kDeal);
-  if (Group() == kRingReaders) {
+  if (Group() == kFeeder) {
     const RingDeal d = RingDeal::Make(a);
     if (Lane() == 0) d.Leave(deal);
   } else if (Thread() == 0) {
+    RingStates<kDims>::Init();
     RingInit(L::kBarriers, L::kSlots, 1);
   }
   Barrier();  // orders the deal and the barriers before they are used
   const RingDeal d = RingDeal::Read(deal);
-  if (Group() == kRingReaders) {
+  if (Group() == kFeeder) {
     RingFeeder<T, kDims>{a, d}.Run();
-  } else {
+  } else if (Group() < kRingReaders) {
     ReadRing<T, kDims>(a, d);
+  } else {
+    MergeRing<T, kDims>(a, d);
   }
 }
 

@@ -16,29 +16,27 @@
 namespace unimax::gpu {
 
 inline constexpr int kRingTile = 32;    // positions; a page holds a multiple of them, each KV head's one behind the other
-inline constexpr int kRingReaders = 3;  // groups that compute; the one behind them fills the ring
+inline constexpr int kRingReaders = 3;  // groups that compute
 inline constexpr int kRingLeast = 4;    // tiles that a block takes at least, as it has groups
-inline constexpr int kRingThreads = kRingReaders * kLanes, kRingAll = kRingThreads + kLanes;
+inline constexpr int kRingMergers = 2;  // groups that put sums together while the readers go on
+inline constexpr int kRingMerging = kRingMergers * kLanes;
+inline constexpr int kRingAll = (1 + kRingReaders + kRingMergers) * kLanes;
 
-// Shared memory: the ring, the groups' sums, barriers, the deal. Bytes, elements where it says so.
+// Shared memory: the ring, the groups' sums, barriers, the deal. Bytes.
 template <int kDims>
 struct RingLayout {
-  // Rows of keys and values lie in runs, 16 bytes further apart than they are long: the rows that a matrix load reads
-  // together are of several runs, and so of several banks.
-  static constexpr int kRun = 8, kRuns = kRingTile / kRun;
-  static constexpr int kValues = kRingTile * kDims + kRuns * 8;  // behind a tile's keys, in elements
+  static constexpr int kValues = kRingTile * kDims;  // behind a tile's keys, in elements
   static constexpr int kSlotBytes = 2 * kValues * 2;
-  static constexpr int kSlots = 98304 / (2 * kRingTile * kDims * 2);
+  static constexpr int kSlots = 96 * 1024 / kSlotBytes;
   // A slot has one reader. Else one could wait for a use while the use before it, of another reader, is still awaited,
   // and would take the end of the one before that for its own.
   static_assert(kSlots % kRingReaders == 0);
   static constexpr int kPitch = kDims + 4;  // of a head's sums: values, then largest score and sum of weights
   static constexpr int kStates = kSlots * kSlotBytes;
   static constexpr int kBarriers = kStates + kRingReaders * kRingHeads * kPitch * 4;
-  static constexpr int kDeal = kBarriers + kSlots * 16;
+  static constexpr int kStateBarriers = kBarriers + kSlots * 16;  // of one or two sets of sums: full, free
+  static constexpr int kDeal = kStateBarriers + 2 * 16;
   static constexpr int kBytes = kDeal + 32;
-  // Where row number `row` of keys or of values begins, in elements.
-  UM_DEVICE static constexpr int Row(int row) { return row * kDims + row / kRun * 8; }
 };
 static_assert(RingLayout<128>::kBytes <= kRingShared && RingLayout<64>::kBytes <= kRingShared);
 
@@ -64,15 +62,31 @@ struct RingDeal {
   UM_DEVICE static RingDeal Read(const Shared<int>& from) {
     return {from.Get(0), from.Get(1), from.Get(2), from.Get(3), from.Get(4), from.Get(5), from.Get(6)};
   }
+  // Tiles that a block takes of `all`, where all rows have `tiles` (0: they differ): rather some more than a cut.
+  UM_DEVICE static int Each(int all, int tiles) {
+    int each = (all + GridX() - 1) / GridX();
+    if (each < kRingLeast) each = kRingLeast;
+    if (tiles == 0) return each;
+    const int parts = tiles / each;
+    const int whole = parts > 0 ? (tiles + parts - 1) / parts : (each + tiles - 1) / tiles * tiles;
+    return whole <= each + each / 8 + 1 ? whole : each;
+  }
   // One group deals for its block.
   UM_DEVICE static RingDeal Make(const AttentionArgs& a) {
-    int all = 0;
-    for (int row = Lane(); row < a.m; row += kLanes) all += RingRow(a, row).tiles;
-    for (int mask = kLanes / 2; mask > 0; mask /= 2) all += ShuffleXor(all, mask);
+    int all = 0, most = 0;
+    for (int row = Lane(); row < a.m; row += kLanes) {
+      const int own = RingRow(a, row).tiles;
+      all += own;
+      if (own > most) most = own;
+    }
+    for (int mask = kLanes / 2; mask > 0; mask /= 2) {
+      const int other = ShuffleXor(most, mask);
+      all += ShuffleXor(all, mask);
+      if (other > most) most = other;
+    }
     RingDeal d = {};
     d.all = all * a.kv_heads;
-    d.each = (d.all + GridX() - 1) / GridX();
-    if (d.each < kRingLeast) d.each = kRingLeast;
+    d.each = Each(d.all, all == most * a.m ? most : 0);
     d.begin = BlockX() * d.each;
     d.count = d.all - d.begin < d.each ? d.all - d.begin : d.each;
     if (d.count <= 0) return d;
@@ -143,21 +157,13 @@ struct RingFeeder {
     o.newest = Shuffle(t.newest ? 1 : 0, lane) != 0;
     return o;
   }
-  // Rows [first, last) of a tile: a lane takes a run of keys, or of values.
-  UM_DEVICE void Copy(const Tile& t, int slot, int first, int last) const {
-    const int run = Lane() % L::kRuns * L::kRun;
-    if (first < run) first = run;
-    if (last > run + L::kRun) last = run + L::kRun;
-    if (Lane() >= 2 * L::kRuns || first >= last) return;
-    const bool values = Lane() >= L::kRuns;
-    const T* from = static_cast<const T*>(values ? a.v_cache : a.k_cache) + t.at + first * kDims;
-    const int to = slot * L::kSlotBytes + (L::Row(first) + (values ? L::kValues : 0)) * 2;
-    RingCopy(L::kBarriers, slot, to, from, (last - first) * kDims * 2);
+  UM_DEVICE void Copy(const Tile& t, int slot, int first, int rows) const {
+    const int to = slot * L::kSlotBytes + first * kDims * 2, bytes = rows * kDims * 2;
+    const int64_t at = t.at + first * kDims;
+    RingCopy(L::kBarriers, slot, to, static_cast<const T*>(a.k_cache) + at, bytes);
+    RingCopy(L::kBarriers, slot, to + L::kValues * 2, static_cast<const T*>(a.v_cache) + at, bytes);
   }
-  UM_DEVICE void Expect(const Tile& t, int slot) const {
-    if (Lane() == 0) RingExpect(L::kBarriers, slot, t.rows * kDims * 4);
-    GroupSync();  // orders what is expected, and that the slot is free, before the copies
-  }
+  UM_DEVICE void Expect(const Tile& t, int slot) const { RingExpect(L::kBarriers, slot, t.rows * kDims * 4); }
 
   // The lanes find the tiles, a batch ahead of those that are copied.
   UM_DEVICE void Run() const {
@@ -165,13 +171,16 @@ struct RingFeeder {
     const int early = d.count < L::kSlots ? d.count : L::kSlots;
     for (int i = 0; i < early; ++i) {
       const Tile t = Of(found, i);
-      Expect(t, i);
-      Copy(t, i, 0, t.rows - (t.newest ? 1 : 0));
+      const int older = t.rows - (t.newest ? 1 : 0);
+      if (OneLane()) {
+        Expect(t, i);
+        if (older > 0) Copy(t, i, 0, older);
+      }
     }
     WaitForPrevious();
     for (int i = 0; i < early; ++i) {
       const Tile t = Of(found, i);
-      if (t.newest) Copy(t, i, t.rows - 1, t.rows);
+      if (OneLane() && t.newest) Copy(t, i, t.rows - 1, 1);
     }
     int slot = 0, turn = 1;
     for (int first = 0; first < d.count; first += kLanes) {
@@ -179,9 +188,11 @@ struct RingFeeder {
       const int most = d.count - first < kLanes ? d.count - first : kLanes;
       for (int i = first == 0 ? L::kSlots : 0; i < most; ++i) {
         const Tile t = Of(found, i);
-        if (Lane() == 0) RingWaitFree(L::kBarriers, slot, turn);
-        Expect(t, slot);
-        Copy(t, slot, 0, t.rows);
+        if (OneLane()) {
+          RingWaitFree(L::kBarriers, slot, turn);
+          Expect(t, slot);
+          Copy(t, slot, 0, t.rows);
+        }
         if (++slot == L::kSlots) {
           slot = 0;
           turn ^= 1;
@@ -189,6 +200,24 @@ struct RingFeeder {
       }
       found = next;
     }
+  }
+};
+
+// Walks the pieces of a run.
+struct RingWalk {
+  const AttentionArgs& a;
+  const RingDeal& d;
+  int row = d.row, head = d.head, tile = d.tile;  // the piece begins with number `tile` of the row's and head's
+  int done = 0, number = 0;                       // tiles of the run before it; its own number
+  UM_DEVICE bool Holds() const { return done < d.count; }
+  UM_DEVICE int Count(const RingRow& r) const { return r.tiles - tile < d.count - done ? r.tiles - tile : d.count - done; }
+  UM_DEVICE void Pass(int count) {
+    done += count;
+    ++number;
+    tile = 0;
+    if (++head < a.kv_heads) return;
+    head = 0;
+    ++row;
   }
 };
 

@@ -58,6 +58,27 @@ struct RingPiece {
   UM_DEVICE int Place(int of) const { return 2 * (first_block + of) + (of == 0 && late ? 1 : 0); }
 };
 
+// The readers' sums on their way to the mergers: two sets where few heads leave room.
+template <int kDims>
+struct RingStates {
+  using L = RingLayout<kDims>;
+  const AttentionArgs& a;
+  const int sets = a.heads <= kRingHeads / 2 * a.kv_heads ? 2 : 1;
+  UM_DEVICE static void Init() {
+    for (int set = 0; set < 2; ++set) {
+      InitBarrier(SharedOffset(L::kStateBarriers + set * 16), kRingReaders);
+      InitBarrier(SharedOffset(L::kStateBarriers + set * 16 + 8), kRingMergers);
+    }
+  }
+  // Of piece number `number` of the run.
+  UM_DEVICE int Set(int number) const { return number % sets; }
+  UM_DEVICE int Turn(int number) const { return number / sets % 2; }
+  UM_DEVICE void WaitFree(int number) const { RingWaitFree(L::kStateBarriers, Set(number), Turn(number)); }
+  UM_DEVICE void Show(int number) const { Arrive(SharedOffset(L::kStateBarriers + Set(number) * 16)); }
+  UM_DEVICE void WaitFull(int number) const { RingWaitFull(L::kStateBarriers, Set(number), Turn(number)); }
+  UM_DEVICE void Release(int number) const { RingRelease(L::kStateBarriers, Set(number)); }
+};
+
 // Puts the groups' sums of a piece together, and the pieces of a row and head.
 template <class T, int kDims>
 struct RingMerge {
@@ -65,24 +86,27 @@ struct RingMerge {
   static constexpr int kPairs = kDims / 2, kPatience = 1 << 22, kAhead = 8;
   const AttentionArgs& a;
   const int heads = a.heads / a.kv_heads;
+  const int thread = Thread() - kRingReaders * kLanes;
   Shared<float> states{L::kStates};
+  int set = 0;
 
   // Pair number i of the heads' elements, of this block's groups in turn; one may have had no tile.
   UM_DEVICE RingMix Own(int i) const {
     RingMix of[kRingReaders], mix;
 #pragma unroll
     for (int g = 0; g < kRingReaders; ++g) {
-      const int at = (g * heads + i / kPairs) * L::kPitch, pair = at + i % kPairs * 2;
+      const int at = ((set * kRingReaders + g) * heads + i / kPairs) * L::kPitch, pair = at + i % kPairs * 2;
       of[g] = {states.Get(pair), states.Get(pair + 1), states.Get(at + kDims), states.Get(at + kDims + 1)};
       mix.top = Max(mix.top, of[g].top);
     }
 #pragma unroll
-    for (int g = 0; g < kRingReaders; ++g) mix.Add(of[g], Exp2(of[g].top - mix.top));
+    for (int g = 0; g < kRingReaders; ++g) mix.Add(of[g], QuickExp2(of[g].top - mix.top));
     return mix;
   }
   UM_DEVICE void Write(const RingPiece& p, int i, const RingMix& mix) const {
     T* y = static_cast<T*>(a.y) + (static_cast<int64_t>(p.row) * a.heads + p.head * heads) * kDims;
-    reinterpret_cast<uint32_t*>(y)[i] = Pair<T>(mix.low / mix.sum, mix.high / mix.sum);
+    const float scale = Reciprocal(mix.sum);
+    reinterpret_cast<uint32_t*>(y)[i] = Pair<T>(mix.low * scale, mix.high * scale);
   }
   UM_DEVICE char* Word(const RingPiece& p, int part, int i) const {
     return static_cast<char*>(a.words) + (static_cast<int64_t>(p.Place(part)) * heads * kPairs + i) * sizeof(RingMix);
@@ -109,11 +133,11 @@ struct RingMerge {
         if (first + k == p.part) of[k] = own;
         most = Max(most, of[k].top);
       }
-      const float keep = Exp2(mix.top - most);
+      const float keep = QuickExp2(mix.top - most);
       mix = {mix.low * keep, mix.high * keep, most, mix.sum * keep};
 #pragma unroll
       for (int k = 0; k < kAhead; ++k) {
-        mix.Add(of[k], Exp2(of[k].top - most));
+        mix.Add(of[k], QuickExp2(of[k].top - most));
         if (first + k < p.parts && first + k != p.part) StoreEmpty(Word(p, first + k, i));
       }
     }
@@ -122,17 +146,18 @@ struct RingMerge {
 
   UM_DEVICE void Run(const RingPiece& p) const {
     const int pairs = heads * kPairs;
+    if (p.parts == 1) {
+#pragma unroll 4
+      for (int i = thread; i < pairs; i += kRingMerging) Write(p, i, Own(i));
+      return;
+    }
     const bool merges = p.part < p.mergers;
     const int first = merges ? pairs * p.part / p.mergers : 0, last = merges ? pairs * (p.part + 1) / p.mergers : 0;
-    for (int i = Thread(); i < pairs; i += kRingThreads) {
-      if (p.parts == 1) {
-        Write(p, i, Own(i));
-      } else if (i < first || i >= last) {
-        StoreWhole(Word(p, p.part, i), Own(i));
-      }
+#pragma unroll 4
+    for (int i = thread; i < pairs; i += kRingMerging) {
+      if (i < first || i >= last) StoreWhole(Word(p, p.part, i), Own(i));
     }
-    if (p.parts == 1) return;
-    for (int i = first + Thread(); i < last; i += kRingThreads) Write(p, i, All(p, i));
+    for (int i = first + thread; i < last; i += kRingMerging) Write(p, i, All(p, i));
   }
 };
 

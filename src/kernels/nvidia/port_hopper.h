@@ -54,20 +54,34 @@ UM_DEVICE uint32_t Transposed(uint32_t v) {
   asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(t) : "r"(v));
   return t;
 }
-// Four of them from shared memory, of which lane i gives the place of row i % 8 of number i / 8.
-UM_DEVICE Vec16 LoadMatrices(uint32_t address) {
-  Vec16 m;
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(m.w[0]), "=r"(m.w[1]), "=r"(m.w[2]), "=r"(m.w[3])
-               : "r"(address));
-  return m;
+struct TwoWords {  // of two elements each
+  uint32_t a, b;
+  UM_DEVICE uint32_t Low() const { return __byte_perm(a, b, 0x5410); }
+  UM_DEVICE uint32_t High() const { return __byte_perm(a, b, 0x7632); }
+};
+
+UM_DEVICE float Reciprocal(float x) {  // within 1 ulp; 0 of infinity
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
-UM_DEVICE Vec16 LoadMatricesTransposed(uint32_t address) {
-  Vec16 m;
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(m.w[0]), "=r"(m.w[1]), "=r"(m.w[2]), "=r"(m.w[3])
-               : "r"(address));
-  return m;
+
+UM_DEVICE float QuickExp2(float x) {  // within 2 ulp; 0 where the result is no normal number
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+// One lane of a group, and the compiler knows that it is one: copies need no loop over lanes.
+UM_DEVICE bool OneLane() {
+  uint32_t one;
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "elect.sync _|p, 0xffffffff;\n"
+      "selp.b32 %0, 1, 0, p;\n"
+      "}"
+      : "=r"(one));
+  return one != 0;
 }
 
 // ---- 16 bytes between blocks that run: each 4 of them are read and written whole ----
