@@ -214,16 +214,15 @@ struct RingReader {
   }
 };
 
-// Group Group() of the readers takes every kRingReaders-th tile of the block's run.
+// Group Group() of the readers takes every kRingReaders-th tile of the block's run. Leaves the sums of its last piece.
 template <class T, int kDims>
 UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
   using L = RingLayout<kDims>;
-  WaitForPrevious();
   RingReader<T, kDims> reader{a};
   const RingStates<kDims> states{a};
   RingWalk w{a, d};
   int next = Group();  // the group's next tile of the run
-  if (w.Holds()) reader.Ask(w.row, w.head);
+  reader.Ask(w.row, w.head);
   while (w.Holds()) {
     const RingRow r(a, w.row);
     const int number = w.number, before = w.done - w.tile;
@@ -245,20 +244,20 @@ UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
   }
 }
 
-// Puts sums together behind the readers.
+// Puts sums together: of all pieces but the last behind the readers, of the last one with them.
 template <class T, int kDims>
-UM_DEVICE void MergeRing(const AttentionArgs& a, const RingDeal& d) {
-  WaitForPrevious();
+UM_DEVICE void MergeRing(const AttentionArgs& a, const RingDeal& d, bool reads) {
   RingMerge<T, kDims> merge{a};
   const RingStates<kDims> states{a};
   for (RingWalk w{a, d}; w.Holds();) {
     const RingRow r(a, w.row);
-    const RingPiece piece(d, w.row, w.head, d.begin + w.done - w.tile, r.tiles);
+    const RingPiece piece(d, w, r.tiles);
     const int number = w.number;
     w.Pass(w.Count(r));
-    merge.set = states.Set(number);
+    if (reads && w.Holds()) continue;
     states.WaitFull(number);
-    merge.Run(piece);
+    merge.Run(piece, states.Set(number), !w.Holds());
+    if (!w.Holds()) return;
     GroupSync();  // orders the reads of all lanes before the sums are overwritten
     if (Lane() == 0) states.Release(number);
   }
@@ -279,13 +278,12 @@ UM_DEVICE void AttentionRing(const AttentionArgs& a) {
   }
   Barrier();  // orders the deal and the barriers before they are used
   const RingDeal d = RingDeal::Read(deal);
-  if (Group() == kFeeder) {
-    RingFeeder<T, kDims>{a, d}.Run();
-  } else if (Group() < kRingReaders) {
-    ReadRing<T, kDims>(a, d);
-  } else {
-    MergeRing<T, kDims>(a, d);
-  }
+  if (Group() == kFeeder) return RingFeeder<T, kDims>{a, d}.Run();
+  WaitForPrevious();
+  if (d.count <= 0) return;
+  const bool reads = Group() < kRingReaders;
+  if (reads) ReadRing<T, kDims>(a, d);
+  MergeRing<T, kDims>(a, d, reads);
 }
 
 }  // namespace unimax::gpu

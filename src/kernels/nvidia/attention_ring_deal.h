@@ -17,9 +17,9 @@ namespace unimax::gpu {
 
 inline constexpr int kRingTile = 32;    // positions; a page holds a multiple of them, each KV head's one behind the other
 inline constexpr int kRingReaders = 3;  // groups that compute
-inline constexpr int kRingLeast = 4;    // tiles that a block takes at least, as it has groups
+inline constexpr int kRingLeast = 3;         // tiles that a block takes at least, as it has groups that read
+inline constexpr int kRingMostWhole = 1 << 30;  // of whole rows and heads, a block
 inline constexpr int kRingMergers = 2;  // groups that put sums together while the readers go on
-inline constexpr int kRingMerging = kRingMergers * kLanes;
 inline constexpr int kRingAll = (1 + kRingReaders + kRingMergers) * kLanes;
 
 // Shared memory: the ring, the groups' sums, barriers, the deal. Bytes.
@@ -50,70 +50,84 @@ struct RingRow {
         tiles((tokens + kRingTile - 1) / kRingTile - first) {}
 };
 
-// A block's run: `count` tiles from tile number `begin` of `all` on, which is number `tile` of a row's and head's.
+// A block's run of `count` tiles. As a rule it goes from tile number `begin` of `all` on, `each` a block. Where all rows
+// have equally many and a block takes whole ones, it takes every `step`-th row and head, so that blocks side by side
+// read the heads of a page, which lie side by side, at the same time.
 struct RingDeal {
-  int all, each, begin, count, row, head, tile;
+  int all, each, begin, count, step;
+  int row, head, tile;  // the run begins with number `tile` of a row's and head's
 
   UM_DEVICE void Leave(Shared<int>& to) const {
-    const int words[] = {all, each, begin, count, row, head, tile};
+    const int words[] = {all, each, begin, count, step, row, head, tile};
 #pragma unroll
-    for (int i = 0; i < 7; ++i) to.Set(i, words[i]);
+    for (int i = 0; i < 8; ++i) to.Set(i, words[i]);
   }
   UM_DEVICE static RingDeal Read(const Shared<int>& from) {
-    return {from.Get(0), from.Get(1), from.Get(2), from.Get(3), from.Get(4), from.Get(5), from.Get(6)};
+    return {from.Get(0), from.Get(1), from.Get(2), from.Get(3), from.Get(4), from.Get(5), from.Get(6), from.Get(7)};
   }
-  // Tiles that a block takes of `all`, where all rows have `tiles` (0: they differ): rather some more than a cut.
-  UM_DEVICE static int Each(int all, int tiles) {
-    int each = (all + GridX() - 1) / GridX();
-    if (each < kRingLeast) each = kRingLeast;
-    if (tiles == 0) return each;
+
+  // Tiles a block where all rows have `tiles`: rather some more than a cut.
+  UM_DEVICE void Even(int tiles) {
     const int parts = tiles / each;
     const int whole = parts > 0 ? (tiles + parts - 1) / parts : (each + tiles - 1) / tiles * tiles;
-    return whole <= each + each / 8 + 1 ? whole : each;
+    if (whole <= each + each / 8 + 1 && (parts > 0 || whole <= kRingMostWhole)) each = whole;
   }
   // One group deals for its block.
   UM_DEVICE static RingDeal Make(const AttentionArgs& a) {
-    int all = 0, most = 0;
+    int sum = 0, most = 0;
     for (int row = Lane(); row < a.m; row += kLanes) {
       const int own = RingRow(a, row).tiles;
-      all += own;
+      sum += own;
       if (own > most) most = own;
     }
     for (int mask = kLanes / 2; mask > 0; mask /= 2) {
       const int other = ShuffleXor(most, mask);
-      all += ShuffleXor(all, mask);
+      sum += ShuffleXor(sum, mask);
       if (other > most) most = other;
     }
     RingDeal d = {};
-    d.all = all * a.kv_heads;
-    d.each = Each(d.all, all == most * a.m ? most : 0);
+    d.all = sum * a.kv_heads;
+    d.each = (d.all + GridX() - 1) / GridX();
+    if (d.each < kRingLeast) d.each = kRingLeast;
+    const bool even = sum == most * a.m;
+    if (even) d.Even(most);
+    d.step = 1;
     d.begin = BlockX() * d.each;
     d.count = d.all - d.begin < d.each ? d.all - d.begin : d.each;
-    if (d.count <= 0) return d;
-    const int from = d.begin / a.kv_heads;  // of the tiles of rows
+    if (even && d.each % most == 0) {
+      const int pairs = a.m * a.kv_heads, own = d.each / most;
+      if (own > 1) d.step = (pairs + own - 1) / own;
+      const int first = own > 1 ? BlockX() : BlockX() * own;
+      d.count = own > 1 ? (BlockX() < d.step ? (pairs - first + d.step - 1) / d.step * most : 0) : d.count;
+      d.row = first / a.kv_heads;
+      d.head = first % a.kv_heads;
+      return d;
+    }
+    if (d.count > 0) d.Seek(a);
+    return d;
+  }
+  // Finds where the run begins: rows as many as there are lanes at once.
+  UM_DEVICE void Seek(const AttentionArgs& a) {
+    const int from = begin / a.kv_heads;  // of the tiles of rows
     int before = 0;
-    for (d.row = 0;; d.row += kLanes) {  // rows as many as there are lanes at once
-      const int row = d.row + Lane();
-      const int own = row < a.m ? RingRow(a, row).tiles : 0;
+    for (;; row += kLanes) {
+      const int own = row + Lane() < a.m ? RingRow(a, row + Lane()).tiles : 0;
       int upto = own;
-      for (int step = 1; step < kLanes; step *= 2) {
-        const int left = Shuffle(upto, Lane() - step & kLanes - 1);
-        if (Lane() >= step) upto += left;
+      for (int by = 1; by < kLanes; by *= 2) {
+        const int left = Shuffle(upto, (Lane() - by) & (kLanes - 1));
+        if (Lane() >= by) upto += left;
       }
       upto += before;
-      const int end = Shuffle(upto, kLanes - 1);
-      if (from >= end) {
-        before = end;
-        continue;
-      }
+      before = Shuffle(upto, kLanes - 1);
+      if (from >= before) continue;
       int passed = upto <= from ? 1 : 0;  // rows before the block's first
       for (int mask = kLanes / 2; mask > 0; mask /= 2) passed += ShuffleXor(passed, mask);
       const int tiles = Shuffle(own, passed);
-      const int left = d.begin - (Shuffle(upto, passed) - tiles) * a.kv_heads;
-      d.row += passed;
-      d.head = left / tiles;
-      d.tile = left % tiles;
-      return d;
+      const int left = begin - (Shuffle(upto, passed) - tiles) * a.kv_heads;
+      row += passed;
+      head = left / tiles;
+      tile = left % tiles;
+      return;
     }
   }
 };
@@ -135,7 +149,13 @@ struct RingFeeder {
     if (i >= d.count) return t;
     int row = d.row;
     RingRow r(a, row);
-    int left = d.head * r.tiles + d.tile + i;
+    int left = d.head * r.tiles + d.tile + i;  // of the row's tiles, head after head
+    if (d.step > 1) {
+      const int pair = row * a.kv_heads + d.head + i / r.tiles * d.step;
+      row = pair / a.kv_heads;
+      left = pair % a.kv_heads * r.tiles + i % r.tiles;
+      r = RingRow(a, row);
+    }
     while (left >= r.tiles * a.kv_heads) {
       left -= r.tiles * a.kv_heads;
       r = RingRow(a, ++row);
@@ -215,9 +235,9 @@ struct RingWalk {
     done += count;
     ++number;
     tile = 0;
-    if (++head < a.kv_heads) return;
-    head = 0;
-    ++row;
+    const int pair = row * a.kv_heads + head + d.step;
+    row = pair / a.kv_heads;
+    head = pair % a.kv_heads;
   }
 };
 

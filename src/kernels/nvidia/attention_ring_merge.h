@@ -46,12 +46,12 @@ UM_DEVICE bool LoadWhole(RingMix* mix, const void* from) {
 struct RingPiece {
   int row, head, part, parts, mergers, first_block;
   bool late;  // the first block's piece is not the first of its run
-  UM_DEVICE RingPiece(const RingDeal& d, int of_row, int of_head, int from, int tiles) : row(of_row), head(of_head) {
-    const int end = from + tiles;
+  UM_DEVICE RingPiece(const RingDeal& d, const RingWalk& w, int tiles) : row(w.row), head(w.head) {
+    const int from = d.begin + w.done - w.tile, end = from + tiles;
     first_block = from / d.each;
     late = from % d.each != 0;
     part = BlockX() - first_block;
-    parts = (end - 1) / d.each + 1 - first_block;
+    parts = d.step > 1 ? 1 : (end - 1) / d.each + 1 - first_block;
     mergers = end == d.all || end % d.each == 0 ? parts : parts - 1;
   }
   // Where a part's sums lie: those of the piece its run begins with, or ends with.
@@ -86,7 +86,6 @@ struct RingMerge {
   static constexpr int kPairs = kDims / 2, kPatience = 1 << 22, kAhead = 8;
   const AttentionArgs& a;
   const int heads = a.heads / a.kv_heads;
-  const int thread = Thread() - kRingReaders * kLanes;
   Shared<float> states{L::kStates};
   int set = 0;
 
@@ -144,20 +143,24 @@ struct RingMerge {
     return mix;
   }
 
-  UM_DEVICE void Run(const RingPiece& p) const {
+  // Of the sums in a set; `together`: with the readers' threads, of a block's last piece.
+  UM_DEVICE void Run(const RingPiece& p, int of, bool together) {
+    constexpr int kReading = kRingReaders * kLanes, kMerging = kRingMergers * kLanes;
+    set = of;
+    const int thread = together ? Thread() : Thread() - kReading, threads = together ? kReading + kMerging : kMerging;
     const int pairs = heads * kPairs;
     if (p.parts == 1) {
 #pragma unroll 4
-      for (int i = thread; i < pairs; i += kRingMerging) Write(p, i, Own(i));
+      for (int i = thread; i < pairs; i += threads) Write(p, i, Own(i));
       return;
     }
     const bool merges = p.part < p.mergers;
     const int first = merges ? pairs * p.part / p.mergers : 0, last = merges ? pairs * (p.part + 1) / p.mergers : 0;
-#pragma unroll 4
-    for (int i = thread; i < pairs; i += kRingMerging) {
+#pragma unroll 2
+    for (int i = thread; i < pairs; i += threads) {
       if (i < first || i >= last) StoreWhole(Word(p, p.part, i), Own(i));
     }
-    for (int i = first + thread; i < last; i += kRingMerging) Write(p, i, All(p, i));
+    for (int i = first + thread; i < last; i += threads) Write(p, i, All(p, i));
   }
 };
 
