@@ -214,7 +214,7 @@ struct RingReader {
   }
 };
 
-// Group Group() of the readers takes every kRingReaders-th tile of the block's run. Leaves the sums of its last piece.
+// Group Group() of the readers takes every kRingReaders-th tile of the block's run. Then they help with its last piece.
 template <class T, int kDims>
 UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
   using L = RingLayout<kDims>;
@@ -226,7 +226,7 @@ UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
   while (w.Holds()) {
     const RingRow r(a, w.row);
     const int number = w.number, before = w.done - w.tile;
-    w.Pass(w.Count(r));
+    w.Pass(w.Count(r.tiles));
     reader.Begin();
     if (w.Holds()) reader.Ask(w.row, w.head);
     for (; next < w.done; next += kRingReaders) {
@@ -242,22 +242,26 @@ UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
     GroupSync();  // orders the sums of all lanes before they are shown
     if (Lane() == 0) states.Show(number);
   }
+  states.WaitFull(w.number - 1);
+  RingMerge<T, kDims>{a, states.Set(w.number - 1)}.Run(RingPiece::Read(Shared<int>(L::kPiece)), true);
 }
 
 // Puts sums together: of all pieces but the last behind the readers, of the last one with them.
 template <class T, int kDims>
-UM_DEVICE void MergeRing(const AttentionArgs& a, const RingDeal& d, bool reads) {
-  RingMerge<T, kDims> merge{a};
+UM_DEVICE void MergeRing(const AttentionArgs& a, const RingDeal& d) {
+  using L = RingLayout<kDims>;
   const RingStates<kDims> states{a};
   for (RingWalk w{a, d}; w.Holds();) {
-    const RingRow r(a, w.row);
-    const RingPiece piece(d, w, r.tiles);
-    const int number = w.number;
-    w.Pass(w.Count(r));
-    if (reads && w.Holds()) continue;
+    const int tiles = RingRow(a, w.row).tiles, number = w.number;
+    const RingPiece piece = RingPiece::Of(d, w, tiles, a.heads / a.kv_heads * kDims / 2);
+    w.Pass(w.Count(tiles));
+    if (Thread() == kRingReaders * kLanes) {
+      Shared<int> last(L::kPiece);
+      if (!w.Holds()) piece.Leave(last);
+      states.Show(number);
+    }
     states.WaitFull(number);
-    merge.Run(piece, states.Set(number), !w.Holds());
-    if (!w.Holds()) return;
+    RingMerge<T, kDims>{a, states.Set(number)}.Run(piece, !w.Holds());
     GroupSync();  // orders the reads of all lanes before the sums are overwritten
     if (Lane() == 0) states.Release(number);
   }
@@ -281,9 +285,8 @@ UM_DEVICE void AttentionRing(const AttentionArgs& a) {
   if (Group() == kFeeder) return RingFeeder<T, kDims>{a, d}.Run();
   WaitForPrevious();
   if (d.count <= 0) return;
-  const bool reads = Group() < kRingReaders;
-  if (reads) ReadRing<T, kDims>(a, d);
-  MergeRing<T, kDims>(a, d, reads);
+  if (Group() < kRingReaders) return ReadRing<T, kDims>(a, d);
+  MergeRing<T, kDims>(a, d);
 }
 
 }  // namespace unimax::gpu

@@ -36,7 +36,7 @@ struct RingLayout {
   static constexpr int kBarriers = kStates + kRingReaders * kRingHeads * kPitch * 4;
   static constexpr int kStateBarriers = kBarriers + kSlots * 16;  // of one or two sets of sums: full, free
   static constexpr int kDeal = kStateBarriers + 2 * 16;
-  static constexpr int kBytes = kDeal + 32;
+  static constexpr int kPiece = kDeal + 32, kBytes = kPiece + 32;  // of the deal, of the last piece
 };
 static_assert(RingLayout<128>::kBytes <= kRingShared && RingLayout<64>::kBytes <= kRingShared);
 
@@ -230,7 +230,8 @@ struct RingWalk {
   int row = d.row, head = d.head, tile = d.tile;  // the piece begins with number `tile` of the row's and head's
   int done = 0, number = 0;                       // tiles of the run before it; its own number
   UM_DEVICE bool Holds() const { return done < d.count; }
-  UM_DEVICE int Count(const RingRow& r) const { return r.tiles - tile < d.count - done ? r.tiles - tile : d.count - done; }
+  // Tiles of the piece, of a row that has so many.
+  UM_DEVICE int Count(int tiles) const { return tiles - tile < d.count - done ? tiles - tile : d.count - done; }
   UM_DEVICE void Pass(int count) {
     done += count;
     ++number;

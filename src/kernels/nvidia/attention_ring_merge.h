@@ -44,18 +44,34 @@ UM_DEVICE bool LoadWhole(RingMix* mix, const void* from) {
 // A piece of a run: tiles of one row and KV head, of which other blocks have more. Blocks whose run ends with their
 // piece put the row and head together, each its share of the elements; the others left theirs long before.
 struct RingPiece {
-  int row, head, part, parts, mergers, first_block;
-  bool late;  // the first block's piece is not the first of its run
-  UM_DEVICE RingPiece(const RingDeal& d, const RingWalk& w, int tiles) : row(w.row), head(w.head) {
+  int row, head, part, parts, first_block;
+  int late;         // 1: the first block's piece is not the first of its run
+  int first, last;  // this block's share of the pairs of elements; none where the run goes on
+  UM_DEVICE static RingPiece Of(const RingDeal& d, const RingWalk& w, int tiles, int pairs) {
     const int from = d.begin + w.done - w.tile, end = from + tiles;
-    first_block = from / d.each;
-    late = from % d.each != 0;
-    part = BlockX() - first_block;
-    parts = d.step > 1 ? 1 : (end - 1) / d.each + 1 - first_block;
-    mergers = end == d.all || end % d.each == 0 ? parts : parts - 1;
+    RingPiece p = {w.row, w.head, 0, 1, BlockX(), 0, 0, 0};
+    if (d.step > 1 || tiles == w.Count(tiles)) return p;
+    p.first_block = from / d.each;
+    p.late = from % d.each != 0 ? 1 : 0;
+    p.part = BlockX() - p.first_block;
+    p.parts = (end - 1) / d.each + 1 - p.first_block;
+    const int mergers = end == d.all || end % d.each == 0 ? p.parts : p.parts - 1;
+    if (p.part >= mergers) return p;
+    p.first = pairs * p.part / mergers;
+    p.last = pairs * (p.part + 1) / mergers;
+    return p;
+  }
+  static constexpr int kWords = 8;
+  UM_DEVICE void Leave(Shared<int>& to) const {
+    const int words[kWords] = {row, head, part, parts, first_block, late, first, last};
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) to.Set(i, words[i]);
+  }
+  UM_DEVICE static RingPiece Read(const Shared<int>& from) {
+    return {from.Get(0), from.Get(1), from.Get(2), from.Get(3), from.Get(4), from.Get(5), from.Get(6), from.Get(7)};
   }
   // Where a part's sums lie: those of the piece its run begins with, or ends with.
-  UM_DEVICE int Place(int of) const { return 2 * (first_block + of) + (of == 0 && late ? 1 : 0); }
+  UM_DEVICE int Place(int of) const { return 2 * (first_block + of) + (of == 0 ? late : 0); }
 };
 
 // The readers' sums on their way to the mergers: two sets where few heads leave room.
@@ -66,7 +82,7 @@ struct RingStates {
   const int sets = a.heads <= kRingHeads / 2 * a.kv_heads ? 2 : 1;
   UM_DEVICE static void Init() {
     for (int set = 0; set < 2; ++set) {
-      InitBarrier(SharedOffset(L::kStateBarriers + set * 16), kRingReaders);
+      InitBarrier(SharedOffset(L::kStateBarriers + set * 16), kRingReaders + 1);
       InitBarrier(SharedOffset(L::kStateBarriers + set * 16 + 8), kRingMergers);
     }
   }
@@ -85,9 +101,9 @@ struct RingMerge {
   using L = RingLayout<kDims>;
   static constexpr int kPairs = kDims / 2, kPatience = 1 << 22, kAhead = 8;
   const AttentionArgs& a;
+  const int set;  // of the sums
   const int heads = a.heads / a.kv_heads;
   Shared<float> states{L::kStates};
-  int set = 0;
 
   // Pair number i of the heads' elements, of this block's groups in turn; one may have had no tile.
   UM_DEVICE RingMix Own(int i) const {
@@ -143,10 +159,9 @@ struct RingMerge {
     return mix;
   }
 
-  // Of the sums in a set; `together`: with the readers' threads, of a block's last piece.
-  UM_DEVICE void Run(const RingPiece& p, int of, bool together) {
+  // `together`: with the readers' threads, of a block's last piece.
+  UM_DEVICE void Run(const RingPiece& p, bool together) const {
     constexpr int kReading = kRingReaders * kLanes, kMerging = kRingMergers * kLanes;
-    set = of;
     const int thread = together ? Thread() : Thread() - kReading, threads = together ? kReading + kMerging : kMerging;
     const int pairs = heads * kPairs;
     if (p.parts == 1) {
@@ -154,13 +169,11 @@ struct RingMerge {
       for (int i = thread; i < pairs; i += threads) Write(p, i, Own(i));
       return;
     }
-    const bool merges = p.part < p.mergers;
-    const int first = merges ? pairs * p.part / p.mergers : 0, last = merges ? pairs * (p.part + 1) / p.mergers : 0;
 #pragma unroll 2
     for (int i = thread; i < pairs; i += threads) {
-      if (i < first || i >= last) StoreWhole(Word(p, p.part, i), Own(i));
+      if (i < p.first || i >= p.last) StoreWhole(Word(p, p.part, i), Own(i));
     }
-    for (int i = first + thread; i < last; i += threads) Write(p, i, All(p, i));
+    for (int i = p.first + thread; i < p.last; i += threads) Write(p, i, All(p, i));
   }
 };
 
