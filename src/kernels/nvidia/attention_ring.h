@@ -221,10 +221,11 @@ UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
   RingReader<T, kDims> reader{a};
   const RingStates<kDims> states{a};
   RingWalk w{a, d};
-  int next = Group();  // the group's next tile of the run
+  RingRow r(a, w.row);  // the launch before writes no positions
+  int next = Group();   // the group's next tile of the run
+  WaitForPrevious();
   reader.Ask(w.row, w.head);
-  while (w.Holds()) {
-    const RingRow r(a, w.row);
+  while (true) {
     const int number = w.number, before = w.done - w.tile;
     w.Pass(w.Count(r.tiles));
     reader.Begin();
@@ -241,6 +242,8 @@ UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
     reader.Leave(sums, states.Set(number));
     GroupSync();  // orders the sums of all lanes before they are shown
     if (Lane() == 0) states.Show(number);
+    if (!w.Holds()) break;
+    r = RingRow(a, w.row);
   }
   states.WaitFull(w.number - 1);
   RingMerge<T, kDims>{a, states.Set(w.number - 1)}.Run(RingPiece::Read(Shared<int>(L::kPiece)), true);
@@ -283,10 +286,9 @@ UM_DEVICE void AttentionRing(const AttentionArgs& a) {
   Barrier();  // orders the deal and the barriers before they are used
   const RingDeal d = RingDeal::Read(deal);
   if (Group() == kFeeder) return RingFeeder<T, kDims>{a, d}.Run();
-  WaitForPrevious();
-  if (d.count <= 0) return;
+  if (d.count <= 0) return WaitForPrevious();
   if (Group() < kRingReaders) return ReadRing<T, kDims>(a, d);
-  MergeRing<T, kDims>(a, d);
+  MergeRing<T, kDims>(a, d);  // what it reads follows what the readers do after they have waited
 }
 
 }  // namespace unimax::gpu
