@@ -117,6 +117,7 @@ struct AttentionArgs {
 
 // Of attention_ring (Hopper).
 inline constexpr int kRingHeads = 8;           // query heads of a KV head, at most
+inline constexpr int kRingGroups = 6;          // of a block
 inline constexpr int kRingShared = 113 << 10;  // bytes a block: two of them fit a multiprocessor
 
 struct ActMulArgs {

@@ -161,7 +161,7 @@ LaunchShape Split(const Case& c, const Limits& l) {
 }
 
 LaunchShape Ring(const Case&, const Limits& l) {
-  return {.grid_x = l.multiprocessors, .threads = 4 * l.lanes, .shared_bytes = kRingShared};
+  return {.grid_x = l.multiprocessors, .threads = kRingGroups * l.lanes, .shared_bytes = kRingShared};
 }
 
 constexpr int kTiledGroups = 4;
@@ -406,8 +406,8 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f32_4",  f32,  Grouped, Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  HeadFits,Prefill, 5e-6f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "ring64", "attention_ring_bf16_64", bf16, Rings<64>, Ring, 3e-3f, KvBytes, kRingCases, kHopper},
-    {OpKind::kAttention, "ring128","attention_ring_bf16_128", bf16, Rings<128>, Ring, 3e-3f, KvBytes, kRingCases, kHopper},
+    {OpKind::kAttention, "ring64","attention_ring_bf16_64",bf16, Rings<64>,Ring, 3e-3f, KvBytes, kRingCases, kHopper},
+    {OpKind::kAttention, "ring128","attention_ring_bf16_128",bf16, Rings<128>,Ring, 3e-3f, KvBytes, kRingCases, kHopper},
     {OpKind::kAttention, "split64", "attention_split_bf16_64", bf16, Few<64>, Split<64>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "split128","attention_split_bf16_128",bf16, Few<128>,Split<128>,3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeadCases},
@@ -424,8 +424,8 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "rows64", "attention_rows_bf16_64", bf16, Many<64>, ByRows<64>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "rows128","attention_rows_bf16_128", bf16, Many<128>, ByRows<128>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, HeadFits,Prefill, 3e-3f, KvBytes, kHeadCases},
-    {OpKind::kAttention, "ring64", "attention_ring_f16_64", f16, Rings<64>, Ring, 4e-4f, KvBytes, kRingCases, kHopper},
-    {OpKind::kAttention, "ring128","attention_ring_f16_128", f16, Rings<128>, Ring, 4e-4f, KvBytes, kRingCases, kHopper},
+    {OpKind::kAttention, "ring64","attention_ring_f16_64",f16, Rings<64>,Ring, 4e-4f, KvBytes, kRingCases, kHopper},
+    {OpKind::kAttention, "ring128","attention_ring_f16_128",f16, Rings<128>,Ring, 4e-4f, KvBytes, kRingCases, kHopper},
     {OpKind::kAttention, "split64", "attention_split_f16_64", f16, Few<64>, Split<64>, 4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "split128","attention_split_f16_128",f16, Few<128>,Split<128>,4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeadCases},

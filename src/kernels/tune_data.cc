@@ -198,6 +198,7 @@ class AttentionData : public TuneData {
     UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(states * sizeof(int), "attention counters"));
     const auto words = static_cast<size_t>(RingBytes(a.head_dim, device_.limits()));
     UM_ASSIGN_OR_RETURN(words_, device_.Allocate(words, "words of ring rows"));
+    UM_RETURN_IF_ERROR(device_.Fill(words_.data(), 0xff, words));
     return Reset();
   }
 
@@ -266,6 +267,7 @@ class AttentionData : public TuneData {
 
   std::vector<int> positions_, sequences_, table_;
   Buffer q_, cache_, device_positions_, device_sequences_, device_table_;
+  Buffer words_;  // of ring rows, which leave them as they were
 };
 
 }  // namespace

@@ -2,14 +2,14 @@
 // attention_ring: decode attention over pages at the memory's rate: keys and values come through a ring in shared
 //            memory, filled by the copy engine far ahead of the arithmetic, up to eight query heads a KV head together.
 // Who calls: op Attention of decode steps, in 16-bit types, heads of kDims elements, on Hopper.
-// Work:      the tiles of 32 positions of all rows and KV heads, one behind the other, are cut into equal runs, one a
-//            block; a block walks its run piece by piece, a piece being of one row and KV head. One group fills the
-//            ring; three take its tiles in turn, each with an online softmax of its own, and put their sums together
-//            at the end of a piece. What a run cuts is put together by the last of its blocks.
+// Work:      the tiles of 32 positions of all rows and KV heads are dealt to the blocks in equal runs. A block walks
+// its
+//            run piece by piece, a piece being of one row and KV head: one group fills the ring, three take its tiles
+//            in turn, each with an online softmax of its own, two put their sums together behind them.
 // Bound:     memory. bytes = 2 * tokens * kv_heads * head_dim * element. The first tiles of a run, but for what the
 //            launch before writes (the newest position), are on their way before that launch has ended.
-// Launch:    grid the multiprocessors; threads 4 groups; shared RingLayout::kBytes, so that a block of this launch and
-//            one of the next fit a multiprocessor together.
+// Launch:    grid the multiprocessors; threads kRingGroups groups; shared kRingShared, so that a block of this launch
+//            and one of the next fit a multiprocessor together.
 // Reference: RefAttentionRow. Sum order: tiles of a group in turn, groups in turn, blocks in turn; where a row is cut
 //            follows from all rows of the step and from the device.
 // Source:    Flash-Decoding (split over tokens); FlashAttention-2 (arXiv 2307.08691); Stream-K (arXiv 2301.03598) for
@@ -21,30 +21,33 @@
 
 namespace unimax::gpu {
 
-// Keys, then values, are the left side of the matrix instruction, and the query heads its eight columns. Which positions
-// and elements its rows and k stand for is free: a lane reads 16 bytes of a row at once, and lanes of neighbouring rows
-// the halves of 128 bytes in opposite order, so that they meet different banks.
+// Keys, then values, are the left side of the matrix instruction, and the query heads its eight columns. Which elements
+// its rows and k stand for is free: a lane reads 16 bytes of a row at once, and lanes of neighbouring rows the halves
+// of 128 bytes in opposite order, so that they meet different banks. (Runs of rows that were moved by parts of a line
+// of banks need no such order, but copies to places that are no multiple of 128 bytes took a tenth of the rate.)
 template <class T, int kDims>
 struct RingReader {
   using L = RingLayout<kDims>;
-  static constexpr int kOut = kDims / 16, kHeld = kOut / 2;  // elements of the halves that a lane holds of values
+  static constexpr int kQueries = kDims / kTileK, kOut = kDims / 16;
   const AttentionArgs& a;
   const int heads = a.heads / a.kv_heads;
   const int g = Lane() / 4, c = Lane() % 4;
   Shared<T> ring{0};
-  static constexpr int kQueries = kDims / kTileK;
   Vec16 q[kQueries], next_q[kQueries];
   // Of heads 2c and 2c + 1: largest score times log2 e, this lane's sum of weights; out[j]: of elements
   // Element(0) + j and Element(1) + j.
   float top[2], sum[2];
   FragC out[kOut];
 
-  UM_DEVICE int Element(int half) const { return kDims == 64 ? g * 8 + half * 4 : half == 0 ? g * 8 : 64 + (g ^ 4) * 8; }
+  UM_DEVICE int Element(int half) const {
+    if (kDims == 64) return g * 8 + half * 4;
+    return half == 0 ? g * 8 : 64 + (g ^ 4) * 8;
+  }
 
   // Asks for the queries of a piece, which Begin awaits.
   UM_DEVICE void Ask(int row, int kv_head) {
-    const T* from = static_cast<const T*>(a.q) + static_cast<int64_t>(row) * a.q_stride +
-                    (kv_head * heads + g) * kDims + c * 8;
+    const T* from =
+        static_cast<const T*>(a.q) + static_cast<int64_t>(row) * a.q_stride + (kv_head * heads + g) * kDims + c * 8;
 #pragma unroll
     for (int k = 0; k < kQueries; ++k) next_q[k] = g < heads ? Load16(from + k * kTileK) : Vec16{};
   }
@@ -110,7 +113,7 @@ struct RingReader {
   UM_DEVICE void Add(const Values& v, const FragC& s) {
     const uint32_t upper = Transposed(Pair<T>(s.v[0], s.v[1])), lower = Transposed(Pair<T>(s.v[2], s.v[3]));
 #pragma unroll
-    for (int j = 0; j < kHeld; ++j) {
+    for (int j = 0; j < kOut / 2; ++j) {
       const auto pair = [&](int half, int n) { return TwoWords{v.of[n][half].w[j], v.of[n + 1][half].w[j]}; };
       const TwoWords p[4] = {pair(0, 0), pair(1, 0), pair(0, 2), pair(1, 2)};
       Mma16<T>(out[2 * j], {{p[0].Low(), p[1].Low(), p[2].Low(), p[3].Low()}}, upper, lower);
@@ -184,13 +187,13 @@ struct RingReader {
   // Zeros in place of values that there are not: a weight of zero must not meet a NaN.
   UM_DEVICE void Blank(int values, int rows) {
     constexpr int kParts = kDims / 8;
-    for (int i = (rows > 0 ? rows : 0) * kParts + Lane(); i < kRingTile * kParts; i += kLanes) {
+    for (int i = rows * kParts + Lane(); i < kRingTile * kParts; i += kLanes) {
       ring.Set16(values + i * 8, Vec16{});
     }
     GroupSync();  // orders the zeros before they are read
   }
 
-  // Leaves the group's sums in shared memory: [group][head][kPitch].
+  // Leaves the group's sums in shared memory: [set][group][head][kPitch].
   UM_DEVICE void Leave(Shared<float>& states, int set) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {

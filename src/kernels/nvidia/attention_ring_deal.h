@@ -15,14 +15,14 @@
 
 namespace unimax::gpu {
 
-inline constexpr int kRingTile = 32;    // positions; a page holds a multiple of them, each KV head's one behind the other
+inline constexpr int kRingTile = 32;    // positions; a page holds a multiple of them, those of a KV head together
 inline constexpr int kRingReaders = 3;  // groups that compute
-inline constexpr int kRingLeast = 3;         // tiles that a block takes at least, as it has groups that read
-inline constexpr int kRingMostWhole = 1 << 30;  // of whole rows and heads, a block
 inline constexpr int kRingMergers = 2;  // groups that put sums together while the readers go on
-inline constexpr int kRingAll = (1 + kRingReaders + kRingMergers) * kLanes;
+inline constexpr int kRingLeast = 3;    // tiles that a block takes at least, as many as it has readers
+inline constexpr int kRingAll = kRingGroups * kLanes;
+static_assert(kRingGroups == kRingReaders + kRingMergers + 1);  // the last one fills the ring
 
-// Shared memory: the ring, the groups' sums, barriers, the deal. Bytes.
+// Shared memory: the ring, the readers' sums, barriers, the deal, the last piece. Bytes.
 template <int kDims>
 struct RingLayout {
   static constexpr int kValues = kRingTile * kDims;  // behind a tile's keys, in elements
@@ -36,7 +36,7 @@ struct RingLayout {
   static constexpr int kBarriers = kStates + kRingReaders * kRingHeads * kPitch * 4;
   static constexpr int kStateBarriers = kBarriers + kSlots * 16;  // of one or two sets of sums: full, free
   static constexpr int kDeal = kStateBarriers + 2 * 16;
-  static constexpr int kPiece = kDeal + 32, kBytes = kPiece + 32;  // of the deal, of the last piece
+  static constexpr int kPiece = kDeal + 32, kBytes = kPiece + 32;
 };
 static_assert(RingLayout<128>::kBytes <= kRingShared && RingLayout<64>::kBytes <= kRingShared);
 
@@ -50,9 +50,9 @@ struct RingRow {
         tiles((tokens + kRingTile - 1) / kRingTile - first) {}
 };
 
-// A block's run of `count` tiles. As a rule it goes from tile number `begin` of `all` on, `each` a block. Where all rows
-// have equally many and a block takes whole ones, it takes every `step`-th row and head, so that blocks side by side
-// read the heads of a page, which lie side by side, at the same time.
+// A block's run of `count` tiles. As a rule it goes from tile number `begin` of `all` on, `each` a block. Where all
+// rows have equally many and a block takes whole ones, it takes every `step`-th row and head: then blocks side by side
+// read the heads of a page, which lie side by side, at the same time (one after the other instead: up to 7 % slower).
 struct RingDeal {
   int all, each, begin, count, step;
   int row, head, tile;  // the run begins with number `tile` of a row's and head's
@@ -70,7 +70,15 @@ struct RingDeal {
   UM_DEVICE void Even(int tiles) {
     const int parts = tiles / each;
     const int whole = parts > 0 ? (tiles + parts - 1) / parts : (each + tiles - 1) / tiles * tiles;
-    if (whole <= each + each / 8 + 1 && (parts > 0 || whole <= kRingMostWhole)) each = whole;
+    if (whole <= each + each / 8 + 1) each = whole;
+  }
+  // Rows and heads as a whole, `own` a block.
+  UM_DEVICE void Whole(const AttentionArgs& a, int tiles, int own) {
+    const int pairs = a.m * a.kv_heads;
+    step = (pairs + own - 1) / own;
+    count = BlockX() < step ? (pairs - BlockX() + step - 1) / step * tiles : 0;
+    row = BlockX() / a.kv_heads;
+    head = BlockX() % a.kv_heads;
   }
   // One group deals for its block.
   UM_DEVICE static RingDeal Make(const AttentionArgs& a) {
@@ -94,13 +102,8 @@ struct RingDeal {
     d.step = 1;
     d.begin = BlockX() * d.each;
     d.count = d.all - d.begin < d.each ? d.all - d.begin : d.each;
-    if (even && d.each % most == 0) {
-      const int pairs = a.m * a.kv_heads, own = d.each / most;
-      if (own > 1) d.step = (pairs + own - 1) / own;
-      const int first = own > 1 ? BlockX() : BlockX() * own;
-      d.count = own > 1 ? (BlockX() < d.step ? (pairs - first + d.step - 1) / d.step * most : 0) : d.count;
-      d.row = first / a.kv_heads;
-      d.head = first % a.kv_heads;
+    if (even && d.each % most == 0 && d.each > most) {
+      d.Whole(a, most, d.each / most);
       return d;
     }
     if (d.count > 0) d.Seek(a);
@@ -161,8 +164,7 @@ struct RingFeeder {
       r = RingRow(a, ++row);
     }
     const int head = left / r.tiles, position = (r.first + left % r.tiles) * kRingTile;
-    const int64_t page =
-        a.page_table[static_cast<int64_t>(a.sequences[row]) * a.max_pages + position / a.page_tokens];
+    const int64_t page = a.page_table[static_cast<int64_t>(a.sequences[row]) * a.max_pages + position / a.page_tokens];
     t.at = ((page * a.kv_heads + head) * a.page_tokens + position % a.page_tokens) * kDims;
     t.rows = r.tokens - position < kRingTile ? r.tokens - position : kRingTile;
     t.newest = position + kRingTile >= r.tokens;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention_ring_merge: how the sums of a row and KV head come together in attention_ring: of the groups of a block, and
-//            of the blocks that share its tiles.
+// attention_ring_merge: how the sums of a row and KV head come together in attention_ring: of the groups of a block,
+//            and of the blocks that share its tiles.
 // Who calls: attention_ring.
 // Work:      a block whose run goes on leaves its sums and does not wait. Those whose run ends with the row and head
 //            deal its elements among them, and look at the others' sums until they are there: one way through L2.
 // Bound:     latency. bytes = blocks * head_dim / 2 * 16 a query head.
-// Launch:    that of attention_ring, whose blocks all run at the same time at last: none waits for one that cannot start.
+// Launch:    that of attention_ring: as many blocks as multiprocessors, so none waits for one that cannot start.
 // Reference: RefAttentionRow. Sum order: groups in turn, then blocks in turn.
 // Source:    the LL protocol of NCCL, with words that are flags themselves.
 #pragma once
@@ -26,7 +26,8 @@ struct RingMix {
 };
 
 // A mix goes from block to block through memory without a flag beside it: a word of it has not come as long as all its
-// bits are set, which no result has (NaNs of the device are 0x7fffffff, and others become that).
+// bits are set, which no result has (NaNs of the device are 0x7fffffff, and others become that). Whoever reads it sets
+// them again for the next launch.
 inline constexpr uint32_t kRingEmpty = 0xffffffffu;
 UM_DEVICE void StoreWhole(void* to, const RingMix& mix) {
   Vec16 v = BitCopy<Vec16>(mix);
@@ -41,7 +42,7 @@ UM_DEVICE bool LoadWhole(RingMix* mix, const void* from) {
   return v.w[0] != kRingEmpty && v.w[1] != kRingEmpty && v.w[2] != kRingEmpty && v.w[3] != kRingEmpty;
 }
 
-// A piece of a run: tiles of one row and KV head, of which other blocks have more. Blocks whose run ends with their
+// A piece of a run: tiles of one row and KV head, of which other blocks may have more. Blocks whose run ends with their
 // piece put the row and head together, each its share of the elements; the others left theirs long before.
 struct RingPiece {
   int row, head, part, parts, first_block;
