@@ -407,7 +407,7 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "decode4", "attention_decode_f32_4",  f32,  Grouped, Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  HeadFits,Prefill, 5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "ring64","attention_ring_bf16_64",bf16, Rings<64>,Ring, 3e-3f, KvBytes, kRingCases, kHopper},
-    {OpKind::kAttention, "ring128","attention_ring_bf16_128",bf16, Rings<128>,Ring, 3e-3f, KvBytes, kRingCases, kHopper},
+    {OpKind::kAttention, "ring128","attention_ring_bf16_128",bf16, Rings<128>,Ring,3e-3f, KvBytes, kRingCases, kHopper},
     {OpKind::kAttention, "split64", "attention_split_bf16_64", bf16, Few<64>, Split<64>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "split128","attention_split_bf16_128",bf16, Few<128>,Split<128>,3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeadCases},
