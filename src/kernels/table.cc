@@ -336,7 +336,8 @@ constexpr Case kHeadCases[] = {
     {.m = 90, .attention = {2, 1, 64, 0.1f}, .tokens = 300, .window = 65, .cap = 4},
     {.m = 3, .attention = {2, 1, 256, 0.06f}, .tokens = 40}};
 
-// Runs that cut rows anywhere: one long row, many rows of other lengths, more blocks than tiles.
+// Runs that cut rows anywhere: one long row, many rows of other lengths, more blocks than tiles; rows that have equally
+// many tiles, several blocks a head and several heads a block.
 constexpr Case kRingCases[] = {
     {.m = 1, .attention = {8, 8, 128, 0.09f}, .decode = true, .tokens = 1},
     {.m = 3, .attention = {6, 6, 128, 0.09f}, .decode = true, .tokens = 97, .window = 1},
@@ -344,6 +345,9 @@ constexpr Case kRingCases[] = {
     {.m = 3, .attention = {9, 3, 64, 0.125f}, .decode = true, .tokens = 333},
     {.m = 1, .attention = {2, 1, 64, 0.125f}, .decode = true, .tokens = 20000},
     {.m = 1, .attention = {32, 8, 128, 0.09f}, .decode = true, .tokens = 4127},
+    {.m = 3, .attention = {16, 8, 128, 0.09f}, .decode = true, .tokens = 1050},
+    {.m = 4, .attention = {64, 64, 64, 0.125f}, .decode = true, .tokens = 60},
+    {.m = 4, .attention = {96, 48, 128, 0.09f}, .decode = true, .tokens = 60},
     {.m = 40, .attention = {4, 4, 64, 0.125f}, .decode = true, .tokens = 290},
     {.m = 70, .attention = {16, 2, 128, 0.09f}, .decode = true, .tokens = 500},
     {.m = 200, .attention = {2, 2, 128, 0.09f}, .decode = true, .tokens = 800},

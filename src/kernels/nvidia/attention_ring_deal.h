@@ -66,19 +66,26 @@ struct RingDeal {
     return {from.Get(0), from.Get(1), from.Get(2), from.Get(3), from.Get(4), from.Get(5), from.Get(6), from.Get(7)};
   }
 
-  // Tiles a block where all rows have `tiles`: rather some more than a cut.
-  UM_DEVICE void Even(int tiles) {
-    const int parts = tiles / each;
-    const int whole = parts > 0 ? (tiles + parts - 1) / parts : (each + tiles - 1) / tiles * tiles;
-    if (whole <= each + each / 8 + 1) each = whole;
-  }
-  // Rows and heads as a whole, `own` a block.
-  UM_DEVICE void Whole(const AttentionArgs& a, int tiles, int own) {
-    const int pairs = a.m * a.kv_heads;
+  // Where all rows have `tiles`: blocks take equal parts of a row and head, or some as a whole, if that is but little
+  // more for a block than an equal run.
+  UM_DEVICE bool Even(const AttentionArgs& a, int tiles) {
+    const int parts = tiles / each, own = (each + tiles - 1) / tiles, pairs = a.m * a.kv_heads;
+    const int most = parts > 0 ? (tiles + parts - 1) / parts : own * tiles;
+    if (most > each + each / 8 + 1) return false;
+    each = most;
+    const int first = parts > 0 ? BlockX() / parts : BlockX();
+    row = first / a.kv_heads;
+    head = first % a.kv_heads;
+    if (parts > 0) {
+      begin = BlockX() * each;
+      tile = BlockX() % parts * each;
+      count = tiles - tile < each ? tiles - tile : each;
+      if (first >= pairs) count = 0;
+      return true;
+    }
     step = (pairs + own - 1) / own;
-    count = BlockX() < step ? (pairs - BlockX() + step - 1) / step * tiles : 0;
-    row = BlockX() / a.kv_heads;
-    head = BlockX() % a.kv_heads;
+    count = first < step ? (pairs - first + step - 1) / step * tiles : 0;
+    return true;
   }
   // One group deals for its block.
   UM_DEVICE static RingDeal Make(const AttentionArgs& a) {
@@ -97,15 +104,10 @@ struct RingDeal {
     d.all = sum * a.kv_heads;
     d.each = (d.all + GridX() - 1) / GridX();
     if (d.each < kRingLeast) d.each = kRingLeast;
-    const bool even = sum == most * a.m;
-    if (even) d.Even(most);
     d.step = 1;
+    if (sum == most * a.m && d.Even(a, most)) return d;
     d.begin = BlockX() * d.each;
     d.count = d.all - d.begin < d.each ? d.all - d.begin : d.each;
-    if (even && d.each % most == 0 && d.each > most) {
-      d.Whole(a, most, d.each / most);
-      return d;
-    }
     if (d.count > 0) d.Seek(a);
     return d;
   }
