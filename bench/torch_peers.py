@@ -20,6 +20,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -124,9 +125,14 @@ def own_step(binary, model, batch):
 
 def own_attention(binary, model, batch, tokens):
     """The fastest row's time of the case, of those that tune measures for a model with such heads."""
-    for line in unimax(binary, "tune", "--config", SHAPES / f"{model}.json", "--device", "cuda", "--batches", batch,
-                       "--prompts", 128, "--context", tokens, "--no-steps", "--fresh", "--out", "/tmp/peers.plan",
-                       "--json"):
+    config = json.loads((SHAPES / f"{model}.json").read_text())
+    config["max_position_embeddings"] = max(config["max_position_embeddings"], tokens)  # the heads count here
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / f"{model}.json"
+        file.write_text(json.dumps(config))
+        lines = unimax(binary, "tune", "--config", file, "--device", "cuda", "--batches", batch, "--prompts", 128,
+                       "--context", tokens, "--no-steps", "--fresh", "--out", file.with_suffix(".plan"), "--json")
+    for line in lines:
         case = line["case"]
         if case.startswith(f"Attention BF16 m={batch} ") and f" tokens={tokens} " in case and "decode=1" in case:
             return line

@@ -90,6 +90,7 @@ class GraphExecutor : public Executor {
   std::byte* RunAt(int page, int run) const;  // runs of all layers' keys, then of all layers' values
   uint64_t SplitBytes() const;
   size_t SplitCounters() const;
+  uint64_t RingWords() const { return static_cast<uint64_t>(RingBytes(program_.attention.head_dim, device_.limits())); }
   Status CheckRows() const;
   Status CheckFits(uint64_t weight_bytes);
   Status Allocate();
@@ -121,7 +122,7 @@ class GraphExecutor : public Executor {
   std::vector<Buffer> weights_, values_, cos_sin_;  // cos_sin_: one a rope
   BufferPlan plan_;
   GraphSoftmax softmax_;
-  Buffer kv_, inputs_, page_table_, partial_, counters_;
+  Buffer kv_, inputs_, page_table_, partial_, counters_, words_;
   Buffer chosen_;                       // ids of the last step's outputs: the next step may take them from here
   int chosen_value_ = -1;               // the value that stands for them
   int run_ = 0;                         // steps so far; results of the last two lie in the device's fetch slots
@@ -208,7 +209,7 @@ Status GraphExecutor::CheckRows() const {
 Status GraphExecutor::CheckFits(uint64_t weight_bytes) {
   memory_.weights = weight_bytes;
   memory_.kv = KvBytes();
-  memory_.workspace = SplitBytes();
+  memory_.workspace = SplitBytes() + RingWords();
   for (int example : plan_.example) memory_.workspace += ValueBytes(example);
   if (Draws()) memory_.workspace += DrawStage::Bytes(options_);
   return unimax::CheckFits(memory_, static_cast<uint64_t>(device_.limits().free_bytes), device_.limits().name, options_,
@@ -236,6 +237,8 @@ Status GraphExecutor::Allocate() {
   const size_t counters = SplitCounters();
   UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(counters * sizeof(int), "counters of unfinished sums"));
   UM_RETURN_IF_ERROR(device_.Fill(counters_.data(), 0, counters * sizeof(int)));
+  UM_ASSIGN_OR_RETURN(words_, device_.Allocate(RingWords(), "words of unfinished sums"));
+  UM_RETURN_IF_ERROR(device_.Fill(words_.data(), 0xff, RingWords()));
   host_inputs_.reserve(inputs);
   // Apart from the values, whose buffers the next step writes before and while it reads these.
   UM_ASSIGN_OR_RETURN(chosen_, device_.Allocate(static_cast<size_t>(options_.max_outputs) * sizeof(int), "chosen ids"));
@@ -373,6 +376,7 @@ AttentionArgs GraphExecutor::AttentionOf(const Op& op, const StepShape& shape, R
   args.cap = op.cap;
   args.window = op.window;
   args.split_tokens = c.split_tokens;
+  args.words = words_.data();
   softmax_.AddTo(&args, op.layer);
   return args;
 }

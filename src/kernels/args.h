@@ -112,7 +112,13 @@ struct AttentionArgs {
   // how many blocks had to do without it (null: not counted).
   const float* phi = nullptr;
   int* redone = nullptr;
+  void* words = nullptr;  // of ring rows: RingBytes (kernels/table.h), all bits set before and after
 };
+
+// Of attention_ring (Hopper).
+inline constexpr int kRingHeads = 8;           // query heads of a KV head, at most
+inline constexpr int kRingGroups = 6;          // of a block
+inline constexpr int kRingShared = 113 << 10;  // bytes a block: two of them fit a multiprocessor
 
 struct ActMulArgs {
   const void* gate;  // T [M, cols], row stride stride

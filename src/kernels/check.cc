@@ -353,6 +353,7 @@ Result<CheckResult> Checker::Attention() {
   UM_ASSIGN_OR_RETURN(Buffer partial, Poisoned(DType::kF32, int64_t{case_.m} * a.heads * splits * (a.head_dim + 2)));
   UM_ASSIGN_OR_RETURN(Buffer counters,
                       UploadInts(std::vector<int>(static_cast<size_t>(case_.m) * static_cast<size_t>(a.heads), 0)));
+  UM_ASSIGN_OR_RETURN(Buffer words, Poisoned(DType::kF32, RingBytes(a.head_dim, device_.limits()) / 4));
   UM_RETURN_IF_ERROR(Launch(AttentionArgs{q.device.data(),
                                           k.device.data(),
                                           v.device.data(),
@@ -373,7 +374,10 @@ Result<CheckResult> Checker::Attention() {
                                           a.scale,
                                           case_.cap,
                                           case_.window,
-                                          case_.split_tokens}));
+                                          case_.split_tokens,
+                                          nullptr,
+                                          nullptr,
+                                          words.data()}));
   std::vector<double> reference(static_cast<size_t>(case_.m * q_cols));
   for (int t = 0; t < case_.m; ++t) {
     const int tokens = pages.positions[static_cast<size_t>(t)] + 1;

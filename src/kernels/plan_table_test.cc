@@ -272,7 +272,7 @@ TEST(Plan, CandidatesAreTheRowsThatFit) {
   EXPECT_EQ(names(Linear(1)), "flat1 flat2 wflat32 wflat64 wflat128 flat4 flat8 shared32 shared64 tiled ");
   EXPECT_EQ(names(Linear(20)), "wflat32 wflat64 wflat128 flat4 flat8 shared32 shared64 tiled ");
   EXPECT_EQ(names(Linear(512)), "wgmma tiled ");
-  EXPECT_EQ(names(Decode(8, 1024)), "split128 decode4 lazy lazy prefill ");
+  EXPECT_EQ(names(Decode(8, 1024)), "ring128 split128 decode4 lazy lazy prefill ");
   EXPECT_EQ(names({.op = OpKind::kNorm, .act = DType::kBF16, .m = 3, .n = 64}), "row ");
 }
 

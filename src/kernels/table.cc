@@ -55,6 +55,13 @@ bool Few(const Case& c, const Limits& l) {
   return c.decode && c.attention.heads != c.attention.kv_heads && c.attention.head_dim <= kDims &&
          c.attention.head_dim % 8 == 0 && SplitShared(128) <= l.shared_bytes_per_block;
 }
+template <int kDims>
+bool Rings(const Case& c, const Limits& l) {
+  const AttentionShape& a = c.attention;
+  return c.decode && a.head_dim == kDims && a.heads <= kRingHeads * a.kv_heads &&
+         c.split_tokens == 0 &&  // its sums depend on the device's size
+         kRingShared <= l.shared_bytes_per_block;
+}
 // A lane holds 8 elements of a head, and 32 lanes all of it.
 bool HeadFits(const Case& c, const Limits&) { return c.attention.head_dim % 8 == 0 && c.attention.head_dim <= 256; }
 bool Alone(const Case& c, const Limits& l) {
@@ -168,6 +175,10 @@ LaunchShape Split(const Case& c, const Limits& l) {
           .grid_z = c.m,
           .threads = 4 * l.lanes,
           .shared_bytes = SplitShared(kDims)};
+}
+
+LaunchShape Ring(const Case&, const Limits& l) {
+  return {.grid_x = l.multiprocessors, .threads = kRingGroups * l.lanes, .shared_bytes = kRingShared};
 }
 
 constexpr int kTiledGroups = 4;
@@ -351,6 +362,25 @@ constexpr Case kHeadCases[] = {
     {.m = 90, .attention = {2, 1, 64, 0.1f}, .tokens = 300, .window = 65, .cap = 4},
     {.m = 3, .attention = {2, 1, 256, 0.06f}, .tokens = 40}};
 
+// Runs that cut rows anywhere: one long row, many rows of other lengths, more blocks than tiles; rows that have equally
+// many tiles, several blocks a head and several heads a block.
+constexpr Case kRingCases[] = {
+    {.m = 1, .attention = {8, 8, 128, 0.09f}, .decode = true, .tokens = 1},
+    {.m = 3, .attention = {6, 6, 128, 0.09f}, .decode = true, .tokens = 97, .window = 1},
+    {.m = 2, .attention = {8, 1, 128, 0.09f}, .decode = true, .tokens = 65},
+    {.m = 3, .attention = {9, 3, 64, 0.125f}, .decode = true, .tokens = 333},
+    {.m = 1, .attention = {2, 1, 64, 0.125f}, .decode = true, .tokens = 20000},
+    {.m = 1, .attention = {32, 8, 128, 0.09f}, .decode = true, .tokens = 4127},
+    {.m = 3, .attention = {16, 8, 128, 0.09f}, .decode = true, .tokens = 1050},
+    {.m = 4, .attention = {64, 64, 64, 0.125f}, .decode = true, .tokens = 60},
+    {.m = 4, .attention = {96, 48, 128, 0.09f}, .decode = true, .tokens = 60},
+    {.m = 40, .attention = {4, 4, 64, 0.125f}, .decode = true, .tokens = 290},
+    {.m = 70, .attention = {16, 2, 128, 0.09f}, .decode = true, .tokens = 500},
+    {.m = 200, .attention = {2, 2, 128, 0.09f}, .decode = true, .tokens = 800},
+    {.m = 33, .attention = {7, 1, 64, 0.125f}, .decode = true, .tokens = 231},
+    {.m = 5, .attention = {12, 4, 128, 0.09f}, .decode = true, .tokens = 1000, .window = 300, .cap = 20},
+    {.m = 9, .attention = {4, 2, 64, 0.125f}, .decode = true, .tokens = 700, .window = 33, .cap = 3}};
+
 constexpr DType f32 = DType::kF32, bf16 = DType::kBF16, f16 = DType::kF16;
 
 constexpr const char* k90a = "sm_90a";  // Hopper
@@ -412,6 +442,8 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f32_4",  f32,  Grouped, Decode,  5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  HeadFits,Prefill, 5e-6f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "ring64","attention_ring_bf16_64",bf16, Rings<64>,Ring, 3e-3f, KvBytes, kRingCases, k90a},
+    {OpKind::kAttention, "ring128","attention_ring_bf16_128",bf16, Rings<128>,Ring,3e-3f, KvBytes, kRingCases, k90a},
     {OpKind::kAttention, "split64", "attention_split_bf16_64", bf16, Few<64>, Split<64>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "split128","attention_split_bf16_128",bf16, Few<128>,Split<128>,3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeadCases},
@@ -428,6 +460,8 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "rows64", "attention_rows_bf16_64", bf16, Many<64>, ByRows<64>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "rows128","attention_rows_bf16_128", bf16, Many<128>, ByRows<128>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, HeadFits,Prefill, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "ring64","attention_ring_f16_64",f16, Rings<64>,Ring, 4e-4f, KvBytes, kRingCases, k90a},
+    {OpKind::kAttention, "ring128","attention_ring_f16_128",f16, Rings<128>,Ring, 4e-4f, KvBytes, kRingCases, k90a},
     {OpKind::kAttention, "split64", "attention_split_f16_64", f16, Few<64>, Split<64>, 4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "split128","attention_split_f16_128",f16, Few<128>,Split<128>,4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeadCases},
@@ -461,6 +495,11 @@ int AttentionBlocks(const Case& c, const Limits& limits) {
   Case free = c;
   free.split_tokens = 0;
   return std::min(AttentionSplits(c, limits), AttentionSplits(free, limits));
+}
+
+// A block leaves the sums of at most two pieces, 16 bytes for two elements.
+int64_t RingBytes(int head_dim, const Limits& l) {
+  return l.target == k90a ? int64_t{2} * kRingHeads * head_dim / 2 * 16 * l.multiprocessors : 0;
 }
 
 int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv_heads ? 1 : 4; }

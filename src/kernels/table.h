@@ -90,6 +90,8 @@ int LinearCounters(int n);
 // them in turn. Pure functions of the case.
 int AttentionSplits(const Case& c, const Limits& limits);
 int AttentionBlocks(const Case& c, const Limits& limits);
+// Bytes of AttentionArgs::words that rows need which cut all rows of a step together; 0: there are none on the device.
+int64_t RingBytes(int head_dim, const Limits& limits);
 // Query heads that one block of the decode row takes.
 int AttentionQueries(const Case& c);
 

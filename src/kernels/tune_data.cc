@@ -196,6 +196,9 @@ class AttentionData : public TuneData {
     UM_ASSIGN_OR_RETURN(partial_,
                         device_.Allocate(states * splits * static_cast<size_t>(a.head_dim + 2) * 4, "attention sums"));
     UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(states * sizeof(int), "attention counters"));
+    const auto words = static_cast<size_t>(RingBytes(a.head_dim, device_.limits()));
+    UM_ASSIGN_OR_RETURN(words_, device_.Allocate(words, "words of ring rows"));
+    UM_RETURN_IF_ERROR(device_.Fill(words_.data(), 0xff, words));
     return Reset();
   }
 
@@ -223,6 +226,7 @@ class AttentionData : public TuneData {
     args.scale = a.scale;
     args.cap = c.cap;
     args.window = c.window;
+    args.words = words_.data();
     return LaunchOf(device_, row, c, args);
   }
 
@@ -263,6 +267,7 @@ class AttentionData : public TuneData {
 
   std::vector<int> positions_, sequences_, table_;
   Buffer q_, cache_, device_positions_, device_sequences_, device_table_;
+  Buffer words_;  // of ring rows, which leave them as they were
 };
 
 }  // namespace

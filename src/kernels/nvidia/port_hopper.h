@@ -48,6 +48,57 @@ UM_DEVICE void SomeBarrier(int number, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
+// ---- 8 x 8 elements of 16 bits: a lane holds two neighbours of row lane / 4, from column lane % 4 * 2 on ----
+UM_DEVICE uint32_t Transposed(uint32_t v) {
+  uint32_t t;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(t) : "r"(v));
+  return t;
+}
+struct TwoWords {  // of two elements each
+  uint32_t a, b;
+  UM_DEVICE uint32_t Low() const { return __byte_perm(a, b, 0x5410); }
+  UM_DEVICE uint32_t High() const { return __byte_perm(a, b, 0x7632); }
+};
+
+UM_DEVICE float Reciprocal(float x) {  // within 1 ulp; 0 of infinity
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+UM_DEVICE float QuickExp2(float x) {  // within 2 ulp; 0 where the result is no normal number
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+// One lane of a group, and the compiler knows that it is one: copies need no loop over lanes.
+UM_DEVICE bool OneLane() {
+  uint32_t one;
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "elect.sync _|p, 0xffffffff;\n"
+      "selp.b32 %0, 1, 0, p;\n"
+      "}"
+      : "=r"(one));
+  return one != 0;
+}
+
+// ---- 16 bytes between blocks that run: each 4 of them are read and written whole ----
+UM_DEVICE Vec16 LoadRelaxed(const void* p) {
+  Vec16 v;
+  asm volatile("ld.relaxed.gpu.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
+               : "l"(p)
+               : "memory");
+  return v;
+}
+UM_DEVICE void StoreRelaxed(void* p, const Vec16& v) {
+  asm volatile("st.relaxed.gpu.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(v.w[0]), "r"(v.w[1]), "r"(v.w[2]),
+               "r"(v.w[3])
+               : "memory");
+}
+
 // ---- Registers of a warpgroup ----
 template <int kRegisters>
 UM_DEVICE void GiveRegisters() {

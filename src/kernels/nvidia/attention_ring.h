@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// attention_ring: decode attention over pages at the memory's rate: keys and values come through a ring in shared
+//            memory, filled by the copy engine far ahead of the arithmetic, up to eight query heads a KV head together.
+// Who calls: op Attention of decode steps, in 16-bit types, heads of kDims elements, on Hopper.
+// Work:      the tiles of 32 positions of all rows and KV heads are dealt to the blocks in equal runs. A block walks
+// its
+//            run piece by piece, a piece being of one row and KV head: one group fills the ring, three take its tiles
+//            in turn, each with an online softmax of its own, two put their sums together behind them.
+// Bound:     memory. bytes = 2 * tokens * kv_heads * head_dim * element. The first tiles of a run, but for what the
+//            launch before writes (the newest position), are on their way before that launch has ended.
+// Launch:    grid the multiprocessors; threads kRingGroups groups; shared kRingShared, so that a block of this launch
+//            and one of the next fit a multiprocessor together.
+// Reference: RefAttentionRow. Sum order: tiles of a group in turn, groups in turn, blocks in turn; where a row is cut
+//            follows from all rows of the step and from the device.
+// Source:    Flash-Decoding (split over tokens); FlashAttention-2 (arXiv 2307.08691); Stream-K (arXiv 2301.03598) for
+//            the equal runs.
+#pragma once
+
+#include "kernels/args.h"
+#include "kernels/nvidia/attention_ring_merge.h"
+
+namespace unimax::gpu {
+
+// Keys, then values, are the left side of the matrix instruction, and the query heads its eight columns. Which elements
+// its rows and k stand for is free: a lane reads 16 bytes of a row at once, and lanes of neighbouring rows the halves
+// of 128 bytes in opposite order, so that they meet different banks. (Runs of rows that were moved by parts of a line
+// of banks need no such order, but copies to places that are no multiple of 128 bytes took a tenth of the rate.)
+template <class T, int kDims>
+struct RingReader {
+  using L = RingLayout<kDims>;
+  static constexpr int kQueries = kDims / kTileK, kOut = kDims / 16;
+  const AttentionArgs& a;
+  const int heads = a.heads / a.kv_heads;
+  const int g = Lane() / 4, c = Lane() % 4;
+  Shared<T> ring{0};
+  Vec16 q[kQueries], next_q[kQueries];
+  // Of heads 2c and 2c + 1: largest score times log2 e, this lane's sum of weights; out[j]: of elements
+  // Element(0) + j and Element(1) + j.
+  float top[2], sum[2];
+  FragC out[kOut];
+
+  UM_DEVICE int Element(int half) const {
+    if (kDims == 64) return g * 8 + half * 4;
+    return half == 0 ? g * 8 : 64 + (g ^ 4) * 8;
+  }
+
+  // Asks for the queries of a piece, which Begin awaits.
+  UM_DEVICE void Ask(int row, int kv_head) {
+    const T* from =
+        static_cast<const T*>(a.q) + static_cast<int64_t>(row) * a.q_stride + (kv_head * heads + g) * kDims + c * 8;
+#pragma unroll
+    for (int k = 0; k < kQueries; ++k) next_q[k] = g < heads ? Load16(from + k * kTileK) : Vec16{};
+  }
+  UM_DEVICE void Begin() {
+#pragma unroll
+    for (int k = 0; k < kQueries; ++k) q[k] = next_q[k];
+#pragma unroll
+    for (int j = 0; j < kOut; ++j) out[j] = {};
+    top[0] = top[1] = -Infinity();
+    sum[0] = sum[1] = 0;
+  }
+
+  // 16 bytes of each half of 128 bytes of a row; `odd`: of a lane that reads the second half first.
+  UM_DEVICE void Halves(int row, int first, int second, bool odd, Vec16 (&half)[2]) const {
+    const Vec16 x = ring.Get16(row + (odd ? second : first)), y = ring.Get16(row + (odd ? first : second));
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      half[0].w[i] = odd ? y.w[i] : x.w[i];
+      half[1].w[i] = odd ? x.w[i] : y.w[i];
+    }
+  }
+
+  // Products of positions g and g + 8 of the 16 from element `keys` on with the heads 2c and 2c + 1.
+  UM_DEVICE FragC Score(int keys) const {
+    FragC even = {}, odd = {};
+#pragma unroll
+    for (int t = 0; t < kDims / 64; ++t) {
+      Vec16 upper[2], lower[2];
+      const int row = keys + g * kDims + t * 64 + c * 8;
+      Halves(row, 0, kTileK, g % 2, upper);
+      Halves(row + 8 * kDims, 0, kTileK, g % 2, lower);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const Vec16 &u = upper[h], &l = lower[h], &b = q[2 * t + h];
+        Mma16<T>(even, {{u.w[0], l.w[0], u.w[1], l.w[1]}}, b.w[0], b.w[1]);
+        Mma16<T>(odd, {{u.w[2], l.w[2], u.w[3], l.w[3]}}, b.w[2], b.w[3]);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kFragC; ++i) even.v[i] += odd.v[i];
+    return even;
+  }
+
+  // The values of 16 positions, of which a lane holds four: 2c, 2c + 1, 2c + 8, 2c + 9.
+  struct Values {
+    Vec16 of[4][2];  // both halves
+  };
+  UM_DEVICE Values LoadValues(int values) const {
+    Values v;
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      const int row = values + (2 * c + n % 2 + n / 2 * 8) * kDims;
+      if constexpr (kDims == 64) {
+        v.of[n][0] = ring.Get16(row + g * 8);
+        v.of[n][1] = {{v.of[n][0].w[2], v.of[n][0].w[3], 0, 0}};
+      } else {
+        Halves(row, Element(0), Element(1), c % 2, v.of[n]);
+      }
+    }
+    return v;
+  }
+  // Adds them, weighed by the scores of their positions, which have become weights.
+  UM_DEVICE void Add(const Values& v, const FragC& s) {
+    const uint32_t upper = Transposed(Pair<T>(s.v[0], s.v[1])), lower = Transposed(Pair<T>(s.v[2], s.v[3]));
+#pragma unroll
+    for (int j = 0; j < kOut / 2; ++j) {
+      const auto pair = [&](int half, int n) { return TwoWords{v.of[n][half].w[j], v.of[n + 1][half].w[j]}; };
+      const TwoWords p[4] = {pair(0, 0), pair(1, 0), pair(0, 2), pair(1, 2)};
+      Mma16<T>(out[2 * j], {{p[0].Low(), p[1].Low(), p[2].Low(), p[3].Low()}}, upper, lower);
+      Mma16<T>(out[2 * j + 1], {{p[0].High(), p[1].High(), p[2].High(), p[3].High()}}, upper, lower);
+    }
+  }
+
+  // cap * tanh(score / cap), in units of 1 / log2 e.
+  UM_DEVICE void QuickCap(FragC& s) const {
+    const float cap = a.cap * kLog2E, twice = 2 / a.cap;
+#pragma unroll
+    for (int e = 0; e < kFragC; ++e) s.v[e] = cap - 2 * cap * Reciprocal(1 + QuickExp2(s.v[e] * twice));
+  }
+  // What is not seen scores -infinity.
+  UM_DEVICE void Mask(const RingRow& r, int first, FragC& s) const {
+#pragma unroll
+    for (int e = 0; e < kFragC; ++e) {
+      const int at = first + g + e / 2 * 8;
+      if (at < r.start || at >= r.tokens) s.v[e] = -Infinity();
+    }
+  }
+
+  // Takes in the tile in a slot, whose first position is `first`.
+  UM_DEVICE void Take(int slot, const RingRow& r, int first) {
+    constexpr int kHalves = 2, kHalf = kRingTile / kHalves;
+    const int keys = slot * (L::kSlotBytes / 2), values = keys + L::kValues;
+    const bool edge = first < r.start || first + kRingTile > r.tokens;
+    if (edge) Blank(values, r.tokens - first);
+    FragC s[kHalves] = {Score(keys), Score(keys + kHalf * kDims)};
+    const Values v0 = LoadValues(values);  // on their way while the weights are found
+#pragma unroll
+    for (int i = 0; i < kHalves; ++i) {
+#pragma unroll
+      for (int e = 0; e < kFragC; ++e) s[i].v[e] *= a.scale * kLog2E;
+    }
+    if (edge || a.cap > 0) {
+#pragma unroll
+      for (int i = 0; i < kHalves; ++i) {
+        if (a.cap > 0) QuickCap(s[i]);
+        Mask(r, first + i * kHalf, s[i]);
+      }
+    }
+    float high[2], keep[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {  // every tile holds a position that is seen: `high` is finite
+      high[h] = Max(Max(Max(s[0].v[h], s[0].v[h + 2]), Max(s[1].v[h], s[1].v[h + 2])), top[h]);
+      for (int mask = 4; mask < kLanes; mask *= 2) high[h] = Max(high[h], ShuffleXor(high[h], mask));
+      keep[h] = QuickExp2(top[h] - high[h]);
+      top[h] = high[h];
+      sum[h] *= keep[h];
+    }
+#pragma unroll
+    for (int i = 0; i < kHalves; ++i) {
+#pragma unroll
+      for (int e = 0; e < kFragC; ++e) {
+        s[i].v[e] = QuickExp2(s[i].v[e] - high[e % 2]);
+        sum[e % 2] += s[i].v[e];
+      }
+    }
+    const Values v1 = LoadValues(values + kHalf * kDims);
+#pragma unroll
+    for (int j = 0; j < kOut; ++j) {
+#pragma unroll
+      for (int e = 0; e < kFragC; ++e) out[j].v[e] *= keep[e % 2];
+    }
+    Add(v0, s[0]);
+    Add(v1, s[1]);
+    if (edge) FenceAsync();  // orders the zeros before the copies that follow
+  }
+
+  // Zeros in place of values that there are not: a weight of zero must not meet a NaN.
+  UM_DEVICE void Blank(int values, int rows) {
+    constexpr int kParts = kDims / 8;
+    for (int i = rows * kParts + Lane(); i < kRingTile * kParts; i += kLanes) {
+      ring.Set16(values + i * 8, Vec16{});
+    }
+    GroupSync();  // orders the zeros before they are read
+  }
+
+  // Leaves the group's sums in shared memory: [set][group][head][kPitch].
+  UM_DEVICE void Leave(Shared<float>& states, int set) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      for (int mask = 4; mask < kLanes; mask *= 2) sum[h] += ShuffleXor(sum[h], mask);
+      if (2 * c + h >= heads) continue;
+      const int at = ((set * kRingReaders + Group()) * heads + 2 * c + h) * L::kPitch;
+#pragma unroll
+      for (int j = 0; j < kOut; j += 4) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          Vec16 four;
+#pragma unroll
+          for (int i = 0; i < 4; ++i) four.Put(i, out[j + i].v[2 * half + h]);
+          states.Set16(at + Element(half) + j, four);
+        }
+      }
+      if (g != 0) continue;
+      states.Set(at + kDims, top[h]);
+      states.Set(at + kDims + 1, sum[h]);
+    }
+  }
+};
+
+// Group Group() of the readers takes every kRingReaders-th tile of the block's run. Then they help with its last piece.
+template <class T, int kDims>
+UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
+  using L = RingLayout<kDims>;
+  RingReader<T, kDims> reader{a};
+  const RingStates<kDims> states{a};
+  RingWalk w{a, d};
+  RingRow r(a, w.row);  // the launch before writes no positions
+  int next = Group();   // the group's next tile of the run
+  WaitForPrevious();
+  reader.Ask(w.row, w.head);
+  while (true) {
+    const int number = w.number, before = w.done - w.tile;
+    w.Pass(w.Count(r.tiles));
+    reader.Begin();
+    if (w.Holds()) reader.Ask(w.row, w.head);
+    for (; next < w.done; next += kRingReaders) {
+      const int slot = next % L::kSlots;
+      RingWaitFull(L::kBarriers, slot, next / L::kSlots % 2);
+      reader.Take(slot, r, (r.first + next - before) * kRingTile);
+      GroupSync();  // orders the reads of all lanes before the slot is filled again
+      if (Lane() == 0) RingRelease(L::kBarriers, slot);
+    }
+    states.WaitFree(number);
+    Shared<float> sums(L::kStates);
+    reader.Leave(sums, states.Set(number));
+    GroupSync();  // orders the sums of all lanes before they are shown
+    if (Lane() == 0) states.Show(number);
+    if (!w.Holds()) break;
+    r = RingRow(a, w.row);
+  }
+  states.WaitFull(w.number - 1);
+  RingMerge<T, kDims>{a, states.Set(w.number - 1)}.Run(RingPiece::Read(Shared<int>(L::kPiece)), true);
+}
+
+// Puts sums together: of all pieces but the last behind the readers, of the last one with them.
+template <class T, int kDims>
+UM_DEVICE void MergeRing(const AttentionArgs& a, const RingDeal& d) {
+  using L = RingLayout<kDims>;
+  const RingStates<kDims> states{a};
+  for (RingWalk w{a, d}; w.Holds();) {
+    const int tiles = RingRow(a, w.row).tiles, number = w.number;
+    const RingPiece piece = RingPiece::Of(d, w, tiles, a.heads / a.kv_heads * kDims / 2);
+    w.Pass(w.Count(tiles));
+    if (Thread() == kRingReaders * kLanes) {
+      Shared<int> last(L::kPiece);
+      if (!w.Holds()) piece.Leave(last);
+      states.Show(number);
+    }
+    states.WaitFull(number);
+    RingMerge<T, kDims>{a, states.Set(number)}.Run(piece, !w.Holds());
+    GroupSync();  // orders the reads of all lanes before the sums are overwritten
+    if (Lane() == 0) states.Release(number);
+  }
+}
+
+template <class T, int kDims>
+UM_DEVICE void AttentionRing(const AttentionArgs& a) {
+  using L = RingLayout<kDims>;
+  constexpr int kFeeder = kRingReaders + kRingMergers;
+  LetNextStart();
+  Shared<int> deal(L::kDeal);
+  if (Group() == kFeeder) {
+    const RingDeal d = RingDeal::Make(a);
+    if (Lane() == 0) d.Leave(deal);
+  } else if (Thread() == 0) {
+    RingStates<kDims>::Init();
+    RingInit(L::kBarriers, L::kSlots, 1);
+  }
+  Barrier();  // orders the deal and the barriers before they are used
+  const RingDeal d = RingDeal::Read(deal);
+  if (Group() == kFeeder) return RingFeeder<T, kDims>{a, d}.Run();
+  if (d.count <= 0) return WaitForPrevious();
+  if (Group() < kRingReaders) return ReadRing<T, kDims>(a, d);
+  MergeRing<T, kDims>(a, d);  // what it reads follows what the readers do after they have waited
+}
+
+}  // namespace unimax::gpu
