@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/activation.h"
+#include "base/matrix_map.h"
 #include "base/tile_order.h"
 
 namespace unimax {
@@ -67,6 +68,11 @@ struct LinearArgs {
 };
 inline constexpr int kLinearWide = 1;    // y is f32
 inline constexpr int kLinearActMul = 2;  // strips of w alternate gate, up: y[M, N / 2] = act(gate) * up
+
+// Of rows whose blocks copy x in boxes (kernels/table.h: LaunchShape::x_box).
+struct MappedLinearArgs : LinearArgs {
+  MatrixMap x_map;
+};
 
 // Rotates q and k by their positions and writes k, v into the pages. Rows of q, k, v lie in one buffer of stride
 // `stride`.

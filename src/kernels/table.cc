@@ -113,12 +113,13 @@ LaunchShape Tiled(const Case& c, const Limits& l) {
           // Two stages of x, later the sums of all groups.
           .shared_bytes = std::max(2 * 64 * (64 + 8) * 2, 128 / l.lanes * 64 * (32 + 4) * 4)};
 }
-// As kernels/nvidia/linear_wgmma.h lays it out: four stages, their barriers, and room to begin on a border.
-LaunchShape Wgmma(const Case& c, const Limits&) {
-  return {.grid_x = CeilDiv(c.m, 256),
-          .grid_y = CeilDiv(c.n, 128),
+// As kernels/nvidia/linear_wgmma.h lays it out: four stages, their barriers, outputs on their way, and room to begin on
+// a border. Blocks go in pairs.
+LaunchShape Wgmma(const Case& c, const Limits& l) {
+  return {.grid_x = 2 * std::max(std::min(CeilDiv(c.m, 256) * CeilDiv(c.n, 256), l.multiprocessors / 2), 1),
           .threads = 384,
-          .shared_bytes = 4 * (48 * 1024 + 16) + 1024};
+          .shared_bytes = 4 * (48 * 1024 + 16) + 2 * 16 * 1024 + 1024,
+          .x_box = 128};
 }
 int TeamLanes(int head_dim) {
   int lanes = 1;
@@ -287,7 +288,12 @@ constexpr Case kManyCases[] = {{.m = 1, .n = 64, .k = 64},
 constexpr Case kWideCases[] = {{.m = 130, .n = 200, .k = 264},
                                {.m = 257, .n = 512, .k = 1056, .residual = true, .activation = kRelu, .scale = 0.25f},
                                {.m = 300, .n = 192, .k = 64, .flags = kLinearWide, .residual = true, .cap = 2},
-                               {.m = 513, .n = 352, .k = 96, .flags = kLinearActMul, .activation = kSilu}};
+                               {.m = 513, .n = 352, .k = 96, .flags = kLinearActMul, .activation = kSilu},
+                               {.m = 65, .n = 1000, .k = 40, .bare = true},
+                               {.m = 200, .n = 130, .k = 2056, .flags = kLinearWide, .residual = true},
+                               {.m = 700, .n = 1028, .k = 520, .residual = true, .activation = kGelu, .scale = -1.5f},
+                               {.m = 256, .n = 416, .k = 776, .flags = kLinearActMul, .bare = true, .scale = 2},
+                               {.m = 1030, .n = 6400, .k = 192, .flags = kLinearActMul, .activation = kGeluTanh}};
 constexpr Case kRopeCases[] = {{.m = 1, .attention = {4, 4, 16, 0}, .decode = true, .tokens = 1},
                                {.m = 2, .attention = {9, 3, 64, 0}, .decode = true, .tokens = 333},
                                {.m = 3, .attention = {2, 1, 80, 0}, .decode = true, .tokens = 40, .rotary = 20},
@@ -362,7 +368,8 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "flat8", "linear_flat_bf16_8", bf16, FlatFits<8>, Flat<8>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "shared32", "linear_shared_bf16_32", bf16, XFits<32>, ShareX<32>, 3e-3f, LinearBytes, kManyCases},
     {OpKind::kLinear, "shared64", "linear_shared_bf16_64", bf16, XFits<64>, ShareX<64>, 3e-3f, LinearBytes, kManyCases},
-    {OpKind::kLinear, "wgmma", "linear_wgmma_bf16", bf16, WgmmaFits, Wgmma, 3e-3f, LinearBytes, kWideCases, kHopper},
+    {OpKind::kLinear, "wgmma", "linear_wgmma_bf16", bf16, WgmmaFits, Wgmma, 3e-3f,
+     LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_bf16",  bf16, TiledFits,   Tiled,   3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "direct", "linear_direct_bf16", bf16, TiledFits, Tiled, 3e-3f, LinearBytes, kLinearCases, kCopy},
     {OpKind::kLinear, "q4", "linear_q4_bf16", bf16, FormFits, Form, 3e-3f, LinearBytes, kFormCases, nullptr, kQ4},
@@ -374,7 +381,8 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "flat8", "linear_flat_f16_8",  f16,  FlatFits<8>, Flat<8>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "shared32", "linear_shared_f16_32", f16, XFits<32>, ShareX<32>, 4e-4f, LinearBytes, kManyCases},
     {OpKind::kLinear, "shared64", "linear_shared_f16_64", f16, XFits<64>, ShareX<64>, 4e-4f, LinearBytes, kManyCases},
-    {OpKind::kLinear, "wgmma", "linear_wgmma_f16", f16, WgmmaFits, Wgmma, 4e-4f, LinearBytes, kWideCases, kHopper},
+    {OpKind::kLinear, "wgmma", "linear_wgmma_f16", f16, WgmmaFits, Wgmma, 4e-4f,
+     LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_f16",   f16,  TiledFits,   Tiled,   4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "direct", "linear_direct_f16", f16, TiledFits, Tiled, 4e-4f, LinearBytes, kLinearCases, kCopy},
     {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeadCases},

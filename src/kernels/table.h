@@ -6,10 +6,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "base/chunk_form.h"
 #include "base/layout.h"
 #include "device/device.h"
+#include "kernels/args.h"
 #include "program/program.h"
 
 namespace unimax {
@@ -39,6 +41,7 @@ struct Case {
 
 struct LaunchShape {
   int grid_x = 1, grid_y = 1, grid_z = 1, threads = 256, shared_bytes = 0;
+  int x_box = 0;  // Linear: rows of x in a box that its kernel copies, which takes MappedLinearArgs; 0: no boxes
 };
 
 struct Row {
@@ -61,8 +64,14 @@ std::span<const Row> GpuRows();
 template <class Args>
 Result<Launch> LaunchOf(Device& device, const Row& row, const Case& c, const Args& args) {
   UM_ASSIGN_OR_RETURN(const Kernel kernel, device.FindKernel(row.kernel));
-  Launch launch = Launch::Of(kernel, args);
   const LaunchShape shape = row.launch(c, device.limits());
+  Launch launch = Launch::Of(kernel, args);
+  if constexpr (std::is_same_v<Args, LinearArgs>) {
+    if (shape.x_box > 0) {
+      UM_ASSIGN_OR_RETURN(const MatrixMap map, device.MapMatrix({args.x, args.m, args.k, args.x_stride, shape.x_box}));
+      launch = Launch::Of(kernel, MappedLinearArgs{args, map});
+    }
+  }
   launch.grid_x = shape.grid_x;
   launch.grid_y = shape.grid_y;
   launch.grid_z = shape.grid_z;

@@ -5,7 +5,7 @@
 
 namespace unimax::gpu {
 
-UM_ENTRY(linear_wgmma_bf16, LinearArgs, LinearWgmma<bf16>, 384, 1)
-UM_ENTRY(linear_wgmma_f16, LinearArgs, LinearWgmma<f16>, 384, 1)
+UM_CLUSTER_ENTRY(linear_wgmma_bf16, MappedLinearArgs, LinearWgmma<bf16>, 384, 2)
+UM_CLUSTER_ENTRY(linear_wgmma_f16, MappedLinearArgs, LinearWgmma<f16>, 384, 2)
 
 }  // namespace unimax::gpu

@@ -1,243 +1,225 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear_wgmma: y[M, N] = x[M, K] * w[N, K]^T for large M (prefill) on Hopper, w in the same packed tiles as all rows.
 // Who calls: op Linear when the plan says "wgmma".
-// Work:      one block owns 128 weight rows and 256 rows of x. A producer warpgroup fills a ring of stages of 64 k: the
-//            weights' tiles by bulk copies, x through registers. Two consumer warpgroups multiply 64 weight rows each,
-//            weights from registers (their packed order is that of the instruction), x from shared memory.
+// Work:      a tile of the outputs is 128 weight rows and 256 rows of x. Two neighbouring blocks form a cluster and
+// take
+//            tiles of the same x: each copies half of it to both. A producer warp fills a ring of stages of 64 k; two
+//            consumer warpgroups multiply 64 weight rows each, weights from registers, x from shared memory. Clusters
+//            take tiles in turn, so that the next tile's stages arrive while this one's outputs leave.
 // Bound:     matrix instructions. FLOPs = 2*M*N*K.
-// Launch:    grid (ceil(M/256), ceil(N/128)); threads 384; shared WgmmaShared::kBytes.
-// Reference: RefLinear. Sum order: k-tiles in turn, that of the instruction within one.
-// Source:    PTX ISA (wgmma); warp specialisation as in CUTLASS's Hopper kernels.
+// Launch:    grid 2 * min(ceil(M/256) * ceil(N/256), multiprocessors / 2), clusters of 2; threads 384; shared
+//            WgmmaShape::kBytes.
+// Reference: RefLinear. Sum order: k in turn, that of the instruction within 16 of them.
+// Source:    PTX ISA (wgmma, cp.async.bulk.tensor); warp specialisation as in CUTLASS's Hopper kernels.
 #pragma once
 
 #include "kernels/args.h"
-#include "kernels/gpu/linear_flat.h"
-#include "kernels/nvidia/port_hopper.h"
+#include "kernels/nvidia/linear_wgmma_store.h"
+#include "kernels/nvidia/port_cluster.h"
 
 namespace unimax::gpu {
 
-struct WgmmaShared {
-  static constexpr int kTokens = 256, kStrips = 8, kStageTiles = 2, kStages = 4;
-  static constexpr int kX = kTokens * kStageTiles * kTileK * 2;        // 32 KB a stage
-  static constexpr int kWeights = kStrips * kStageTiles * kTileBytes;  // 16 KB
-  static constexpr int kStage = kX + kWeights;
-  static constexpr int kBarriers = kStages * kStage;              // full and empty of each stage
-  static constexpr int kBytes = kBarriers + 16 * kStages + 1024;  // 1,024: the ring begins on such a border
-  // Results on their way out, over the ring: [token][kPitch] f32 a warpgroup.
-  static constexpr int kPitch = 64 + 4;
-  static constexpr int kOut = kTokens * kPitch * 4;
-  static_assert(2 * kOut <= kBarriers);
-};
+// Where a block is in the list of tiles, and in the ring.
+struct WgmmaPlace {
+  int rows, total, tiles, strips;  // tiles along M, tiles in all, k-tiles, strips
+  int slot = 0, phase = 0;
 
-// A 32-k tile of x is 4 chunks of 16 bytes. The packed weights deal k so that chunk t holds the words {2t, 2t + 1} of
-// both halves of both instructions: word w of chunk t becomes word t of chunk w (see MmaTileIndex).
-struct WgmmaProducer {
-  using S = WgmmaShared;
-  static constexpr int kEach = S::kTokens * 8 / kWarpgroup;  // chunks a thread and stage
-  static constexpr int kRows = kWarpgroup / 8;               // rows of x between them, a multiple of the swizzle's 8
-  Vec16 chunk[kEach];
-
-  const char* x;   // this thread's first chunk of the next stage
-  int64_t stride;  // bytes between its rows
-  int rows;        // of x from its first one on
-  int k_left;      // of x from its first k on
-  uint32_t at[4];  // where word w of its first chunk goes in a stage
-
-  template <class T>
-  UM_DEVICE static WgmmaProducer For(const LinearArgs& a, int thread, int first_row) {
-    WgmmaProducer p;
-    const int row = thread / 8, d = thread % 8 / 4, t = thread % 4;
-    const int64_t first = static_cast<int64_t>(first_row + row) * a.x_stride + thread % 8 * 8;
-    p.x = reinterpret_cast<const char*>(static_cast<const T*>(a.x) + first);
-    p.stride = static_cast<int64_t>(a.x_stride) * kRows * sizeof(T);
-    p.rows = a.m - first_row - row;
-    p.k_left = a.k - thread % 8 * 8;
-#pragma unroll
-    for (int w = 0; w < 4; ++w) p.at[w] = row * 128 + ((d * 4 + w) ^ (row % 8)) * 16 + t * 4;
+  UM_DEVICE static WgmmaPlace Of(const LinearArgs& a) {
+    using S = WgmmaShape;
+    WgmmaPlace p;
+    p.tiles = (a.k + kTileK - 1) / kTileK;
+    p.strips = (a.n + kTileRows - 1) / kTileRows;
+    p.rows = (a.m + S::kTokens - 1) / S::kTokens;
+    p.total = p.rows * ((p.strips + S::kCluster * S::kStrips - 1) / (S::kCluster * S::kStrips));
     return p;
   }
-  // Fetches chunk i of the next stage; what lies outside the matrix becomes zero.
-  UM_DEVICE void Fetch(int i) {
-    chunk[i] = {};
-    if (k_left > 0 && i * kRows < rows) chunk[i] = Load16(x + i * stride);
-  }
-  UM_DEVICE void Store(int i, uint32_t stage) const {
-#pragma unroll
-    for (int w = 0; w < 4; ++w) {
-      asm volatile("st.shared.u32 [%0], %1;" ::"r"(stage + at[w] + i * kRows * 128), "r"(chunk[i].w[w]) : "memory");
-    }
-  }
-  // Stores one half of the chunks and fetches that half of the next stage: the other half is on its way meanwhile.
-  template <int kHalf>
-  UM_DEVICE void Turn(uint32_t stage) {
-#pragma unroll
-    for (int i = 0; i < kEach / 2; ++i) Store(kHalf * kEach / 2 + i, stage);
-#pragma unroll
-    for (int i = 0; i < kEach / 2; ++i) Fetch(kHalf * kEach / 2 + i);
-  }
+  UM_DEVICE static int First() { return BlockX() / WgmmaShape::kCluster; }
+  UM_DEVICE static int Step() { return GridX() / WgmmaShape::kCluster; }
+  UM_DEVICE static int Rank() { return BlockX() % WgmmaShape::kCluster; }
+  UM_DEVICE int FirstRow(int at) const { return at % rows * WgmmaShape::kTokens; }
+  UM_DEVICE int FirstStrip(int at) const { return (at / rows * WgmmaShape::kCluster + Rank()) * WgmmaShape::kStrips; }
+  UM_DEVICE uint32_t Stage(uint32_t ring) const { return ring + slot * WgmmaShape::kStage; }
+  UM_DEVICE uint32_t Full(uint32_t ring) const { return ring + WgmmaShape::kBarriers + slot * 16; }
   UM_DEVICE void Advance() {
-    x += S::kStageTiles * kTileK * 2;
-    k_left -= S::kStageTiles * kTileK;
+    if (++slot == WgmmaShape::kStages) {
+      slot = 0;
+      phase ^= 1;
+    }
   }
 };
 
-template <class T>
-UM_DEVICE void ProduceWgmma(const LinearArgs& a, uint32_t ring, int first_row, int first_strip) {
-  using S = WgmmaShared;
-  const int thread = Thread() % kWarpgroup, warp = thread / kLanes;
-  const int tiles = (a.k + kTileK - 1) / kTileK, strips = (a.n + kTileRows - 1) / kTileRows;
-  const int take = strips - first_strip < S::kStrips ? strips - first_strip : S::kStrips;
-  const char* w = static_cast<const char*>(a.w) + static_cast<int64_t>(first_strip) * tiles * kTileBytes;
-  WgmmaProducer x = WgmmaProducer::For<T>(a, thread, first_row);
-  WaitForPrevious();
-#pragma unroll
-  for (int i = 0; i < WgmmaProducer::kEach; ++i) x.Fetch(i);
-  int slot = 0, phase = 1;
-  for (int tile = 0; tile < tiles; tile += S::kStageTiles) {
-    const uint32_t stage = ring + slot * S::kStage, full = ring + S::kBarriers + slot * 16, empty = full + 8;
-    WaitPhase(empty, phase);
-    const int bytes = (tiles - tile < S::kStageTiles ? tiles - tile : S::kStageTiles) * kTileBytes;
-    if (thread == 0) ArriveExpecting(full, take * bytes);
-    if (Lane() == 0) {
-      for (int s = warp; s < take; s += kWarpgroup / kLanes) {
-        BulkCopy(stage + S::kX + s * S::kStageTiles * kTileBytes,
-                 w + (static_cast<int64_t>(s) * tiles + tile) * kTileBytes, bytes, full);
+// One warp: lane 0 copies this block's share of x to the whole cluster, every lane one strip of weights.
+UM_DEVICE void ProduceWgmma(const MappedLinearArgs& a, uint32_t ring) {
+  using S = WgmmaShape;
+  WgmmaPlace p = WgmmaPlace::Of(a);
+  const int lane = Lane(), rank = WgmmaPlace::Rank();
+  for (int at = WgmmaPlace::First(); at < p.total; at += WgmmaPlace::Step()) {
+    const int first_row = p.FirstRow(at) + rank * (S::kTokens / S::kCluster), first_strip = p.FirstStrip(at);
+    const int left = p.strips - first_strip, take = left < 0 ? 0 : left < S::kStrips ? left : S::kStrips;
+    const char* w = static_cast<const char*>(a.w) + static_cast<int64_t>(first_strip + lane) * p.tiles * kTileBytes;
+    if (at + WgmmaPlace::Step() >= p.total) LetNextStart();
+    for (int tile = 0; tile < p.tiles; tile += S::kStageTiles) {
+      const uint32_t stage = p.Stage(ring), full = p.Full(ring);
+      WaitPhase(full + 8, p.phase ^ 1);
+      GroupSync();
+      const int bytes = (p.tiles - tile < S::kStageTiles ? p.tiles - tile : S::kStageTiles) * kTileBytes;
+      if (lane == 0) {
+        ArriveExpecting(full, S::kX + take * bytes);
+        CopyBox(stage + rank * S::kShare, a.x_map, tile * kTileK, first_row, full, (1 << S::kCluster) - 1);
       }
-    }
-    x.Advance();
-    x.Turn<0>(stage);
-    x.Turn<1>(stage);
-    FenceAsync();
-    Arrive(full);
-    if (++slot == S::kStages) {
-      slot = 0;
-      phase ^= 1;
+      if (lane < take) {
+        BulkCopy(stage + S::kX + lane * S::kStageTiles * kTileBytes, w + static_cast<int64_t>(tile) * kTileBytes, bytes,
+                 full);
+      }
+      p.Advance();
     }
   }
 }
 
-// Products of one stage: kTilesHere k-tiles of this warp's strip with all rows of x.
-template <class T, int kTilesHere>
-UM_DEVICE void MultiplyStage(uint32_t stage, uint32_t weights, WideSum (&sum)[2]) {
-  Vec16 w[2 * kTilesHere];
-#pragma unroll
-  for (int p = 0; p < 2 * kTilesHere; ++p) {
-    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(w[p].w[0]), "=r"(w[p].w[1]), "=r"(w[p].w[2]), "=r"(w[p].w[3])
-                 : "r"(weights + p * (kTileBytes / 2))
-                 : "memory");
+// The instruction takes k in the order of x's rows: a lane (row r, t of four) needs words that the packed tile gives to
+// other lanes of the row (see MmaTileIndex). {row, row + 8} of k = 8 j + 2 t lie side by side, j the eighth of a tile.
+// Lanes take the four j in turns of their own, `turn`, so that 16 lanes meet all banks, and put them in order.
+struct WgmmaWeights {
+  uint32_t first;  // where this lane's words of j = turn begin in a stage
+  int turn;
+
+  // Asked anew for each tile (volatile), so that they take no registers while outputs leave.
+  UM_DEVICE static WgmmaWeights Find() {
+    int thread;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    const int strip = thread / kLanes - 4, lane = thread % kLanes, r = lane / 4, t = lane % 4;
+    const int turn = r / 2 % 2 * 2 + t / 2;
+    const uint32_t at = WgmmaShape::kX + strip * WgmmaShape::kStageTiles * kTileBytes;
+    return {at + t / 2 * (kTileBytes / 2) + r * 64 + turn * 16 + t % 2 * 8, turn};
   }
+};
+
+// Two words of a row and the row 8 below.
+struct TwoRows {
+  uint32_t w[2];
+};
+UM_DEVICE TwoRows LoadTwoRows(uint32_t at) {
+  TwoRows v;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.w[0]), "=r"(v.w[1]) : "r"(at) : "memory");
+  return v;
+}
+UM_DEVICE void SwapWhere(bool swap, TwoRows& a, TwoRows& b) {
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const uint32_t first = swap ? b.w[i] : a.w[i], second = swap ? a.w[i] : b.w[i];
+    a.w[i] = first;
+    b.w[i] = second;
+  }
+}
+
+// The weights of kTiles k-tiles of a warp's strip, an operand of each instruction.
+struct WgmmaHeld {
+  Vec16 w[2 * WgmmaShape::kStageTiles];
+};
+template <int kTiles>
+UM_DEVICE void LoadHeld(WgmmaHeld& held, uint32_t stage, const WgmmaWeights& weights) {
+  TwoRows v[kTiles][4];
+#pragma unroll
+  for (int d = 0; d < kTiles; ++d) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v[d][i] = LoadTwoRows(((stage + weights.first) ^ (i * 16)) + d * kTileBytes);
+  }
+#pragma unroll
+  for (int d = 0; d < kTiles; ++d) {
+    SwapWhere(weights.turn & 1, v[d][0], v[d][1]);
+    SwapWhere(weights.turn & 1, v[d][2], v[d][3]);
+    SwapWhere(weights.turn & 2, v[d][0], v[d][2]);
+    SwapWhere(weights.turn & 2, v[d][1], v[d][3]);
+#pragma unroll
+    for (int q = 0; q < 2; ++q) {
+      held.w[d * 2 + q] = {{v[d][2 * q].w[0], v[d][2 * q].w[1], v[d][2 * q + 1].w[0], v[d][2 * q + 1].w[1]}};
+    }
+  }
+}
+
+template <class T, int kTiles>
+UM_DEVICE void MultiplyHeld(WidestSum& sum, const WgmmaHeld& held, uint32_t stage) {
   BeginProducts();
 #pragma unroll
-  for (int p = 0; p < 2 * kTilesHere; ++p) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      MultiplyWide<T>(sum[h], w[p], SwizzledMatrix(stage + h * (kWideColumns * 128) + p * 32));
-    }
-  }
+  for (int p = 0; p < 2 * kTiles; ++p) MultiplyWidest<T>(sum, held.w[p], SwizzledMatrix(stage + p * 32));
   CommitProducts();
+}
+
+// The warp has read a stage: tells all blocks whose copies go there.
+UM_DEVICE void LeaveStage(uint32_t full) {
+  if (Lane() < WgmmaShape::kCluster) ArriveAt(full + 8, Lane());
+}
+
+// All products of a tile. Those of one stage run while the next stage's weights are fetched and its products issued.
+template <class T>
+UM_DEVICE void ConsumeWgmma(WgmmaPlace& p, uint32_t ring, WidestSum& sum) {
+  const WgmmaWeights weights = WgmmaWeights::Find();
+#pragma unroll
+  for (int i = 0; i < 128; ++i) sum.v[i] = 0;
+  uint32_t running = 0;  // the barrier of the stage whose products may still run
+  WgmmaHeld even, odd;
+  const auto whole = [&](WgmmaHeld& held) {
+    WaitPhase(p.Full(ring), p.phase);
+    LoadHeld<2>(held, p.Stage(ring), weights);
+    MultiplyHeld<T, 2>(sum, held, p.Stage(ring));
+    WaitProducts<1>();
+    if (running != 0) LeaveStage(running);
+    running = p.Full(ring);
+    p.Advance();
+  };
+  int tile = 0;
+  for (; tile + 3 < p.tiles; tile += 4) {
+    whole(even);
+    whole(odd);
+  }
+  if (tile + 1 < p.tiles) {
+    whole(even);
+    tile += 2;
+  }
   WaitProducts<0>();
+  if (running != 0) LeaveStage(running);
+  if (tile == p.tiles) return;
+  WaitPhase(p.Full(ring), p.phase);
+  LoadHeld<1>(even, p.Stage(ring), weights);
+  MultiplyHeld<T, 1>(sum, even, p.Stage(ring));
+  WaitProducts<0>();
+  LeaveStage(p.Full(ring));
+  p.Advance();
 }
 
 template <class T>
-UM_DEVICE void ConsumeWgmma(const LinearArgs& a, uint32_t ring, int warpgroup, WideSum (&sum)[2]) {
-  using S = WgmmaShared;
-  const int tiles = (a.k + kTileK - 1) / kTileK;
-  const int strip = warpgroup * 4 + Group() % 4;
-  int slot = 0, phase = 0;
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-#pragma unroll
-    for (int i = 0; i < 64; ++i) sum[h].v[i] = 0;
-  }
-  const uint32_t weights = S::kX + strip * S::kStageTiles * kTileBytes + Lane() * 16;
-  for (int tile = 0; tile + 1 < tiles; tile += S::kStageTiles) {
-    const uint32_t stage = ring + slot * S::kStage, full = ring + S::kBarriers + slot * 16;
-    WaitPhase(full, phase);
-    MultiplyStage<T, 2>(stage, stage + weights, sum);
-    Arrive(full + 8);  // every lane for its own reads
-    if (++slot == S::kStages) {
-      slot = 0;
-      phase ^= 1;
-    }
-  }
-  if (tiles % 2 == 0) return;
-  const uint32_t stage = ring + slot * S::kStage;
-  WaitPhase(ring + S::kBarriers + slot * 16, phase);
-  MultiplyStage<T, 1>(stage, stage + weights, sum);
-}
-
-// Through shared memory, so that neighbouring lanes write neighbouring outputs of one row of y.
-template <class T>
-UM_DEVICE void StoreWgmma(const LinearArgs& a, unsigned char* ring, int warpgroup, int first_row, int first_strip,
-                          const WideSum (&sum)[2]) {
-  using S = WgmmaShared;
-  float* out = reinterpret_cast<float*>(ring + warpgroup * S::kOut);
-  const int thread = Thread() % kWarpgroup;
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-#pragma unroll
-    for (int i = 0; i < 64; ++i) {
-      const int row = thread / 32 * 16 + Lane() / 4 + i % 4 / 2 * 8;
-      const int token = h * kWideColumns + i / 4 * 8 + Lane() % 4 * 2 + i % 2;
-      out[token * S::kPitch + row] = sum[h].v[i];
-    }
-  }
-  SomeBarrier(1 + warpgroup, kWarpgroup);  // orders the sums before they are read
-  const int strip = first_strip + warpgroup * 4;
-  const int rows = a.m - first_row < S::kTokens ? a.m - first_row : S::kTokens;
-  for (int i = thread; i < rows * kTileRows; i += kWarpgroup) {
-    const int token = i / kTileRows, r = i % kTileRows;
-    const float* v = out + token * S::kPitch + r;  // the same row of the four strips
-    if (a.flags & kLinearActMul) {                 // strips alternate gate, up
-      LinearOutputs<2> y;
-      float up[2];
-#pragma unroll
-      for (int s = 0; s < 2; ++s) {
-        y.n[s] = (strip / 2 + s) * kTileRows + r;
-        y.row[s] = y.n[s] < a.n / 2 ? first_row + token : -1;
-        y.sum[s] = v[2 * s * kTileRows];
-        up[s] = v[(2 * s + 1) * kTileRows];
-      }
-      FinishGated<T>(a, y, up);
-    } else {
-      LinearOutputs<4> y;
-#pragma unroll
-      for (int s = 0; s < 4; ++s) {
-        y.n[s] = (strip + s) * kTileRows + r;
-        y.row[s] = y.n[s] < a.n ? first_row + token : -1;
-        y.sum[s] = v[s * kTileRows];
-      }
-      FinishLinear<T>(a, y);
-    }
-  }
-}
-
-template <class T>
-UM_DEVICE void LinearWgmma(const LinearArgs& a) {
-  using S = WgmmaShared;
-  const int first_row = BlockX() * S::kTokens, first_strip = BlockY() * S::kStrips;
-  const uint32_t base = SharedAddress(um_shared);
-  const uint32_t ring = (base + 1023) / 1024 * 1024;
+UM_DEVICE void LinearWgmma(const MappedLinearArgs& a) {
+  using S = WgmmaShape;
+  const uint32_t ring = (SharedAddress(um_shared) + 1023) / 1024 * 1024;
   if (Thread() == 0) {
     for (int s = 0; s < S::kStages; ++s) {
-      InitBarrier(ring + S::kBarriers + s * 16, kWarpgroup + 1);  // the copying thread arrives twice
-      InitBarrier(ring + S::kBarriers + s * 16 + 8, 2 * kWarpgroup);
+      InitBarrier(ring + S::kBarriers + s * 16, 1);
+      InitBarrier(ring + S::kBarriers + s * 16 + 8, 8 * S::kCluster);  // the consumers' warps
     }
+    FenceBarriers();
     FenceAsync();
   }
-  Barrier();  // orders the barriers before their use
+  ClusterBarrier();
+  WaitForPrevious();
   if (Group() < 4) {
-    GiveRegisters<104>();
-    ProduceWgmma<T>(a, ring, first_row, first_strip);
+    GiveRegisters<40>();
+    if (Group() == 0) ProduceWgmma(a, ring);
   } else {
-    TakeRegisters<200>();
-    WideSum sum[2];
+    TakeRegisters<232>();
     const int warpgroup = Group() / 4 - 1;
-    ConsumeWgmma<T>(a, ring, warpgroup, sum);
-    SomeBarrier(3, 2 * kWarpgroup);  // both have read the ring
-    StoreWgmma<T>(a, um_shared + (ring - base), warpgroup, first_row, first_strip, sum);
+    WgmmaPlace p = WgmmaPlace::Of(a);
+    for (int at = WgmmaPlace::First(); at < p.total; at += WgmmaPlace::Step()) {
+      WidestSum sum;
+      ConsumeWgmma<T>(p, ring, sum);
+      if (a.flags & kLinearActMul) {
+        StoreWgmma<T, true>(a, ring, warpgroup, p.FirstRow(at), p.FirstStrip(at), sum);
+      } else {
+        StoreWgmma<T, false>(a, ring, warpgroup, p.FirstRow(at), p.FirstStrip(at), sum);
+      }
+    }
   }
+  GroupSync();
+  ClusterBarrier();  // until the other blocks need nothing of this one
 }
 
 }  // namespace unimax::gpu
