@@ -61,8 +61,8 @@ struct LinearArgs {
   // int8 [M, K].
   const float* w_scale = nullptr;
   const float* x_scale = nullptr;
-  // Rows whose blocks share outputs: unfinished sums (kernels/table.h: LinearSums) and a counter for each 64 rows of w,
-  // zero before and after.
+  // Rows whose blocks share outputs: unfinished sums and counters (kernels/table.h: LinearSums, LinearCounters), which
+  // are zero before and after.
   float* partial = nullptr;
   int* counters = nullptr;
 };

@@ -79,8 +79,9 @@ LaunchShape PerSlice(const Case& c, const Limits&) {
 }
 LaunchShape RopeSlices(const Case& c, const Limits&) {
   const AttentionShape& a = c.attention;
+  const int pairs = c.act == DType::kF32 ? 1024 : 2048;  // a block's: 16 bytes a thread
   return {.grid_x = c.m,
-          .grid_y = std::clamp(CeilDiv((a.heads + 2 * a.kv_heads) * a.head_dim / 2, 512), 1, 64),
+          .grid_y = std::clamp(CeilDiv((a.heads + 2 * a.kv_heads) * a.head_dim / 2, pairs), 1, 64),
           .threads = 256};
 }
 LaunchShape Plain(const Case& c, const Limits& l) {
@@ -115,8 +116,8 @@ LaunchShape Tiled(const Case& c, const Limits& l) {
 }
 // As kernels/nvidia/linear_wgmma.h lays it out: four stages, their barriers, outputs on their way, and room to begin on
 // a border. Blocks go in pairs.
-LaunchShape Wgmma(const Case& c, const Limits& l) {
-  return {.grid_x = 2 * std::max(std::min(CeilDiv(c.m, 256) * CeilDiv(c.n, 256), l.multiprocessors / 2), 1),
+LaunchShape Wgmma(const Case&, const Limits& l) {
+  return {.grid_x = l.multiprocessors / 2 * 2,
           .threads = 384,
           .shared_bytes = 4 * (48 * 1024 + 16) + 2 * 16 * 1024 + 1024,
           .x_box = 128};
@@ -293,6 +294,8 @@ constexpr Case kWideCases[] = {{.m = 130, .n = 200, .k = 264},
                                {.m = 200, .n = 130, .k = 2056, .flags = kLinearWide, .residual = true},
                                {.m = 700, .n = 1028, .k = 520, .residual = true, .activation = kGelu, .scale = -1.5f},
                                {.m = 256, .n = 416, .k = 776, .flags = kLinearActMul, .bare = true, .scale = 2},
+                               {.m = 300, .n = 704, .k = 2600, .flags = kLinearActMul, .activation = kSilu},
+                               {.m = 129, .n = 300, .k = 4168, .residual = true},
                                {.m = 1030, .n = 6400, .k = 192, .flags = kLinearActMul, .activation = kGeluTanh}};
 constexpr Case kRopeCases[] = {{.m = 1, .attention = {4, 4, 16, 0}, .decode = true, .tokens = 1},
                                {.m = 2, .attention = {9, 3, 64, 0}, .decode = true, .tokens = 333},
@@ -428,9 +431,10 @@ bool HasKernel(const Row& row, const Limits& limits) {
   return false;
 }
 
-// A block leaves at most two parts, of 64 x 128 outputs at most.
-int64_t LinearSums(const Limits& limits) { return int64_t{2} * 64 * 128 * limits.multiprocessors; }
-int LinearCounters(int n) { return CeilDiv(n, 64); }
+// A block leaves at most two parts of 64 x 128 outputs (linear_shared), or one of 128 x 256 (linear_wgmma).
+int64_t LinearSums(const Limits& limits) { return int64_t{128} * 256 * limits.multiprocessors; }
+// One for each 64 rows of w (linear_shared), or for each block of unfinished tiles and each half of it (linear_wgmma).
+int LinearCounters(int n, const Limits& limits) { return std::max(CeilDiv(n, 64), 2 * limits.multiprocessors); }
 
 int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv_heads ? 1 : 4; }
 

@@ -93,7 +93,7 @@ bool HasKernel(const Row& row, const Limits& limits);
 
 // Floats of unfinished sums and counters that LinearArgs may need on such a device, for products of up to `n` outputs.
 int64_t LinearSums(const Limits& limits);
-int LinearCounters(int n);
+int LinearCounters(int n, const Limits& limits);
 
 // How many blocks share the tokens of one row in decode attention; 1 means no split. A pure function of the case.
 int AttentionSplits(const Case& c, const Limits& limits);

@@ -5,11 +5,11 @@
 // take
 //            tiles of the same x: each copies half of it to both. A producer warp fills a ring of stages of 64 k; two
 //            consumer warpgroups multiply 64 weight rows each, weights from registers, x from shared memory. Clusters
-//            take tiles in turn, so that the next tile's stages arrive while this one's outputs leave.
+//            take tiles in turn, so that the next tile's stages arrive while this one's outputs leave; the tiles of a
+//            last, unfilled round are divided along K.
 // Bound:     matrix instructions. FLOPs = 2*M*N*K.
-// Launch:    grid 2 * min(ceil(M/256) * ceil(N/256), multiprocessors / 2), clusters of 2; threads 384; shared
-//            WgmmaShape::kBytes.
-// Reference: RefLinear. Sum order: k in turn, that of the instruction within 16 of them.
+// Launch:    grid 2 * (multiprocessors / 2), clusters of 2; threads 384; shared WgmmaShape::kBytes.
+// Reference: RefLinear. Sum order: k in turn, that of the instruction within 16 of them; the parts of a tile in turn.
 // Source:    PTX ISA (wgmma, cp.async.bulk.tensor); warp specialisation as in CUTLASS's Hopper kernels.
 #pragma once
 
@@ -19,9 +19,14 @@
 
 namespace unimax::gpu {
 
-// Where a block is in the list of tiles, and in the ring.
+// What a cluster does at once: a tile of the outputs and its k-tiles first .. last - 1, all or one of `count` parts.
+struct WgmmaItem {
+  int tile, first, last, part, count;
+};
+
+// Where a block is in the list of items, and in the ring.
 struct WgmmaPlace {
-  int rows, total, tiles, strips;  // tiles along M, tiles in all, k-tiles, strips
+  int rows, whole, parts, items, tiles, strips;  // tiles along M, tiles in one part, parts of the others, k-tiles
   int slot = 0, phase = 0;
 
   UM_DEVICE static WgmmaPlace Of(const LinearArgs& a) {
@@ -30,14 +35,34 @@ struct WgmmaPlace {
     p.tiles = (a.k + kTileK - 1) / kTileK;
     p.strips = (a.n + kTileRows - 1) / kTileRows;
     p.rows = (a.m + S::kTokens - 1) / S::kTokens;
-    p.total = p.rows * ((p.strips + S::kCluster * S::kStrips - 1) / (S::kCluster * S::kStrips));
+    // Tiles that would be the last, unfilled round of the clusters are divided along K where clusters would be idle.
+    const int total = p.rows * ((p.strips + S::kCluster * S::kStrips - 1) / (S::kCluster * S::kStrips));
+    const int rest = total % Step(), fit = rest > 0 ? Step() / rest : 1, deep = p.tiles / S::kLeastTiles;
+    p.parts = fit < deep ? fit : deep > 1 ? deep : 1;
+    if (p.parts > S::kMostParts) p.parts = S::kMostParts;
+    p.whole = total - rest;
+    p.items = p.whole + rest * p.parts;
     return p;
+  }
+  UM_DEVICE WgmmaItem Item(int at) const {
+    if (at < whole) return {at, 0, tiles, 0, 1};
+    const int part = (at - whole) % parts, stages = (tiles + 1) / WgmmaShape::kStageTiles;
+    const int last = (part + 1) * stages / parts * WgmmaShape::kStageTiles;
+    return {whole + (at - whole) / parts, part * stages / parts * WgmmaShape::kStageTiles, last < tiles ? last : tiles,
+            part, parts};
+  }
+  UM_DEVICE WgmmaParts Parts(const LinearArgs& a, const WgmmaItem& item, int warpgroup) const {
+    const int64_t rest = item.tile - whole, mine = Rank() * 2 + warpgroup;
+    return {item.count, item.part, a.partial + rest * parts * WgmmaParts::kApart + mine * WgmmaParts::kSums,
+            a.counters + rest * 2 * WgmmaShape::kCluster + mine};
   }
   UM_DEVICE static int First() { return BlockX() / WgmmaShape::kCluster; }
   UM_DEVICE static int Step() { return GridX() / WgmmaShape::kCluster; }
   UM_DEVICE static int Rank() { return BlockX() % WgmmaShape::kCluster; }
-  UM_DEVICE int FirstRow(int at) const { return at % rows * WgmmaShape::kTokens; }
-  UM_DEVICE int FirstStrip(int at) const { return (at / rows * WgmmaShape::kCluster + Rank()) * WgmmaShape::kStrips; }
+  UM_DEVICE int FirstRow(int tile) const { return tile % rows * WgmmaShape::kTokens; }
+  UM_DEVICE int FirstStrip(int tile) const {
+    return (tile / rows * WgmmaShape::kCluster + Rank()) * WgmmaShape::kStrips;
+  }
   UM_DEVICE uint32_t Stage(uint32_t ring) const { return ring + slot * WgmmaShape::kStage; }
   UM_DEVICE uint32_t Full(uint32_t ring) const { return ring + WgmmaShape::kBarriers + slot * 16; }
   UM_DEVICE void Advance() {
@@ -53,12 +78,14 @@ UM_DEVICE void ProduceWgmma(const MappedLinearArgs& a, uint32_t ring) {
   using S = WgmmaShape;
   WgmmaPlace p = WgmmaPlace::Of(a);
   const int lane = Lane(), rank = WgmmaPlace::Rank();
-  for (int at = WgmmaPlace::First(); at < p.total; at += WgmmaPlace::Step()) {
-    const int first_row = p.FirstRow(at) + rank * (S::kTokens / S::kCluster), first_strip = p.FirstStrip(at);
+  for (int at = WgmmaPlace::First(); at < p.items; at += WgmmaPlace::Step()) {
+    const WgmmaItem item = p.Item(at);
+    const int first_row = p.FirstRow(item.tile) + rank * (S::kTokens / S::kCluster);
+    const int first_strip = p.FirstStrip(item.tile);
     const int left = p.strips - first_strip, take = left < 0 ? 0 : left < S::kStrips ? left : S::kStrips;
     const char* w = static_cast<const char*>(a.w) + static_cast<int64_t>(first_strip + lane) * p.tiles * kTileBytes;
-    if (at + WgmmaPlace::Step() >= p.total) LetNextStart();
-    for (int tile = 0; tile < p.tiles; tile += S::kStageTiles) {
+    if (at + WgmmaPlace::Step() >= p.items) LetNextStart();
+    for (int tile = item.first; tile < item.last; tile += S::kStageTiles) {
       const uint32_t stage = p.Stage(ring), full = p.Full(ring);
       WaitPhase(full + 8, p.phase ^ 1);
       GroupSync();
@@ -150,9 +177,10 @@ UM_DEVICE void LeaveStage(uint32_t full) {
   if (Lane() < WgmmaShape::kCluster) ArriveAt(full + 8, Lane());
 }
 
-// All products of a tile. Those of one stage run while the next stage's weights are fetched and its products issued.
+// All products of `tiles` k-tiles. Those of one stage run while the next stage's weights are fetched and its products
+// issued.
 template <class T>
-UM_DEVICE void ConsumeWgmma(WgmmaPlace& p, uint32_t ring, WidestSum& sum) {
+UM_DEVICE void ConsumeWgmma(WgmmaPlace& p, uint32_t ring, int tiles, WidestSum& sum) {
   const WgmmaWeights weights = WgmmaWeights::Find();
 #pragma unroll
   for (int i = 0; i < 128; ++i) sum.v[i] = 0;
@@ -168,17 +196,17 @@ UM_DEVICE void ConsumeWgmma(WgmmaPlace& p, uint32_t ring, WidestSum& sum) {
     p.Advance();
   };
   int tile = 0;
-  for (; tile + 3 < p.tiles; tile += 4) {
+  for (; tile + 3 < tiles; tile += 4) {
     whole(even);
     whole(odd);
   }
-  if (tile + 1 < p.tiles) {
+  if (tile + 1 < tiles) {
     whole(even);
     tile += 2;
   }
   WaitProducts<0>();
   if (running != 0) LeaveStage(running);
-  if (tile == p.tiles) return;
+  if (tile == tiles) return;
   WaitPhase(p.Full(ring), p.phase);
   LoadHeld<1>(even, p.Stage(ring), weights);
   MultiplyHeld<T, 1>(sum, even, p.Stage(ring));
@@ -208,13 +236,17 @@ UM_DEVICE void LinearWgmma(const MappedLinearArgs& a) {
     TakeRegisters<232>();
     const int warpgroup = Group() / 4 - 1;
     WgmmaPlace p = WgmmaPlace::Of(a);
-    for (int at = WgmmaPlace::First(); at < p.total; at += WgmmaPlace::Step()) {
+    for (int at = WgmmaPlace::First(); at < p.items; at += WgmmaPlace::Step()) {
+      const WgmmaItem item = p.Item(at);
+      const int first_row = p.FirstRow(item.tile), first_strip = p.FirstStrip(item.tile);
       WidestSum sum;
-      ConsumeWgmma<T>(p, ring, sum);
+      ConsumeWgmma<T>(p, ring, item.last - item.first, sum);
+      const WgmmaParts parts = p.Parts(a, item, warpgroup);
+      if (parts.count > 1) parts.Share(warpgroup, sum);
       if (a.flags & kLinearActMul) {
-        StoreWgmma<T, true>(a, ring, warpgroup, p.FirstRow(at), p.FirstStrip(at), sum);
+        StoreWgmma<T, true>(a, ring, warpgroup, first_row, first_strip, parts, sum);
       } else {
-        StoreWgmma<T, false>(a, ring, warpgroup, p.FirstRow(at), p.FirstStrip(at), sum);
+        StoreWgmma<T, false>(a, ring, warpgroup, first_row, first_strip, parts, sum);
       }
     }
   }

@@ -21,6 +21,9 @@ struct WgmmaShape {
   static constexpr int kShare = kX / kCluster;                         // of them from one block
   static constexpr int kWeights = kStrips * kStageTiles * kTileBytes;  // 16 KB
   static constexpr int kStage = kX + kWeights;
+  // Parts along K of a tile: at most so many, of so many k-tiles at least (adding them up takes as long as some
+  // stages).
+  static constexpr int kMostParts = 8, kLeastTiles = 16;
   // Outputs on their way out: kOutTokens rows of a warpgroup's 64 columns, f32.
   static constexpr int kOutTokens = 64, kOutColumns = 64, kOut = kOutTokens * kOutColumns * 4;
   static constexpr int kOuts = kStages * kStage, kBarriers = kOuts + 2 * kOut;  // full and empty of each stage
@@ -155,29 +158,78 @@ UM_DEVICE void StoreTokens(const LinearArgs& a, const WgmmaEnd<kGated>& e, int t
   }
 }
 
+// A tile whose k several clusters divide: each leaves its sums, waits for the others', and ends every so many blocks of
+// 64 tokens of the sums of all.
+struct WgmmaParts {
+  int count, mine;
+  float* sums;   // [count][2 blocks of a cluster][2 warpgroups][kSums], of this warpgroup in the first
+  int* counter;  // of those that have left their sums, then of those that have read all
+  static constexpr int kSums = 128 * kWarpgroup, kApart = 2 * WgmmaShape::kCluster * kSums;
+
+  UM_DEVICE float* At(int part, int i) const {
+    return sums + static_cast<int64_t>(part) * kApart + (i * kWarpgroup + Thread() % kWarpgroup) * 4;
+  }
+  // Leaves `sum`, of which then every count-th block of 64 tokens, from `mine` on, is that of all parts.
+  UM_DEVICE void Share(int warpgroup, WidestSum& sum) const {
+#pragma unroll
+    for (int i = 0; i < 32; ++i) {
+      Vec16 four;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) four.w[j] = BitCopy<uint32_t>(sum.v[i * 4 + j]);
+      Store16(At(mine, i), four);
+    }
+    SomeBarrier(1 + warpgroup, kWarpgroup);  // orders the sums before their count
+    if (Thread() % kWarpgroup == 0) {
+      AtomicAdd(counter, 1);
+      while (LoadAcquire(counter) < count) {
+      }
+    }
+    SomeBarrier(1 + warpgroup, kWarpgroup);  // orders the count before the others' sums
+#pragma unroll
+    for (int block = 0; block < 4; ++block) {
+      if (block % count == mine) AddAll(block * 8, sum);
+    }
+    SomeBarrier(1 + warpgroup, kWarpgroup);  // orders all reads before their count
+    if (Thread() % kWarpgroup == 0 && AtomicAdd(counter, 1) == 2 * count - 1) *counter = 0;
+  }
+  // In the order of k.
+  UM_DEVICE void AddAll(int first, WidestSum& sum) const {
+#pragma unroll
+    for (int i = 0; i < 32; ++i) sum.v[first * 4 + i] = 0;
+#pragma unroll 1
+    for (int part = 0; part < count; ++part) {
+      Vec16 four[8];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) four[i] = Load16(At(part, first + i));
+#pragma unroll
+      for (int i = 0; i < 32; ++i) sum.v[first * 4 + i] += four[i / 4].As<float>(i % 4);
+    }
+  }
+};
+
 // Through shared memory, so that neighbouring lanes write neighbouring outputs of one row of y.
 template <class T, bool kGated>
 UM_DEVICE void StoreWgmma(const LinearArgs& a, uint32_t ring, int warpgroup, int first_row, int first_strip,
-                          const WidestSum& sum) {
+                          const WgmmaParts& parts, const WidestSum& sum) {
   using S = WgmmaShape;
   const uint32_t out = ring + S::kOuts + warpgroup * S::kOut;
   const int row = Group() % 4 * kTileRows + Lane() / 4;
   const uint32_t upper = OutAt(out, Lane() % 4 * 2, row), lower = upper ^ 8 * 4;  // the row 8 below
   const auto e = WgmmaEnd<kGated>::For(a, out, first_strip + warpgroup * 4);
 #pragma unroll 1
-  for (int part = 0; part < S::kTokens / S::kOutTokens; ++part) {
-    SomeBarrier(1 + warpgroup, kWarpgroup);  // orders the reads of the part before
+  for (int block = parts.mine; block < S::kTokens / S::kOutTokens; block += parts.count) {
+    SomeBarrier(1 + warpgroup, kWarpgroup);  // orders the reads of the block before
 #pragma unroll
-    for (int p = 0; p < S::kTokens / S::kOutTokens; ++p) {
-      if (p != part) continue;
+    for (int b = 0; b < S::kTokens / S::kOutTokens; ++b) {
+      if (b != block) continue;
 #pragma unroll
       for (int i = 0; i < S::kOutTokens / 2; ++i) {
         const uint32_t at = (i % 4 / 2 ? lower : upper) + (i / 4 * 8 + i % 2) * (S::kOutColumns * 4);
-        StoreFloat(at, sum.v[p * (S::kOutTokens / 2) + i]);
+        StoreFloat(at, sum.v[b * (S::kOutTokens / 2) + i]);
       }
     }
     SomeBarrier(1 + warpgroup, kWarpgroup);  // orders the sums before they are read
-    const int begin = first_row + part * S::kOutTokens, left = a.m - begin;
+    const int begin = first_row + block * S::kOutTokens, left = a.m - begin;
     StoreTokens<T, kGated>(a, e, left < S::kOutTokens ? left : S::kOutTokens, begin);
   }
 }

@@ -35,6 +35,13 @@ UM_DEVICE void ArriveAt(uint32_t barrier, int block) {
       : "memory");
 }
 
+// What other blocks of the device have counted so far, and all that they did before.
+UM_DEVICE int LoadAcquire(const int* counter) {
+  int v;
+  asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(counter) : "memory");
+  return v;
+}
+
 // Copies the map's box that begins at `column`, `row` to the same place in each block of `blocks` (a bit each); its
 // bytes count towards the barrier of each that lies where `barrier` does.
 UM_DEVICE void CopyBox(uint32_t to, const MatrixMap& map, int column, int row, uint32_t barrier, int blocks) {
