@@ -73,32 +73,71 @@ struct WgmmaPlace {
   }
 };
 
-// One warp: lane 0 copies this block's share of x to the whole cluster, every lane one strip of weights.
+// What a block copies of an item: its share of x to the whole cluster, and its own weights. A box without any row of x
+// is left out: what it would hold reaches no output that is stored.
+struct WgmmaCopies {
+  int first_row, boxes, take;  // boxes of the cluster, strips of this block
+  const char* w;               // of the lane's strip
+
+  UM_DEVICE static WgmmaCopies For(const LinearArgs& a, const WgmmaPlace& p, const WgmmaItem& item) {
+    using S = WgmmaShape;
+    constexpr int kRows = S::kTokens / S::kCluster;
+    const int first_strip = p.FirstStrip(item.tile), left = p.strips - first_strip;
+    const int rows = a.m - p.FirstRow(item.tile), boxes = (rows + kRows - 1) / kRows;
+    return {p.FirstRow(item.tile) + WgmmaPlace::Rank() * kRows, boxes < S::kCluster ? boxes : S::kCluster,
+            left < 0            ? 0
+            : left < S::kStrips ? left
+                                : S::kStrips,
+            static_cast<const char*>(a.w) + static_cast<int64_t>(first_strip + Lane()) * p.tiles * kTileBytes};
+  }
+  UM_DEVICE void Weights(uint32_t stage, uint32_t full, int tile, int tiles) const {
+    using S = WgmmaShape;
+    const int bytes = (tiles - tile < S::kStageTiles ? tiles - tile : S::kStageTiles) * kTileBytes;
+    if (Lane() == 0) ArriveExpecting(full, boxes * S::kShare + take * bytes);
+    if (Lane() >= take) return;
+    BulkCopy(stage + S::kX + Lane() * S::kStageTiles * kTileBytes, w + static_cast<int64_t>(tile) * kTileBytes, bytes,
+             full);
+  }
+  UM_DEVICE void Box(const MatrixMap& map, uint32_t stage, uint32_t full, int tile) const {
+    const int rank = WgmmaPlace::Rank();
+    if (Lane() != 0 || rank >= boxes) return;
+    CopyBox(stage + rank * WgmmaShape::kShare, map, tile * kTileK, first_row, full, (1 << WgmmaShape::kCluster) - 1);
+  }
+};
+
+// One warp: lane 0 copies x, every lane one strip of weights.
 UM_DEVICE void ProduceWgmma(const MappedLinearArgs& a, uint32_t ring) {
   using S = WgmmaShape;
   WgmmaPlace p = WgmmaPlace::Of(a);
-  const int lane = Lane(), rank = WgmmaPlace::Rank();
+  WaitForPrevious();
   for (int at = WgmmaPlace::First(); at < p.items; at += WgmmaPlace::Step()) {
     const WgmmaItem item = p.Item(at);
-    const int first_row = p.FirstRow(item.tile) + rank * (S::kTokens / S::kCluster);
-    const int first_strip = p.FirstStrip(item.tile);
-    const int left = p.strips - first_strip, take = left < 0 ? 0 : left < S::kStrips ? left : S::kStrips;
-    const char* w = static_cast<const char*>(a.w) + static_cast<int64_t>(first_strip + lane) * p.tiles * kTileBytes;
+    const WgmmaCopies copies = WgmmaCopies::For(a, p, item);
     if (at + WgmmaPlace::Step() >= p.items) LetNextStart();
     for (int tile = item.first; tile < item.last; tile += S::kStageTiles) {
       const uint32_t stage = p.Stage(ring), full = p.Full(ring);
       WaitPhase(full + 8, p.phase ^ 1);
       GroupSync();
-      const int bytes = (p.tiles - tile < S::kStageTiles ? p.tiles - tile : S::kStageTiles) * kTileBytes;
-      if (lane == 0) {
-        ArriveExpecting(full, S::kX + take * bytes);
-        CopyBox(stage + rank * S::kShare, a.x_map, tile * kTileK, first_row, full, (1 << S::kCluster) - 1);
-      }
-      if (lane < take) {
-        BulkCopy(stage + S::kX + lane * S::kStageTiles * kTileBytes, w + static_cast<int64_t>(tile) * kTileBytes, bytes,
-                 full);
-      }
+      copies.Weights(stage, full, tile, p.tiles);
+      copies.Box(a.x_map, stage, full, tile);
       p.Advance();
+    }
+  }
+}
+
+// Another warp: has the residuals of a tile brought near while its products run.
+UM_DEVICE void FetchResidualsNear(const LinearArgs& a) {
+  using S = WgmmaShape;
+  const WgmmaPlace p = WgmmaPlace::Of(a);
+  WaitForPrevious();
+  if (a.residual == nullptr || (a.flags & kLinearActMul) || a.y_stride % 4 != 0) return;
+  if (reinterpret_cast<uint64_t>(a.residual) % 16 != 0) return;
+  for (int at = WgmmaPlace::First(); at < p.items; at += WgmmaPlace::Step()) {
+    const WgmmaItem item = p.Item(at);
+    const int first_row = p.FirstRow(item.tile), n = p.FirstStrip(item.tile) * kTileRows, left = (a.n - n) / 4 * 4;
+    const int columns = left < S::kStrips * kTileRows ? left : S::kStrips * kTileRows;
+    for (int row = Lane(); row < S::kTokens && first_row + row < a.m && columns > 0; row += kLanes) {
+      FetchNear(a.residual + static_cast<int64_t>(first_row + row) * a.y_stride + n, columns * 4);
     }
   }
 }
@@ -228,12 +267,13 @@ UM_DEVICE void LinearWgmma(const MappedLinearArgs& a) {
     FenceAsync();
   }
   ClusterBarrier();
-  WaitForPrevious();
   if (Group() < 4) {
     GiveRegisters<40>();
     if (Group() == 0) ProduceWgmma(a, ring);
+    if (Group() == 1) FetchResidualsNear(a);
   } else {
     TakeRegisters<232>();
+    WaitForPrevious();
     const int warpgroup = Group() / 4 - 1;
     WgmmaPlace p = WgmmaPlace::Of(a);
     for (int at = WgmmaPlace::First(); at < p.items; at += WgmmaPlace::Step()) {

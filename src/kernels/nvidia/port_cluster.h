@@ -42,6 +42,11 @@ UM_DEVICE int LoadAcquire(const int* counter) {
   return v;
 }
 
+// Has `bytes`, a multiple of 16 like the address, brought near.
+UM_DEVICE void FetchNear(const void* from, int bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+
 // Copies the map's box that begins at `column`, `row` to the same place in each block of `blocks` (a bit each); its
 // bytes count towards the barrier of each that lies where `barrier` does.
 UM_DEVICE void CopyBox(uint32_t to, const MatrixMap& map, int column, int row, uint32_t barrier, int blocks) {
