@@ -80,11 +80,11 @@ struct Launch {
   bool overlap = false;   // programmatic dependent launch: may start before the launch before it ends; the kernel waits
   bool together = false;  // all blocks run at the same time: they wait for each other; kUsage where that cannot be
   int args_bytes = 0;
-  alignas(16) std::array<std::byte, 256> args{};
+  alignas(16) std::array<std::byte, 640> args{};
 
   template <class Args>
   static Launch Of(Kernel kernel, const Args& args) {
-    static_assert(sizeof(Args) <= 256);
+    static_assert(sizeof(Args) <= 640);
     Launch launch;
     launch.kernel = kernel;
     launch.args_bytes = sizeof(Args);

@@ -120,6 +120,11 @@ struct AttentionArgs {
   int* redone = nullptr;
 };
 
+// Of rows whose blocks copy queries, keys and values in boxes.
+struct MappedAttentionArgs : AttentionArgs {
+  MatrixMap q_map, k_map, v_map;
+};
+
 struct ActMulArgs {
   const void* gate;  // T [M, cols], row stride stride
   const void* up;    // T [M, cols], row stride stride; null: y = act(gate)

@@ -41,6 +41,7 @@ template <int kDims>
 bool Many(const Case& c, const Limits&) {
   return !c.decode && c.attention.head_dim <= kDims && c.attention.head_dim % 8 == 0;
 }
+bool Dim128(const Case& c, const Limits&) { return !c.decode && c.attention.head_dim == 128; }
 // Four groups with three tiles each, as kernels/gpu/attention_split.h lays them out.
 int SplitShared(int dims) { return 4 * (3 * 32 * 2 * (dims + 8) * 2 + 16 * 40 * 2); }
 template <int kDims>
@@ -163,6 +164,15 @@ LaunchShape ByRows(const Case& c, const Limits& l) {
           .grid_y = CeilDiv(c.m, 16 * kTiledGroups),
           .threads = kTiledGroups * l.lanes,
           .shared_bytes = 2 * 32 * (2 * kDims + 40) * 2 + kTiledGroups * kOperandScratch};
+}
+
+// As kernels/nvidia/attention_wgmma.h lays it out: two stages of keys and values, queries, their barriers.
+LaunchShape WgmmaRows(const Case& c, const Limits&) {
+  return {.grid_x = c.attention.heads,
+          .grid_y = CeilDiv(c.m, 128),
+          .threads = 384,
+          .shared_bytes = (2 * 64 + 32) * 1024 + 2 * 16 + 8 + 1024,
+          .x_box = 128};
 }
 
 // ---- what it must move ----
@@ -331,6 +341,8 @@ constexpr Case kHeadCases[] = {
     {.m = 30, .attention = {3, 1, 16, 0.25f}, .tokens = 70, .window = 33, .cap = 2},
     {.m = 12, .attention = {2, 2, 8, 0.35f}, .tokens = 40, .cap = 5},
     {.m = 150, .attention = {2, 1, 128, 0.09f}, .tokens = 200},
+    {.m = 300, .attention = {4, 2, 128, 0.08f}, .tokens = 420, .window = 130},
+    {.m = 140, .attention = {2, 2, 128, 0.1f}, .tokens = 290, .cap = 4},
     {.m = 90, .attention = {2, 1, 64, 0.1f}, .tokens = 300, .window = 65, .cap = 4},
     {.m = 3, .attention = {2, 1, 256, 0.06f}, .tokens = 40}};
 
@@ -371,8 +383,7 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "flat8", "linear_flat_bf16_8", bf16, FlatFits<8>, Flat<8>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "shared32", "linear_shared_bf16_32", bf16, XFits<32>, ShareX<32>, 3e-3f, LinearBytes, kManyCases},
     {OpKind::kLinear, "shared64", "linear_shared_bf16_64", bf16, XFits<64>, ShareX<64>, 3e-3f, LinearBytes, kManyCases},
-    {OpKind::kLinear, "wgmma", "linear_wgmma_bf16", bf16, WgmmaFits, Wgmma, 3e-3f,
-     LinearBytes, kWideCases, kHopper},
+    {OpKind::kLinear, "wgmma", "linear_wgmma_bf16", bf16, WgmmaFits, Wgmma, 3e-3f, LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_bf16",  bf16, TiledFits,   Tiled,   3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "direct", "linear_direct_bf16", bf16, TiledFits, Tiled, 3e-3f, LinearBytes, kLinearCases, kCopy},
     {OpKind::kLinear, "q4", "linear_q4_bf16", bf16, FormFits, Form, 3e-3f, LinearBytes, kFormCases, nullptr, kQ4},
@@ -384,8 +395,7 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "flat8", "linear_flat_f16_8",  f16,  FlatFits<8>, Flat<8>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "shared32", "linear_shared_f16_32", f16, XFits<32>, ShareX<32>, 4e-4f, LinearBytes, kManyCases},
     {OpKind::kLinear, "shared64", "linear_shared_f16_64", f16, XFits<64>, ShareX<64>, 4e-4f, LinearBytes, kManyCases},
-    {OpKind::kLinear, "wgmma", "linear_wgmma_f16", f16, WgmmaFits, Wgmma, 4e-4f,
-     LinearBytes, kWideCases, kHopper},
+    {OpKind::kLinear, "wgmma", "linear_wgmma_f16", f16, WgmmaFits, Wgmma, 4e-4f, LinearBytes, kWideCases, kHopper},
     {OpKind::kLinear, "tiled", "linear_tiled_f16",   f16,  TiledFits,   Tiled,   4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "direct", "linear_direct_f16", f16, TiledFits, Tiled, 4e-4f, LinearBytes, kLinearCases, kCopy},
     {OpKind::kAttention, "decode1", "attention_decode_f32_1",  f32,  Alone,   Decode,  5e-6f, KvBytes, kHeadCases},
@@ -404,6 +414,7 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "unified","attention_unified_bf16_128",bf16,Few<128>, Split<128>,3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "unified", "attention_unified_bf16_1", bf16, Alone, Decode, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "unified", "attention_unified_bf16_4", bf16, Grouped, Decode, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "wgmma", "attention_wgmma_bf16", bf16, Dim128, WgmmaRows, 3e-3f, KvBytes, kHeadCases, kHopper},
     {OpKind::kAttention, "rows64", "attention_rows_bf16_64", bf16, Many<64>, ByRows<64>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "rows128","attention_rows_bf16_128", bf16, Many<128>, ByRows<128>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, HeadFits,Prefill, 3e-3f, KvBytes, kHeadCases},
@@ -411,6 +422,7 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "split128","attention_split_f16_128",f16, Few<128>,Split<128>,4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f16_4",  f16,  Grouped, Decode,  4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "wgmma", "attention_wgmma_f16", f16, Dim128, WgmmaRows, 4e-4f, KvBytes, kHeadCases, kHopper},
     {OpKind::kAttention, "rows64", "attention_rows_f16_64", f16, Many<64>, ByRows<64>, 4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "rows128", "attention_rows_f16_128", f16, Many<128>, ByRows<128>, 4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_f16",   f16,  HeadFits,Prefill, 4e-4f, KvBytes, kHeadCases},

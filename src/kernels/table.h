@@ -3,6 +3,7 @@
 // launched, what it is compared with and how closely. One loop over the table is the test (check.h), one the bench.
 #pragma once
 
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,9 +40,10 @@ struct Case {
   float scale = 1, cap = 0, offset = 0;
 };
 
+inline constexpr int kBoxKeys = 32;  // keys, and values, in a box: a page holds a multiple of them
 struct LaunchShape {
   int grid_x = 1, grid_y = 1, grid_z = 1, threads = 256, shared_bytes = 0;
-  int x_box = 0;  // Linear: rows of x in a box that its kernel copies, which takes MappedLinearArgs; 0: no boxes
+  int x_box = 0;  // rows of x or q in a box that the kernel copies, which takes Mapped...Args; 0: no boxes
 };
 
 struct Row {
@@ -70,6 +72,16 @@ Result<Launch> LaunchOf(Device& device, const Row& row, const Case& c, const Arg
     if (shape.x_box > 0) {
       UM_ASSIGN_OR_RETURN(const MatrixMap map, device.MapMatrix({args.x, args.m, args.k, args.x_stride, shape.x_box}));
       launch = Launch::Of(kernel, MappedLinearArgs{args, map});
+    }
+  }
+  if constexpr (std::is_same_v<Args, AttentionArgs>) {
+    if (shape.x_box > 0) {
+      const int dims = args.head_dim, rows = std::numeric_limits<int>::max();  // pages are not counted here
+      const MatrixShape q = {args.q, args.m, args.heads * dims, args.q_stride, shape.x_box};
+      UM_ASSIGN_OR_RETURN(const MatrixMap q_map, device.MapMatrix(q));
+      UM_ASSIGN_OR_RETURN(const MatrixMap k_map, device.MapMatrix({args.k_cache, rows, dims, dims, kBoxKeys}));
+      UM_ASSIGN_OR_RETURN(const MatrixMap v_map, device.MapMatrix({args.v_cache, rows, dims, dims, kBoxKeys}));
+      launch = Launch::Of(kernel, MappedAttentionArgs{args, q_map, k_map, v_map});
     }
   }
   launch.grid_x = shape.grid_x;

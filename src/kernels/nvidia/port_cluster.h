@@ -57,6 +57,15 @@ UM_DEVICE void CopyBox(uint32_t to, const MatrixMap& map, int column, int row, u
       : "memory");
 }
 
+// The same for this block alone.
+UM_DEVICE void CopyBox(uint32_t to, const MatrixMap& map, int column, int row, uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::
+          "r"(to),
+      "l"(&map), "r"(column), "r"(row), "r"(barrier)
+      : "memory");
+}
+
 // ---- wgmma: d[64 rows, 256 columns] += a[64, 16 k] * b[256 columns, 16 k]^T, operands as in port_hopper.h ----
 inline constexpr int kWidestColumns = 256;
 struct WidestSum {  // v[4 j + i]: row lane / 4 + 8 (i / 2) of the warp's 16, column 8 j + lane % 4 * 2 + i % 2
@@ -94,6 +103,52 @@ UM_DEVICE void MultiplyWidest<bf16>(WidestSum& d, const Vec16& a, uint64_t b) {
 template <>
 UM_DEVICE void MultiplyWidest<f16>(WidestSum& d, const Vec16& a, uint64_t b) {
   UM_WIDEST_WGMMA("f16");
+}
+
+// ---- wgmma of 128 columns with other operands than in port_hopper.h ----
+#define UM_WIDE_WGMMA(operands, ...)                                                      \
+  asm volatile(                                                                           \
+      "{\n"                                                                               \
+      ".reg .pred add;\n"                                                                 \
+      "setp.ne.b32 add, %64, 0;\n"                                                        \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." operands "}"                         \
+      : UM_SIXTEEN_SUMS(0), UM_SIXTEEN_SUMS(16), UM_SIXTEEN_SUMS(32), UM_SIXTEEN_SUMS(48) \
+      : __VA_ARGS__)
+#define UM_WIDE_SUMS                                                                 \
+  " {"                                                                               \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "           \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+
+// d = a * b^T, or d += it; a too lies in shared memory, as b does.
+template <class T>
+UM_DEVICE void MultiplyShared(WideSum& d, uint64_t a, uint64_t b, bool add);
+template <>
+UM_DEVICE void MultiplyShared<bf16>(WideSum& d, uint64_t a, uint64_t b, bool add) {
+  UM_WIDE_WGMMA("bf16.bf16" UM_WIDE_SUMS "%65, %66, add, 1, 1, 0, 0;\n", "r"(static_cast<int>(add)), "l"(a), "l"(b));
+}
+template <>
+UM_DEVICE void MultiplyShared<f16>(WideSum& d, uint64_t a, uint64_t b, bool add) {
+  UM_WIDE_WGMMA("f16.f16" UM_WIDE_SUMS "%65, %66, add, 1, 1, 0, 0;\n", "r"(static_cast<int>(add)), "l"(a), "l"(b));
+}
+// d += a * b, where b[16 k, 128 columns] lies as rows of k: 64 columns are 128 bytes, swizzled; the other 64 `apart`
+// bytes behind.
+UM_DEVICE uint64_t StandingMatrix(uint32_t address, int apart) {
+  constexpr uint64_t kSwizzle128 = 1ull << 62, kTileStride = 1024 / 16;
+  return kSwizzle128 | kTileStride << 32 | static_cast<uint64_t>(apart / 16) << 16 | (address & 0x3ffffu) >> 4;
+}
+template <class T>
+UM_DEVICE void MultiplyDown(WideSum& d, const Vec16& a, uint64_t b);
+template <>
+UM_DEVICE void MultiplyDown<bf16>(WideSum& d, const Vec16& a, uint64_t b) {
+  UM_WIDE_WGMMA("bf16.bf16" UM_WIDE_SUMS "{%65, %66, %67, %68}, %69, add, 1, 1, 1;\n", "r"(1), "r"(a.w[0]), "r"(a.w[1]),
+                "r"(a.w[2]), "r"(a.w[3]), "l"(b));
+}
+template <>
+UM_DEVICE void MultiplyDown<f16>(WideSum& d, const Vec16& a, uint64_t b) {
+  UM_WIDE_WGMMA("f16.f16" UM_WIDE_SUMS "{%65, %66, %67, %68}, %69, add, 1, 1, 1;\n", "r"(1), "r"(a.w[0]), "r"(a.w[1]),
+                "r"(a.w[2]), "r"(a.w[3]), "l"(b));
 }
 
 }  // namespace unimax::gpu
