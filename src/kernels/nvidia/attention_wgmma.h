@@ -237,6 +237,9 @@ UM_DEVICE void AttentionWgmma(const MappedAttentionArgs& a) {
   using R = AttentionRing;
   const uint32_t ring = (SharedAddress(um_shared) + 1023) / 1024 * 1024;
   if (Thread() == 0) {
+    FetchMapNear(a.q_map);
+    FetchMapNear(a.k_map);
+    FetchMapNear(a.v_map);
     for (int s = 0; s < R::kStages; ++s) {
       InitBarrier(ring + R::kBarriers + s * 16, 1);
       InitBarrier(ring + R::kBarriers + s * 16 + 8, 8);  // the consumers' warps

@@ -35,6 +35,12 @@ UM_DEVICE void ArriveAt(uint32_t barrier, int block) {
       : "memory");
 }
 
+UM_DEVICE float Reciprocal(float v) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(v));
+  return y;
+}
+
 // What other blocks of the device have counted so far, and all that they did before.
 UM_DEVICE int LoadAcquire(const int* counter) {
   int v;
@@ -46,6 +52,9 @@ UM_DEVICE int LoadAcquire(const int* counter) {
 UM_DEVICE void FetchNear(const void* from, int bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
 }
+
+// The same of a map, which lies among the arguments.
+UM_DEVICE void FetchMapNear(const MatrixMap& map) { asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory"); }
 
 // Copies the map's box that begins at `column`, `row` to the same place in each block of `blocks` (a bit each); its
 // bytes count towards the barrier of each that lies where `barrier` does.
