@@ -69,6 +69,7 @@ class CudaDriver : public GpuDriver {
     return can_overlap_ ? LaunchWith(kCudaProgrammaticStreamSerialization, launch, stream)
                         : LaunchInOrder(launch, stream);
   }
+  int MapMatrix(const MatrixShape& shape, MatrixMap* map) const override;
   int LaunchTogether(const Launch& launch, DriverStream* stream) override {
     return own_.launch_ex != nullptr ? LaunchWith(kCudaCooperative, launch, stream) : kDriverNotSupported;
   }
@@ -126,6 +127,7 @@ Status CudaDriver::Resolve() {
   library_.Need("cuFuncGetAttribute", own_.function_get);
   library_.Need("cuFuncSetAttribute", own_.function_set);
   library_.Want("cuLaunchKernelEx", own_.launch_ex);
+  library_.Want("cuTensorMapEncodeTiled", own_.map_encode);
   library_.Need("cuGetErrorName", own_.error_name);
   library_.Need("cuGetErrorString", own_.error_string);
   if (library_.missing().empty()) return Status();
@@ -238,6 +240,15 @@ int CudaDriver::PrepareFunction(DriverFunction* function, int64_t shared_bytes) 
   int used = 0;
   if (const int code = own_.function_get(&used, kCudaFunctionSharedBytes, function); code != 0) return code;
   return own_.function_set(function, kCudaFunctionMaxDynamicSharedBytes, static_cast<int>(shared_bytes) - used);
+}
+
+int CudaDriver::MapMatrix(const MatrixShape& shape, MatrixMap* map) const {
+  if (own_.map_encode == nullptr) return kDriverNotSupported;
+  const auto u = [](int value) { return static_cast<unsigned>(value); };
+  const unsigned long long sizes[] = {u(shape.cols), u(shape.rows)}, strides[] = {2ull * u(shape.stride)};
+  const unsigned box[] = {64, u(shape.box_rows)}, steps[] = {1, 1};
+  return own_.map_encode(map, kCudaMapElements, 2, const_cast<void*>(shape.first), sizes, strides, box, steps,
+                         kCudaMapPlain, kCudaMapSwizzle, kCudaMapFetch, kCudaMapZeros);
 }
 
 int CudaDriver::LaunchWith(int number, const Launch& launch, DriverStream* stream) {

@@ -56,6 +56,10 @@ struct CudaLaunchConfig {
   unsigned attribute_count;
 };
 
+// What cuTensorMapEncodeTiled is asked for: 16-bit elements, as they lie, in rows of 128 bytes whose 16-byte chunks are
+// swizzled; fetched into L2 256 bytes at a time; zeros outside.
+inline constexpr int kCudaMapElements = 1, kCudaMapPlain = 0, kCudaMapSwizzle = 3, kCudaMapFetch = 3, kCudaMapZeros = 0;
+
 struct CudaContext;
 
 // Functions without a counterpart of the same shape in the other driver.
@@ -66,6 +70,9 @@ struct CudaCalls {
   int (*function_get)(int* value, int attribute, DriverFunction* function) = nullptr;
   int (*function_set)(DriverFunction* function, int attribute, int value) = nullptr;
   int (*launch_ex)(const CudaLaunchConfig* config, DriverFunction* function, void** params, void** extra) = nullptr;
+  int (*map_encode)(MatrixMap* map, int type, unsigned rank, void* address, const unsigned long long* sizes,
+                    const unsigned long long* strides, const unsigned* box, const unsigned* steps, int interleave,
+                    int swizzle, int promotion, int fill) = nullptr;
   int (*error_name)(int code, const char** name) = nullptr;
   int (*error_string)(int code, const char** text) = nullptr;
 };

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/matrix_map.h"
 #include "base/status.h"
 #include "base/tile_order.h"
 
@@ -33,6 +34,14 @@ struct Limits {
 };
 
 class Device;
+
+// Rows of 16-bit elements on a device, of which its copy engine copies boxes of box_rows rows and 64 columns. What of a
+// box lies outside becomes zero.
+struct MatrixShape {
+  const void* first;           // 16-byte aligned
+  int rows, cols, stride = 0;  // stride in elements, a multiple of 8
+  int box_rows = 0;            // at most 256
+};
 
 // Device memory that is freed with the object. Moves, never copies.
 class Buffer {
@@ -71,11 +80,11 @@ struct Launch {
   bool overlap = false;   // programmatic dependent launch: may start before the launch before it ends; the kernel waits
   bool together = false;  // all blocks run at the same time: they wait for each other; kUsage where that cannot be
   int args_bytes = 0;
-  alignas(16) std::array<std::byte, 192> args{};
+  alignas(16) std::array<std::byte, 640> args{};
 
   template <class Args>
   static Launch Of(Kernel kernel, const Args& args) {
-    static_assert(sizeof(Args) <= 192);
+    static_assert(sizeof(Args) <= 640);
     Launch launch;
     launch.kernel = kernel;
     launch.args_bytes = sizeof(Args);
@@ -120,6 +129,8 @@ class Device {
   virtual Status Run(const Launch& launch) = 0;                  // asynchronous; recorded inside Capture
   virtual Result<std::unique_ptr<Graph>> Capture(const std::function<Status()>& record) = 0;
   virtual Status Run(const Graph& graph) = 0;
+  // For kernels that were written for this device's copy engine; kInternal where it has none.
+  virtual Result<MatrixMap> MapMatrix(const MatrixShape& /*shape*/) { return Internal("no copy engine takes boxes"); }
   // The driver's own stream, for libraries that enqueue work by themselves; null where there is none.
   virtual void* stream() const { return nullptr; }
   virtual Status Synchronize() = 0;  // waits; reports a fault of any launch since the last one

@@ -67,6 +67,7 @@ class GpuDevice : public Device {
   Status Run(const Launch& launch) override;
   Result<std::unique_ptr<Graph>> Capture(const std::function<Status()>& record) override;
   Status Run(const Graph& graph) override;
+  Result<MatrixMap> MapMatrix(const MatrixShape& shape) override;
   void* stream() const override { return stream_; }
   Status Synchronize() override;
   Status Mark(int slot) override;
@@ -292,6 +293,14 @@ Status GpuDevice::Run(const Launch& launch) {
   }
   return Check(code, "cannot launch {} (grid {} x {} x {}, {} threads, {} bytes of shared memory)", launch.kernel.name,
                launch.grid_x, launch.grid_y, launch.grid_z, launch.threads, launch.shared_bytes);
+}
+
+Result<MatrixMap> GpuDevice::MapMatrix(const MatrixShape& shape) {
+  UM_RETURN_IF_ERROR(BindThread());
+  MatrixMap map;
+  const int code = driver_->MapMatrix(shape, &map);
+  UM_RETURN_IF_ERROR(Check(code, "cannot map a matrix of {} x {} elements", shape.rows, shape.cols));
+  return map;
 }
 
 Result<std::unique_ptr<Graph>> GpuDevice::Capture(const std::function<Status()>& record) {

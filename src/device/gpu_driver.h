@@ -98,6 +98,7 @@ class GpuDriver {
   virtual int LaunchOverlapping(const Launch& launch, DriverStream* stream) { return LaunchInOrder(launch, stream); }
   // Launches all blocks at the same time, or fails.
   virtual int LaunchTogether(const Launch& /*launch*/, DriverStream* /*stream*/) { return kDriverNotSupported; }
+  virtual int MapMatrix(const MatrixShape& /*shape*/, MatrixMap* /*map*/) const { return kDriverNotSupported; }
   int LaunchInOrder(const Launch& launch, DriverStream* stream) const;
 
   // "cannot load the code object: CUDA_ERROR_NO_BINARY_FOR_GPU (...); remedy", of kind kNoDevice.

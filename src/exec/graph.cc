@@ -177,7 +177,7 @@ size_t GraphExecutor::SplitCounters() const {
   int outputs = 0;
   for (const Weight& weight : program_.weights) outputs = std::max(outputs, weight.rows);
   return std::max(static_cast<size_t>(options_.max_sequences) * static_cast<size_t>(program_.attention.heads),
-                  static_cast<size_t>(LinearCounters(outputs)));
+                  static_cast<size_t>(LinearCounters(outputs, device_.limits())));
 }
 
 // That every op has a kernel row, in a decode step and in a long one, before anything is loaded.

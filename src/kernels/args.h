@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/activation.h"
+#include "base/matrix_map.h"
 #include "base/tile_order.h"
 
 namespace unimax {
@@ -60,13 +61,18 @@ struct LinearArgs {
   // int8 [M, K].
   const float* w_scale = nullptr;
   const float* x_scale = nullptr;
-  // Rows whose blocks share outputs: unfinished sums (kernels/table.h: LinearSums) and counters (LinearCounters),
-  // zero before and after.
+  // Rows whose blocks share outputs: unfinished sums and counters (kernels/table.h: LinearSums, LinearCounters), which
+  // are zero before and after.
   float* partial = nullptr;
   int* counters = nullptr;
 };
 inline constexpr int kLinearWide = 1;    // y is f32
 inline constexpr int kLinearActMul = 2;  // strips of w alternate gate, up: y[M, N / 2] = act(gate) * up
+
+// Of rows whose blocks copy x in boxes (kernels/table.h: LaunchShape::x_box).
+struct MappedLinearArgs : LinearArgs {
+  MatrixMap x_map;
+};
 
 // Rotates q and k by their positions and writes k, v into the pages. Rows of q, k, v lie in one buffer of stride
 // `stride`.
@@ -119,6 +125,11 @@ struct AttentionArgs {
 inline constexpr int kRingHeads = 8;           // query heads of a KV head, at most
 inline constexpr int kRingGroups = 6;          // of a block
 inline constexpr int kRingShared = 113 << 10;  // bytes a block: two of them fit a multiprocessor
+
+// Of rows whose blocks copy queries, keys and values in boxes.
+struct MappedAttentionArgs : AttentionArgs {
+  MatrixMap q_map, k_map, v_map;
+};
 
 struct ActMulArgs {
   const void* gate;  // T [M, cols], row stride stride

@@ -231,7 +231,8 @@ Result<CheckResult> Checker::Linear() {
   if (!case_.bare) args.bias = Floats(bias.device);
   if (case_.residual) args.residual = Floats(residual.device);
   UM_ASSIGN_OR_RETURN(Buffer partial, Poisoned(DType::kF32, LinearSums(device_.limits())));
-  UM_ASSIGN_OR_RETURN(Buffer counters, UploadInts(std::vector<int>(static_cast<size_t>(LinearCounters(n)), 0)));
+  UM_ASSIGN_OR_RETURN(Buffer counters,
+                      UploadInts(std::vector<int>(static_cast<size_t>(LinearCounters(n, device_.limits())), 0)));
   args.partial = Floats(partial);
   args.counters = Ints(counters);
   UM_RETURN_IF_ERROR(Launch(args));

@@ -48,6 +48,7 @@ template <int kDims>
 bool Many(const Case& c, const Limits&) {
   return !c.decode && c.attention.head_dim <= kDims && c.attention.head_dim % 8 == 0;
 }
+bool Dim128(const Case& c, const Limits&) { return !c.decode && c.attention.head_dim == 128; }
 // Four groups with three tiles each, as kernels/gpu/attention_split.h lays them out.
 int SplitShared(int dims) { return 4 * (3 * 32 * 2 * (dims + 8) * 2 + 16 * 40 * 2); }
 template <int kDims>
@@ -93,8 +94,9 @@ LaunchShape PerSlice(const Case& c, const Limits&) {
 }
 LaunchShape RopeSlices(const Case& c, const Limits&) {
   const AttentionShape& a = c.attention;
+  const int pairs = c.act == DType::kF32 ? 1024 : 2048;  // a block's: 16 bytes a thread
   return {.grid_x = c.m,
-          .grid_y = std::clamp(CeilDiv((a.heads + 2 * a.kv_heads) * a.head_dim / 2, 512), 1, 64),
+          .grid_y = std::clamp(CeilDiv((a.heads + 2 * a.kv_heads) * a.head_dim / 2, pairs), 1, 64),
           .threads = 256};
 }
 LaunchShape Plain(const Case& c, const Limits& l) {
@@ -127,12 +129,13 @@ LaunchShape Tiled(const Case& c, const Limits& l) {
           // Two stages of x, later the sums of all groups.
           .shared_bytes = std::max(2 * 64 * (64 + 8) * 2, 128 / l.lanes * 64 * (32 + 4) * 4)};
 }
-// As kernels/nvidia/linear_wgmma.h lays it out: four stages, their barriers, and room to begin on a border.
-LaunchShape Wgmma(const Case& c, const Limits&) {
-  return {.grid_x = CeilDiv(c.m, 256),
-          .grid_y = CeilDiv(c.n, 128),
+// As kernels/nvidia/linear_wgmma.h lays it out: four stages, their barriers, outputs on their way, and room to begin on
+// a border. Blocks go in pairs.
+LaunchShape Wgmma(const Case&, const Limits& l) {
+  return {.grid_x = l.multiprocessors / 2 * 2,
           .threads = 384,
-          .shared_bytes = 4 * (48 * 1024 + 16) + 1024};
+          .shared_bytes = 4 * (48 * 1024 + 16) + 2 * 16 * 1024 + 1024,
+          .x_box = 128};
 }
 // As kernels/nvidia/linear_wflat.h lays it out: sums of a panel, the stages' barriers, a border, the stages. No more
 // blocks than equal shares make.
@@ -189,6 +192,15 @@ LaunchShape ByRows(const Case& c, const Limits& l) {
           .grid_y = CeilDiv(c.m, 16 * kTiledGroups),
           .threads = kTiledGroups * l.lanes,
           .shared_bytes = 2 * 32 * (2 * kDims + 40) * 2 + kTiledGroups * kOperandScratch};
+}
+
+// As kernels/nvidia/attention_wgmma.h lays it out: two stages of keys and values, queries, their barriers.
+LaunchShape WgmmaRows(const Case& c, const Limits&) {
+  return {.grid_x = c.attention.heads,
+          .grid_y = CeilDiv(c.m, 128),
+          .threads = 384,
+          .shared_bytes = (2 * 64 + 32) * 1024 + 2 * 16 + 8 + 1024,
+          .x_box = 128};
 }
 
 // ---- what it must move ----
@@ -322,7 +334,14 @@ constexpr Case kUpCases[] = {{.m = 1, .n = 64, .k = 64},
 constexpr Case kWideCases[] = {{.m = 130, .n = 200, .k = 264},
                                {.m = 257, .n = 512, .k = 1056, .residual = true, .activation = kRelu, .scale = 0.25f},
                                {.m = 300, .n = 192, .k = 64, .flags = kLinearWide, .residual = true, .cap = 2},
-                               {.m = 513, .n = 352, .k = 96, .flags = kLinearActMul, .activation = kSilu}};
+                               {.m = 513, .n = 352, .k = 96, .flags = kLinearActMul, .activation = kSilu},
+                               {.m = 65, .n = 1000, .k = 40, .bare = true},
+                               {.m = 200, .n = 130, .k = 2056, .flags = kLinearWide, .residual = true},
+                               {.m = 700, .n = 1028, .k = 520, .residual = true, .activation = kGelu, .scale = -1.5f},
+                               {.m = 256, .n = 416, .k = 776, .flags = kLinearActMul, .bare = true, .scale = 2},
+                               {.m = 300, .n = 704, .k = 2600, .flags = kLinearActMul, .activation = kSilu},
+                               {.m = 129, .n = 300, .k = 4168, .residual = true},
+                               {.m = 1030, .n = 6400, .k = 192, .flags = kLinearActMul, .activation = kGeluTanh}};
 constexpr Case kRopeCases[] = {{.m = 1, .attention = {4, 4, 16, 0}, .decode = true, .tokens = 1},
                                {.m = 2, .attention = {9, 3, 64, 0}, .decode = true, .tokens = 333},
                                {.m = 3, .attention = {2, 1, 80, 0}, .decode = true, .tokens = 40, .rotary = 20},
@@ -359,6 +378,8 @@ constexpr Case kHeadCases[] = {
     {.m = 30, .attention = {3, 1, 16, 0.25f}, .tokens = 70, .window = 33, .cap = 2},
     {.m = 12, .attention = {2, 2, 8, 0.35f}, .tokens = 40, .cap = 5},
     {.m = 150, .attention = {2, 1, 128, 0.09f}, .tokens = 200},
+    {.m = 300, .attention = {4, 2, 128, 0.08f}, .tokens = 420, .window = 130},
+    {.m = 140, .attention = {2, 2, 128, 0.1f}, .tokens = 290, .cap = 4},
     {.m = 90, .attention = {2, 1, 64, 0.1f}, .tokens = 300, .window = 65, .cap = 4},
     {.m = 3, .attention = {2, 1, 256, 0.06f}, .tokens = 40}};
 
@@ -457,6 +478,7 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "unified","attention_unified_bf16_128",bf16,Few<128>, Split<128>,3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "unified", "attention_unified_bf16_1", bf16, Alone, Decode, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "unified", "attention_unified_bf16_4", bf16, Grouped, Decode, 3e-3f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "wgmma", "attention_wgmma_bf16", bf16, Dim128, WgmmaRows, 3e-3f, KvBytes, kHeadCases, k90a},
     {OpKind::kAttention, "rows64", "attention_rows_bf16_64", bf16, Many<64>, ByRows<64>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "rows128","attention_rows_bf16_128", bf16, Many<128>, ByRows<128>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, HeadFits,Prefill, 3e-3f, KvBytes, kHeadCases},
@@ -466,6 +488,7 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "split128","attention_split_f16_128",f16, Few<128>,Split<128>,4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode4", "attention_decode_f16_4",  f16,  Grouped, Decode,  4e-4f, KvBytes, kHeadCases},
+    {OpKind::kAttention, "wgmma", "attention_wgmma_f16", f16, Dim128, WgmmaRows, 4e-4f, KvBytes, kHeadCases, k90a},
     {OpKind::kAttention, "rows64", "attention_rows_f16_64", f16, Many<64>, ByRows<64>, 4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "rows128", "attention_rows_f16_128", f16, Many<128>, ByRows<128>, 4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "prefill", "attention_prefill_f16",   f16,  HeadFits,Prefill, 4e-4f, KvBytes, kHeadCases},
@@ -486,9 +509,11 @@ bool HasKernel(const Row& row, const Limits& limits) {
   return false;
 }
 
-// A block leaves at most two parts, of 128 x 128 outputs at most.
-int64_t LinearSums(const Limits& limits) { return int64_t{2} * 128 * 128 * limits.multiprocessors; }
-int LinearCounters(int n) { return CeilDiv(n, 128) * 32; }
+// A block leaves at most two parts of 128 x 128 outputs, or one of 128 x 256.
+int64_t LinearSums(const Limits& limits) { return int64_t{128} * 256 * limits.multiprocessors; }
+// One for each square of 32 rows of w and 16 of x (linear_parts), or for each block of unfinished tiles and each half
+// of it (linear_wgmma).
+int LinearCounters(int n, const Limits& limits) { return std::max(CeilDiv(n, 128) * 32, 2 * limits.multiprocessors); }
 
 // Under --deterministic as many as there would be splits without.
 int AttentionBlocks(const Case& c, const Limits& limits) {

@@ -3,13 +3,16 @@
 // launched, what it is compared with and how closely. One loop over the table is the test (check.h), one the bench.
 #pragma once
 
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "base/chunk_form.h"
 #include "base/layout.h"
 #include "device/device.h"
+#include "kernels/args.h"
 #include "program/program.h"
 
 namespace unimax {
@@ -37,8 +40,10 @@ struct Case {
   float scale = 1, cap = 0, offset = 0;
 };
 
+inline constexpr int kBoxKeys = 32;  // keys, and values, in a box: a page holds a multiple of them
 struct LaunchShape {
   int grid_x = 1, grid_y = 1, grid_z = 1, threads = 256, shared_bytes = 0;
+  int x_box = 0;  // rows of x or q in a box that the kernel copies, which takes Mapped...Args; 0: no boxes
 };
 
 struct Row {
@@ -61,8 +66,24 @@ std::span<const Row> GpuRows();
 template <class Args>
 Result<Launch> LaunchOf(Device& device, const Row& row, const Case& c, const Args& args) {
   UM_ASSIGN_OR_RETURN(const Kernel kernel, device.FindKernel(row.kernel));
-  Launch launch = Launch::Of(kernel, args);
   const LaunchShape shape = row.launch(c, device.limits());
+  Launch launch = Launch::Of(kernel, args);
+  if constexpr (std::is_same_v<Args, LinearArgs>) {
+    if (shape.x_box > 0) {
+      UM_ASSIGN_OR_RETURN(const MatrixMap map, device.MapMatrix({args.x, args.m, args.k, args.x_stride, shape.x_box}));
+      launch = Launch::Of(kernel, MappedLinearArgs{args, map});
+    }
+  }
+  if constexpr (std::is_same_v<Args, AttentionArgs>) {
+    if (shape.x_box > 0) {
+      const int dims = args.head_dim, rows = std::numeric_limits<int>::max();  // pages are not counted here
+      const MatrixShape q = {args.q, args.m, args.heads * dims, args.q_stride, shape.x_box};
+      UM_ASSIGN_OR_RETURN(const MatrixMap q_map, device.MapMatrix(q));
+      UM_ASSIGN_OR_RETURN(const MatrixMap k_map, device.MapMatrix({args.k_cache, rows, dims, dims, kBoxKeys}));
+      UM_ASSIGN_OR_RETURN(const MatrixMap v_map, device.MapMatrix({args.v_cache, rows, dims, dims, kBoxKeys}));
+      launch = Launch::Of(kernel, MappedAttentionArgs{args, q_map, k_map, v_map});
+    }
+  }
   launch.grid_x = shape.grid_x;
   launch.grid_y = shape.grid_y;
   launch.grid_z = shape.grid_z;
@@ -84,7 +105,7 @@ bool HasKernel(const Row& row, const Limits& limits);
 
 // Floats of unfinished sums and counters that LinearArgs may need on such a device, for products of up to `n` outputs.
 int64_t LinearSums(const Limits& limits);
-int LinearCounters(int n);
+int LinearCounters(int n, const Limits& limits);
 
 // Into how many splits the tokens of one row are cut in decode attention, 1 means not at all, and the blocks that take
 // them in turn. Pure functions of the case.

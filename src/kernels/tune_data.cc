@@ -62,7 +62,8 @@ class LinearData : public TuneData {
       UM_ASSIGN_OR_RETURN(residual_, Random(DType::kF32, int64_t{c.m} * out_, seed + 3, 1));
     }
     UM_ASSIGN_OR_RETURN(partial_, device_.Allocate(LinearSums(device_.limits()) * sizeof(float), "unfinished sums"));
-    UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(LinearCounters(c.n) * sizeof(int), "counters of panels"));
+    UM_ASSIGN_OR_RETURN(counters_,
+                        device_.Allocate(LinearCounters(c.n, device_.limits()) * sizeof(int), "counters of panels"));
     output_type_ = c.flags & kLinearWide ? DType::kF32 : c.act;
     UM_ASSIGN_OR_RETURN(output_, Random(output_type_, int64_t{c.m} * out_, seed + 4, 1));
     return Reset();

@@ -56,17 +56,62 @@ UM_DEVICE void AddPosition(const AddPositionArgs& a) {
   for (int c = Thread(); c < a.cols; c += BlockThreads()) a.y[at + c] = a.x[at + c] + row[c];
 }
 
+// Where a row's keys or values of a KV head go.
+template <class T>
+UM_DEVICE T* CacheAt(const RopeStoreArgs& a, void* cache, int row, int kv) {
+  const int position = a.positions[row];
+  const int64_t page = a.page_table[static_cast<int64_t>(a.sequences[row]) * a.max_pages + position / a.page_tokens];
+  return static_cast<T*>(cache) + ((page * a.kv_heads + kv) * a.page_tokens + position % a.page_tokens) * a.head_dim;
+}
+
+// Whether whole heads turn, by halves whose elements can be taken 16 bytes at a time.
+template <class T>
+UM_DEVICE bool TurnsWide(const RopeStoreArgs& a) {
+  constexpr int kEach = 16 / sizeof(T);
+  const auto odd = [](const void* p) { return reinterpret_cast<unsigned long long>(p) % 16 != 0; };
+  return !a.interleaved && a.rotary == a.head_dim && a.head_dim % (2 * kEach) == 0 && a.stride % kEach == 0 &&
+         !odd(a.q) && !odd(a.k) && !odd(a.v);
+}
+
+// Thread i of a row takes the i-th 16 bytes of the first halves of the q, k and v heads, and what stands half a head
+// behind.
+template <class T>
+UM_DEVICE void RopeStoreWide(const RopeStoreArgs& a) {
+  constexpr int kEach = 16 / sizeof(T);
+  const int row = BlockX(), half = a.head_dim / 2, parts = half / kEach, turning = a.heads + a.kv_heads;
+  const float* angle = a.cos_sin + static_cast<int64_t>(a.rope_rows[row]) * a.rotary;
+  const int64_t in = static_cast<int64_t>(row) * a.stride;
+  const int all = (turning + a.kv_heads) * parts;
+  for (int i = BlockY() * BlockThreads() + Thread(); i < all; i += GridY() * BlockThreads()) {
+    const int head = i / parts, p = i % parts * kEach;
+    const int kv = head < turning ? head - a.heads : head - turning;
+    const void* whole = head < a.heads ? a.q : head < turning ? a.k : a.v;
+    const T* from = static_cast<const T*>(whole) + in + (head < a.heads ? head : kv) * a.head_dim + p;
+    T* to = head < a.heads ? const_cast<T*>(from) : CacheAt<T>(a, head < turning ? a.k_cache : a.v_cache, row, kv) + p;
+    Vec16 first = Load16(from), second = Load16(from + half);
+    if (head < turning) {
+      Vec16 turns[kEach / 2];  // cosine and sine of two pairs each
+#pragma unroll
+      for (int j = 0; j < kEach / 2; ++j) turns[j] = Load16(angle + 2 * p + 4 * j);
+#pragma unroll
+      for (int j = 0; j < kEach; ++j) {
+        const float c = turns[j / 2].template As<float>(j % 2 * 2), s = turns[j / 2].template As<float>(j % 2 * 2 + 1);
+        const float u = ToFloat(first.As<T>(j)), w = ToFloat(second.As<T>(j));
+        first.Put<T>(j, FromFloat<T>(u * c - w * s));
+        second.Put<T>(j, FromFloat<T>(w * c + u * s));
+      }
+    }
+    Store16(to, first);
+    Store16(to + half, second);
+  }
+}
+
 // Thread i of a row takes pair i of the q heads, then of the k heads, then copies its part of v. Pairs beyond the
 // rotary part are neighbours, which stay as they are.
 template <class T>
-UM_DEVICE void RopeStore(const RopeStoreArgs& a) {
-  WaitForPrevious();
-  LetNextStart();
+UM_DEVICE void RopeStorePairs(const RopeStoreArgs& a) {
   const int row = BlockX();
   const int half = a.head_dim / 2, turning = a.rotary / 2;  // pairs
-  const int position = a.positions[row];
-  const int64_t page = a.page_table[static_cast<int64_t>(a.sequences[row]) * a.max_pages + position / a.page_tokens];
-  const int slot = position % a.page_tokens;
   const float* angle = a.cos_sin + static_cast<int64_t>(a.rope_rows[row]) * a.rotary;
   const int64_t in = static_cast<int64_t>(row) * a.stride;
   const int pairs = (a.heads + 2 * a.kv_heads) * half;
@@ -88,11 +133,21 @@ UM_DEVICE void RopeStore(const RopeStoreArgs& a) {
     const bool is_k = head < a.heads + a.kv_heads;
     const int kv = head - a.heads - (is_k ? 0 : a.kv_heads);
     const T* from = static_cast<const T*>(is_k ? a.k : a.v) + in + kv * a.head_dim;
-    T* to =
-        static_cast<T*>(is_k ? a.k_cache : a.v_cache) + ((page * a.kv_heads + kv) * a.page_tokens + slot) * a.head_dim;
+    T* to = CacheAt<T>(a, is_k ? a.k_cache : a.v_cache, row, kv);
     const float u = ToFloat(from[first]), w = ToFloat(from[second]);
     to[first] = FromFloat<T>(turns ? u * c - w * s : u);
     to[second] = FromFloat<T>(turns ? w * c + u * s : w);
+  }
+}
+
+template <class T>
+UM_DEVICE void RopeStore(const RopeStoreArgs& a) {
+  WaitForPrevious();
+  LetNextStart();
+  if (TurnsWide<T>(a)) {
+    RopeStoreWide<T>(a);
+  } else {
+    RopeStorePairs<T>(a);
   }
 }
 

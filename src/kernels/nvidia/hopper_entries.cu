@@ -2,6 +2,7 @@
 // Kernels that are written for one architecture: Hopper (sm_90a).
 #include "kernels/gpu/stream_entries.h"
 #include "kernels/nvidia/attention_ring.h"
+#include "kernels/nvidia/attention_wgmma.h"
 #include "kernels/nvidia/linear_wflat.h"
 #include "kernels/nvidia/linear_wgmma.h"
 
@@ -13,11 +14,13 @@ UM_ENTRY(linear_wflat_bf16_128, LinearArgs, (LinearWflat<bf16, 128>), 384, 1)
 UM_ENTRY(linear_wflat_f16_32, LinearArgs, (LinearWflat<f16, 32>), 384, 1)
 UM_ENTRY(linear_wflat_f16_64, LinearArgs, (LinearWflat<f16, 64>), 384, 1)
 UM_ENTRY(linear_wflat_f16_128, LinearArgs, (LinearWflat<f16, 128>), 384, 1)
-UM_ENTRY(linear_wgmma_bf16, LinearArgs, LinearWgmma<bf16>, 384, 1)
-UM_ENTRY(linear_wgmma_f16, LinearArgs, LinearWgmma<f16>, 384, 1)
 UM_ENTRY(attention_ring_bf16_64, AttentionArgs, (AttentionRing<bf16, 64>), kRingAll, 2)
 UM_ENTRY(attention_ring_bf16_128, AttentionArgs, (AttentionRing<bf16, 128>), kRingAll, 2)
 UM_ENTRY(attention_ring_f16_64, AttentionArgs, (AttentionRing<f16, 64>), kRingAll, 2)
 UM_ENTRY(attention_ring_f16_128, AttentionArgs, (AttentionRing<f16, 128>), kRingAll, 2)
+UM_ENTRY(attention_wgmma_bf16, MappedAttentionArgs, AttentionWgmma<bf16>, 384, 1)
+UM_ENTRY(attention_wgmma_f16, MappedAttentionArgs, AttentionWgmma<f16>, 384, 1)
+UM_CLUSTER_ENTRY(linear_wgmma_bf16, MappedLinearArgs, LinearWgmma<bf16>, 384, 2)
+UM_CLUSTER_ENTRY(linear_wgmma_f16, MappedLinearArgs, LinearWgmma<f16>, 384, 2)
 
 }  // namespace unimax::gpu

@@ -19,8 +19,8 @@ struct WgmmaWeights {
   uint32_t first;  // where this lane's words of j = turn lie in a tile
   int turn;
 
-  UM_DEVICE static WgmmaWeights OfLane() {
-    const int r = Lane() / 4, t = Lane() % 4, turn = r / 2 % 2 * 2 + t / 2;
+  UM_DEVICE static WgmmaWeights OfLane(int lane) {
+    const int r = lane / 4, t = lane % 4, turn = r / 2 % 2 * 2 + t / 2;
     return {static_cast<uint32_t>(t / 2 * (kTileBytes / 2) + r * 64 + turn * 16 + t % 2 * 8), turn};
   }
 };
@@ -43,8 +43,8 @@ UM_DEVICE void SwapWhere(bool swap, TwoRows& a, TwoRows& b) {
   }
 }
 // The operands of a strip's kTiles k-tiles, two instructions each.
-template <int kTiles>
-UM_DEVICE void LoadWeights(Vec16 (&held)[2 * kTiles], uint32_t strip, const WgmmaWeights& weights) {
+template <int kTiles, int kHeld>
+UM_DEVICE void LoadWeights(Vec16 (&held)[kHeld], uint32_t strip, const WgmmaWeights& weights) {
   TwoRows v[kTiles][4];
 #pragma unroll
   for (int d = 0; d < kTiles; ++d) {
