@@ -141,7 +141,7 @@ LaunchShape Wgmma(const Case&, const Limits& l) {
 // blocks than equal shares make.
 template <int kRows>
 LaunchShape Wf(const Case& c, const Limits& l) {
-  constexpr int kStages = kRows == 32 ? 5 : 4, kStageK = kRows == 128 ? 64 : 128;
+  constexpr int kStages = kRows == 32 ? 5 : 4, kStageK = 128;
   const int stages = CeilDiv(c.n, 128) * CeilDiv(c.k, kStageK);
   return {.grid_x = CeilDiv(stages, CeilDiv(stages, l.multiprocessors)),
           .threads = 384,
@@ -324,13 +324,6 @@ constexpr Case kManyCases[] = {{.m = 1, .n = 64, .k = 64},
                                {.m = 27, .n = 288, .k = 776, .flags = kLinearActMul, .activation = kSilu},
                                {.m = 50, .n = 224, .k = 72, .flags = kLinearActMul, .activation = kGelu},
                                {.m = 40, .n = 448, .k = 1000, .flags = kLinearActMul, .bare = true}};
-constexpr Case kUpCases[] = {{.m = 1, .n = 64, .k = 64},
-                             {.m = 128, .n = 160, .k = 1024, .residual = true},
-                             {.m = 65, .n = 641, .k = 96},
-                             {.m = 100, .n = 512, .k = 2056, .flags = kLinearWide, .residual = true},
-                             {.m = 127, .n = 1030, .k = 520, .activation = kGelu, .scale = -1.5f},
-                             {.m = 77, .n = 288, .k = 776, .flags = kLinearActMul, .activation = kSilu},
-                             {.m = 90, .n = 448, .k = 1000, .flags = kLinearActMul, .bare = true}};
 constexpr Case kWideCases[] = {{.m = 130, .n = 200, .k = 264},
                                {.m = 257, .n = 512, .k = 1056, .residual = true, .activation = kRelu, .scale = 0.25f},
                                {.m = 300, .n = 192, .k = 64, .flags = kLinearWide, .residual = true, .cap = 2},
@@ -437,7 +430,6 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "wflat32", "linear_wflat_bf16_32", bf16, Up<32>, Wf<32>, 3e-3f, LinearBytes, kManyCases, k90a},
     {OpKind::kLinear, "wflat64", "linear_wflat_bf16_64", bf16, Up<64>, Wf<64>, 3e-3f, LinearBytes, kManyCases, k90a},
-    {OpKind::kLinear, "wflat128", "linear_wflat_bf16_128", bf16, Up<128>, Wf<128>, 3e-3f, LinearBytes, kUpCases, k90a},
     {OpKind::kLinear, "flat4", "linear_flat_bf16_4", bf16, FlatFits<4>, Flat<4>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_bf16_8", bf16, FlatFits<8>, Flat<8>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "shared32", "linear_shared_bf16_32", bf16, XFits<32>, ShareX<32>, 3e-3f, LinearBytes, kManyCases},
@@ -452,7 +444,6 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "flat2", "linear_flat_f16_2",  f16,  FlatFits<2>, Flat<2>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "wflat32", "linear_wflat_f16_32", f16, Up<32>, Wf<32>, 4e-4f, LinearBytes, kManyCases, k90a},
     {OpKind::kLinear, "wflat64", "linear_wflat_f16_64", f16, Up<64>, Wf<64>, 4e-4f, LinearBytes, kManyCases, k90a},
-    {OpKind::kLinear, "wflat128", "linear_wflat_f16_128", f16, Up<128>, Wf<128>, 4e-4f, LinearBytes, kUpCases, k90a},
     {OpKind::kLinear, "flat4", "linear_flat_f16_4",  f16,  FlatFits<4>, Flat<4>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_f16_8",  f16,  FlatFits<8>, Flat<8>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "shared32", "linear_shared_f16_32", f16, XFits<32>, ShareX<32>, 4e-4f, LinearBytes, kManyCases},
@@ -509,11 +500,11 @@ bool HasKernel(const Row& row, const Limits& limits) {
   return false;
 }
 
-// A block leaves at most two parts of 128 x 128 outputs, or one of 128 x 256.
+// A block leaves at most two parts of 64 x 128 outputs (linear_parts), or one of 128 x 256 (linear_wgmma).
 int64_t LinearSums(const Limits& limits) { return int64_t{128} * 256 * limits.multiprocessors; }
 // One for each square of 32 rows of w and 16 of x (linear_parts), or for each block of unfinished tiles and each half
 // of it (linear_wgmma).
-int LinearCounters(int n, const Limits& limits) { return std::max(CeilDiv(n, 128) * 32, 2 * limits.multiprocessors); }
+int LinearCounters(int n, const Limits& limits) { return std::max(CeilDiv(n, 128) * 16, 2 * limits.multiprocessors); }
 
 // Under --deterministic as many as there would be splits without.
 int AttentionBlocks(const Case& c, const Limits& limits) {

@@ -10,10 +10,8 @@ namespace unimax::gpu {
 
 UM_ENTRY(linear_wflat_bf16_32, LinearArgs, (LinearWflat<bf16, 32>), 384, 1)
 UM_ENTRY(linear_wflat_bf16_64, LinearArgs, (LinearWflat<bf16, 64>), 384, 1)
-UM_ENTRY(linear_wflat_bf16_128, LinearArgs, (LinearWflat<bf16, 128>), 384, 1)
 UM_ENTRY(linear_wflat_f16_32, LinearArgs, (LinearWflat<f16, 32>), 384, 1)
 UM_ENTRY(linear_wflat_f16_64, LinearArgs, (LinearWflat<f16, 64>), 384, 1)
-UM_ENTRY(linear_wflat_f16_128, LinearArgs, (LinearWflat<f16, 128>), 384, 1)
 UM_ENTRY(attention_ring_bf16_64, AttentionArgs, (AttentionRing<bf16, 64>), kRingAll, 2)
 UM_ENTRY(attention_ring_bf16_128, AttentionArgs, (AttentionRing<bf16, 128>), kRingAll, 2)
 UM_ENTRY(attention_ring_f16_64, AttentionArgs, (AttentionRing<f16, 64>), kRingAll, 2)

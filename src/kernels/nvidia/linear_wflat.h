@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// linear_wflat: y[M, N] = x[M, K] * w[N, K]^T for 1 <= M <= kRows (32, 64 or 128) on Hopper, w in packed tiles.
-// Who calls: op Linear when the plan says "wflat32", "wflat64" or "wflat128".
-// Work:      panels of 128 weight rows in stages of 128 or 64 k, dealt evenly over the blocks (gpu/linear_parts.h). A
+// linear_wflat: y[M, N] = x[M, K] * w[N, K]^T for 1 <= M <= kRows (32 or 64) on Hopper, w in packed tiles.
+// Who calls: op Linear when the plan says "wflat32" or "wflat64".
+// Work:      panels of 128 weight rows in stages of 128 k, dealt evenly over the blocks (gpu/linear_parts.h). A
 //            warpgroup keeps a ring of stages filled: weights by bulk copies of 4 KB, x by copies of 16 bytes. Two
 //            warpgroups multiply 64 weight rows each: weights from registers, x from shared memory.
 // Bound:     memory. bytes = N*K*2 + M*(K+N)*2; from L2 also N/128 * M*K*2.
@@ -20,7 +20,7 @@ namespace unimax::gpu {
 template <int kM>
 struct WflatShape {
   static constexpr int kRows = kM, kPanel = 128, kStrips = kPanel / kTileRows;
-  static constexpr int kParts = kRows == 128 ? 1 : 2, kPartK = 64, kPart = kRows * kPartK * 2;  // of a stage's x
+  static constexpr int kParts = 2, kPartK = 64, kPart = kRows * kPartK * 2;  // of a stage's x
   static constexpr int kStageK = kParts * kPartK, kStageTiles = kStageK / kTileK;
   static constexpr int kStripBytes = kStageTiles * kTileBytes, kWeights = kStrips * kStripBytes;
   static constexpr int kStage = kWeights + kParts * kPart, kStages = kRows == 32 ? 5 : 4;
@@ -136,12 +136,12 @@ UM_DEVICE void MultiplyRing(const LinearArgs& a, const PanelWork& work, RingPlac
   constexpr int kProducts = 2 * S::kStageTiles;
   Shared<float> cells(S::kCellBytes);
   ColumnSums<S::kRows> sum = {};
-  const WgmmaWeights weights = WgmmaWeights::OfLane(Lane());
+  const WgmmaWeights weights = WgmmaWeights::Of(Thread(), 0, 0, S::kStripBytes);
   const int cell = Lane() % 4 * 2 * S::kCellPitch + Group() * kTileRows + Lane() / 4;
   for (int stage = work.begin; stage < work.end; ++stage) {
     WaitPhase(at.Full(), at.parity);
     Vec16 w[kProducts];
-    LoadWeights<S::kStageTiles>(w, at.Stage() + Group() * S::kStripBytes, weights);
+    LoadWeights<S::kStageTiles>(w, at.Stage(), weights);
     BeginProducts();
 #pragma unroll
     for (int p = 0; p < kProducts; ++p) {

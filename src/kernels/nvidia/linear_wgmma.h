@@ -26,9 +26,7 @@ namespace unimax::gpu {
 UM_DEVICE WgmmaWeights FindWeights() {
   int thread;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-  WgmmaWeights weights = WgmmaWeights::OfLane(thread % kLanes);
-  weights.first += WgmmaShape::kX + (thread / kLanes - 4) * WgmmaShape::kStageTiles * kTileBytes;
-  return weights;
+  return WgmmaWeights::Of(thread, 4, WgmmaShape::kX, WgmmaShape::kStageTiles * kTileBytes);
 }
 
 // The weights of kTiles k-tiles of a warp's strip, an operand of each instruction.

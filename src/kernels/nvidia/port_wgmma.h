@@ -57,16 +57,6 @@ UM_DEVICE void MultiplyColumns(ColumnSums<64>& d, const Vec16& a, uint64_t b) {
   }
 }
 template <class T>
-UM_DEVICE void MultiplyColumns(ColumnSums<128>& d, const Vec16& a, uint64_t b) {
-  if constexpr (__is_same(T, bf16)) {
-    UM_WGMMA("128", UM_NAMES_64, "{%64, %65, %66, %67}, %68", "bf16", UM_SUMS(0), UM_SUMS(8), UM_SUMS(16), UM_SUMS(24),
-             UM_SUMS(32), UM_SUMS(40), UM_SUMS(48), UM_SUMS(56));
-  } else {
-    UM_WGMMA("128", UM_NAMES_64, "{%64, %65, %66, %67}, %68", "f16", UM_SUMS(0), UM_SUMS(8), UM_SUMS(16), UM_SUMS(24),
-             UM_SUMS(32), UM_SUMS(40), UM_SUMS(48), UM_SUMS(56));
-  }
-}
-template <class T>
 UM_DEVICE void MultiplyColumns(ColumnSums<256>& d, const Vec16& a, uint64_t b) {
   if constexpr (__is_same(T, bf16)) {
     UM_WGMMA("256", UM_NAMES_128, "{%128, %129, %130, %131}, %132", "bf16", UM_SUMS(0), UM_SUMS(8), UM_SUMS(16),

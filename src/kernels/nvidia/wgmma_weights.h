@@ -16,12 +16,15 @@ namespace unimax::gpu {
 // other lanes of the row (see MmaTileIndex). {row, row + 8} of k = 8 j + 2 t lie side by side, j the eighth of a tile.
 // Lanes take the four j in turns of their own, `turn`, so that 16 lanes meet all banks, and put them in order.
 struct WgmmaWeights {
-  uint32_t first;  // where this lane's words of j = turn lie in a tile
+  uint32_t first;  // where this lane's words of j = turn lie in a stage
   int turn;
 
-  UM_DEVICE static WgmmaWeights OfLane(int lane) {
-    const int r = lane / 4, t = lane % 4, turn = r / 2 % 2 * 2 + t / 2;
-    return {static_cast<uint32_t>(t / 2 * (kTileBytes / 2) + r * 64 + turn * 16 + t % 2 * 8), turn};
+  // Of a thread whose group has strip number (group - first_group) of the stage, from byte `base` on.
+  UM_DEVICE static WgmmaWeights Of(int thread, int first_group, int base, int strip_bytes) {
+    const int strip = thread / kLanes - first_group, lane = thread % kLanes, r = lane / 4, t = lane % 4;
+    const int turn = r / 2 % 2 * 2 + t / 2;
+    const uint32_t at = base + strip * strip_bytes;
+    return {at + t / 2 * (kTileBytes / 2) + r * 64 + turn * 16 + t % 2 * 8, turn};
   }
 };
 
@@ -44,12 +47,12 @@ UM_DEVICE void SwapWhere(bool swap, TwoRows& a, TwoRows& b) {
 }
 // The operands of a strip's kTiles k-tiles, two instructions each.
 template <int kTiles, int kHeld>
-UM_DEVICE void LoadWeights(Vec16 (&held)[kHeld], uint32_t strip, const WgmmaWeights& weights) {
+UM_DEVICE void LoadWeights(Vec16 (&held)[kHeld], uint32_t stage, const WgmmaWeights& weights) {
   TwoRows v[kTiles][4];
 #pragma unroll
   for (int d = 0; d < kTiles; ++d) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) v[d][i] = LoadTwoRows(((strip + weights.first) ^ (i * 16)) + d * kTileBytes);
+    for (int i = 0; i < 4; ++i) v[d][i] = LoadTwoRows(((stage + weights.first) ^ (i * 16)) + d * kTileBytes);
   }
 #pragma unroll
   for (int d = 0; d < kTiles; ++d) {
