@@ -108,6 +108,19 @@ UM_DEVICE void FinishShared(const LinearArgs& a, const PanelWork& work, FragC (&
   FinishPanel<T, S>(a, work, panel);
 }
 
+// Stage `at` of the block's share: multiplies what is there, and asks for what comes after.
+template <class T, class S>
+UM_DEVICE void TakeStage(const LinearArgs& a, const PanelWork& work, const Shared<T>& ring, SharedTiles<T, S>& tiles,
+                         FragC (&sum)[S::kStrips][S::kColumns], int at) {
+  if (!kTwoBuffers) LoadStage<T, S>(tiles, a, work, at);
+  WaitCopies<S::kRing - 2>();
+  Barrier();  // orders this stage's x before its reads, and the last reads of a slot before it is filled again
+  if (at + S::kRing - 1 < work.end) FillSlot<T, S>(a, work, ring, at + S::kRing - 1);
+  CommitCopies();
+  MultiplyStage<T, S>(sum, tiles, ring, (at - work.begin) % S::kRing);
+  if (kTwoBuffers && at + 2 < work.end) LoadStage<T, S>(tiles, a, work, at + 2);
+}
+
 template <class T, class S>
 UM_DEVICE void LinearShared(const LinearArgs& a) {
   const PanelWork work = WorkOf<S>(a);
@@ -125,19 +138,20 @@ UM_DEVICE void LinearShared(const LinearArgs& a) {
     CommitCopies();
   }
   FragC sum[S::kStrips][S::kColumns] = {};
-  const auto stage = [&](SharedTiles<T, S>& tiles, int at) {
-    if (!kTwoBuffers) LoadStage<T, S>(tiles, a, work, at);
-    WaitCopies<S::kRing - 2>();
-    Barrier();  // orders this stage's x before its reads, and the last reads of a slot before it is filled again
-    if (at + S::kRing - 1 < work.end) FillSlot<T, S>(a, work, ring, at + S::kRing - 1);
-    CommitCopies();
-    MultiplyStage<T, S>(sum, tiles, ring, (at - work.begin) % S::kRing);
-    if (kTwoBuffers && at + 2 < work.end) LoadStage<T, S>(tiles, a, work, at + 2);
-    if ((at + 1) % work.stages == 0 || at + 1 == work.end) FinishShared<T, S>(a, work, sum, at / work.stages);
-  };
-  for (int at = work.begin; at < work.end; at += 2) {  // two buffers in turn, as in LinearFlat
-    stage(even, at);
-    if (at + 1 < work.end) stage(kTwoBuffers ? odd : even, at + 1);
+  for (int at = work.begin; at < work.end;) {
+    const int panel = at / work.stages;
+    const int stop = (panel + 1) * work.stages < work.end ? (panel + 1) * work.stages : work.end;
+    for (; at + 1 < stop; at += 2) {  // two buffers in turn, as in LinearFlat
+      TakeStage<T, S>(a, work, ring, even, sum, at);
+      TakeStage<T, S>(a, work, ring, kTwoBuffers ? odd : even, sum, at + 1);
+    }
+    if (at < stop) {
+      TakeStage<T, S>(a, work, ring, even, sum, at++);
+      const SharedTiles<T, S> next = odd;
+      odd = even;
+      even = next;
+    }
+    FinishShared<T, S>(a, work, sum, panel);
   }
 }
 
