@@ -130,11 +130,11 @@ struct StreamLayout {
   constexpr int x() const { return kSums + (2 * sum_bytes() > kScratchBytes ? 2 * sum_bytes() : kScratchBytes); }
   constexpr int ring(int x_bytes) const { return (x() + x_bytes + 127) / 128 * 128; }
   // Attention has in place of x: q, k and v of kAsked runs, [run][group of heads + 2][dims] of 2 bytes, then the states
-  // of StatesOf runs, [run][group][group of heads][dims + 2] f32.
+  // of StatesOf runs, [run][group][group of heads][dims + 4] f32: sums of p v, the largest score, the sum of p.
   static constexpr int kAsked = 4;
   static constexpr int AskedBytes(int dims, int heads) { return (heads + 2) * dims * 2; }
   static constexpr int StatesOf(int dims, int heads) { return dims * heads > 256 ? 1 : 2; }
-  static constexpr int StateBytes(int dims, int heads) { return kStreamGroups * heads * (dims + 2) * 4; }
+  static constexpr int StateBytes(int dims, int heads) { return kStreamGroups * heads * (dims + 4) * 4; }
   static constexpr int AttentionBytes(int dims, int heads) {
     return kAsked * AskedBytes(dims, heads) + StatesOf(dims, heads) * StateBytes(dims, heads);
   }

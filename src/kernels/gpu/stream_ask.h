@@ -57,17 +57,21 @@ struct StreamAsk {
     for (int i = 0; i < kAngles; ++i) {
       const int pair = Lane() + i * kLanes;
       const int low = s.interleaved ? 2 * pair : pair, high = s.interleaved ? 2 * pair + 1 : pair + half;
+      float u[kG + 1] = {}, w[kG + 1] = {};
+      const auto turns = [&](int row) { return pair < half && (row < kG ? row < heads : newest); };
 #pragma unroll
       for (int row = 0; row <= kG; ++row) {
-        if (pair >= half || (row < kG ? row >= heads : !newest)) continue;
-        const float u = ToFloat(fresh.Get(row * kDims + low)), w = ToFloat(fresh.Get(row * kDims + high));
-        fresh.Set(row * kDims + low, FromFloat<T>(u * c[i] + -w * sine[i]));
-        fresh.Set(row * kDims + high, FromFloat<T>(w * c[i] + u * sine[i]));
+        if (turns(row)) u[row] = ToFloat(fresh.Get(row * kDims + low)), w[row] = ToFloat(fresh.Get(row * kDims + high));
+      }
+#pragma unroll
+      for (int row = 0; row <= kG; ++row) {
+        if (!turns(row)) continue;
+        fresh.Set(row * kDims + low, FromFloat<T>(u[row] * c[i] + -w[row] * sine[i]));
+        fresh.Set(row * kDims + high, FromFloat<T>(w[row] * c[i] + u[row] * sine[i]));
       }
     }
   }
-  UM_DEVICE void Store(const Shared<T>& fresh, const StreamStage& s, const StreamRun& r) const {
-    const int64_t to = PageAt(a, r, r.position / kStreamPageTokens) + r.position % kStreamPageTokens * kDims;
+  UM_DEVICE void Store(const Shared<T>& fresh, const StreamStage& s, int64_t to) const {
     for (int i = Lane(); i < 2 * kOfHead; i += kLanes) {
       const int e = i % kOfHead * 8;
       Store16(static_cast<T*>(i < kOfHead ? s.k_cache : s.v_cache) + to + e,
@@ -79,6 +83,7 @@ struct StreamAsk {
     const bool newest = r.kind == StreamRunKind::kNewest;
     const int pieces = (heads + (newest ? 2 : 0)) * kOfHead, half = s.rotary / 2;
     const float* angles = s.cos_sin + static_cast<int64_t>(a.rope_rows[r.row]) * s.rotary;
+    const int64_t place = PageAt(a, r, r.position / kStreamPageTokens) + r.position % kStreamPageTokens * kDims;
     float c[kAngles] = {}, sine[kAngles] = {};
 #pragma unroll
     for (int i = 0; i < kAngles; ++i) {
@@ -104,10 +109,12 @@ struct StreamAsk {
     }
     GroupSync();  // orders all elements before they are turned
     Turn(fresh, s, newest, c, sine);
-    GroupSync();  // orders the turned elements before they are stored, and handed over
-    if (newest) Store(fresh, s, r);
-    GroupSync();  // orders these reads before what a lane tells the race check
-    if (Lane() == 0) HandOver(to, kBytes);
+    GroupSync();  // orders the turned elements before they are handed over, and stored
+    if (Lane() == 0) {
+      HandOver(to, kBytes);
+      TellAsked(t.run);
+    }
+    if (newest) Store(fresh, s, place);  // whoever overwrites them is this group
   }
   // Of `askers` groups this one takes the runs first, first + askers, ...
   UM_DEVICE void Run(int first, int askers) {
@@ -115,8 +122,11 @@ struct StreamAsk {
     for (t.run = first;; t.run += askers) {
       const StreamRun r = AwaitNoted(t.run);
       if (r.kind == StreamRunKind::kQuit) return;
-      if (r.kind != StreamRunKind::kEnd) Bring(r);
-      GroupSync();  // orders the work of all lanes before it is told
+      if (r.kind != StreamRunKind::kEnd) {
+        Bring(r);
+        continue;
+      }
+      GroupSync();  // orders the reads of the note before it is given back
       if (Lane() == 0) TellAsked(t.run);
     }
   }

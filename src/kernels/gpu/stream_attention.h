@@ -27,7 +27,7 @@ struct StreamAttention {
                        kTogether = kLanes / kLanesOfRow;  // positions that a group reads at once
   // Positions of a page that a group takes: the fewer, the sooner is a page done with, and its slot free.
   static constexpr int kPart = kTogether > 4 ? 4 * kTogether : 16, kParts = kStreamPageTokens / kPart;
-  static constexpr int kTiles = kPart / kTileCols, kPitch = kDims + 2;
+  static constexpr int kTiles = kPart / kTileCols, kPitch = kDims + 4;  // of a state
   static constexpr int kScratch = kG * kPart + 8;  // f32 a group: weights, then factors of the sums so far
   static_assert(kStreamGroups * kScratch * 4 <= StreamLayout::kScratchBytes);
   const StreamArgs& a;
@@ -180,7 +180,14 @@ struct StreamAttention {
       for (int e = 0; e < 8; ++e) {
 #pragma unroll
         for (int mask = kLanesOfRow; mask < kLanes; mask *= 2) acc[g][e] += ShuffleXor(acc[g][e], mask);
-        if (Lane() < kLanesOfRow && g < heads) states.Set(to + g * kPitch + Lane() * 8 + e, acc[g][e]);
+      }
+      if (Lane() >= kLanesOfRow || g >= heads) continue;
+#pragma unroll
+      for (int e = 0; e < 8; e += 4) {
+        Vec16 v;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) v.template Put<float>(i, acc[g][e + i]);
+        states.Set16(to + g * kPitch + Lane() * 8 + e, v);
       }
     }
 #pragma unroll

@@ -73,16 +73,22 @@ struct StreamLinear {
   }
 
   // ---- the product ----
-  // x that does not fit into shared memory is on its way from L2 for so many k-tiles of the group.
+  // x that is not in shared memory is on its way from L2 for so many k-tiles of the group.
   static constexpr int kDirectAhead = 4;
+  // Where x is found. An x that takes several ways through L2 is not waited for as a whole: the block's first unit reads
+  // it as it comes, and each group keeps its k-tiles, which no other group reads.
+  enum class XFrom { kShared, kMemory, kMemoryOnce };
+  static constexpr int kStagedRows = 4;  // most rows that are waited for
   UM_DEVICE const char* XPointer(int tile) const {
     return WordPointer(s.x, (tile * a.m + XColumn()) * 16 + XStart() / 2);
   }
   UM_DEVICE void FetchX(EightWords& words, int tile, int tiles) const {
     if (tile < tiles && XColumn() < a.m) words = LoadEight(XPointer(tile));
   }
-  template <bool kStaged>
-  UM_DEVICE FragB<T> TakeX(EightWords& words, int tile, int tiles) {
+  // Word `i` of kDirectAhead. Where it does not hold, all that are on their way are looked at again.
+  template <bool kStaged, int kAhead>
+  UM_DEVICE FragB<T> TakeX(EightWords (&all)[kAhead], int i, int tile, int tiles, bool keep) {
+    EightWords& words = all[i];
     if constexpr (kStaged) {  // columns that nobody wants repeat the last one
       const int column = XColumn() < a.m ? XColumn() : a.m - 1;
       const int there = tile < tiles ? tile : tiles - 1;  // one that is not there counts for nothing
@@ -93,9 +99,14 @@ struct StreamLinear {
         const unsigned epoch = t.EpochOf(a, s.x_from);
         StreamWait wait;
         while (words.Odd(epoch) != epoch && wait.Again(a, t.stage, words.Odd(epoch), epoch)) {
-          words = LoadEight(XPointer(tile));
+#pragma unroll
+          for (int j = 0; j < kAhead; ++j) {  // those before it are of later tiles
+            const int other = tile + (j - i + (j < i ? kAhead : 0)) * kStreamGroups;
+            if (other < tiles && all[j].Odd(epoch) != epoch) all[j] = LoadEight(XPointer(other));
+          }
         }
         v = words.Elements();
+        if (keep) x.Set16((tile * a.m + XColumn()) * kTileK + XStart(), v);
       }
       FetchX(words, tile + kDirectAhead * kStreamGroups, tiles);
       return XOperand<T>(v);
@@ -104,7 +115,7 @@ struct StreamLinear {
   // The group takes every kStreamGroups-th k-tile: a chunk of two strips brings it one, of one strip two. Returns what
   // the feeder noted with the last chunk. A slot is given back before its tiles are multiplied.
   template <bool kStaged, int kStrips>
-  UM_DEVICE int Multiply(FragC (&sum)[2], int tiles) {
+  UM_DEVICE int Multiply(FragC (&sum)[2], int tiles, bool keep) {
     constexpr int kEach = 2 / kStrips, kAhead = kStaged ? kEach : kDirectAhead;
     const Shared<T> slots(at.ring(a.x_bytes));
     const int end = (tiles + kStreamGroups - 1) / kStreamGroups * kStreamGroups;  // the same for all groups
@@ -130,7 +141,7 @@ struct StreamLinear {
           w[i] = LoadTileShared<T>(slots, t.slot * (kStreamSlotBytes / 2) + local * (kTileBytes / 2));
         }
 #pragma unroll
-        for (int i = 0; i < kEach; ++i) b[i] = TakeX<kStaged>(words[c + i], first + i * kStreamGroups, tiles);
+        for (int i = 0; i < kEach; ++i) b[i] = TakeX<kStaged>(words, c + i, first + i * kStreamGroups, tiles, keep);
         note = RingNoted(StreamLayout::kNotes, t.slot);
         GroupSync();  // orders the reads of all lanes before the slot is filled again
         if (Lane() == 0) RingRelease(StreamLayout::kBarriers, t.slot);
@@ -206,15 +217,18 @@ struct StreamLinear {
   }
 
   // Returns the next unit of this block, or -1.
-  UM_DEVICE int Unit(int unit, int buffer, int tiles, bool staged) {
+  UM_DEVICE int Unit(int unit, int buffer, StreamSums& sums, XFrom from) {
+    const int tiles = s.k / kTileK;
+    const bool staged = from == XFrom::kShared, keep = from == XFrom::kMemoryOnce;
     End e = EndOf(unit, Thread());
     FragC sum[2] = {};
     int next;
     if (s.strips == 2) {
-      next = staged ? Multiply<true, 2>(sum, tiles) : Multiply<false, 2>(sum, tiles);
+      next = staged ? Multiply<true, 2>(sum, tiles, false) : Multiply<false, 2>(sum, tiles, keep);
     } else {
-      next = staged ? Multiply<true, 1>(sum, tiles) : Multiply<false, 1>(sum, tiles);
+      next = staged ? Multiply<true, 1>(sum, tiles, false) : Multiply<false, 1>(sum, tiles, keep);
     }
+    if (keep) Scale(sums, true);
     Shared<float> cells(StreamLayout::kSums + buffer * at.sum_bytes());
     const int strip_cells = a.m * StreamLayout::kPitch;
 #pragma unroll
@@ -243,19 +257,24 @@ struct StreamLinear {
 
   UM_DEVICE void Run() {
     if (FirstUnit() < s.units) {
-      const bool staged = s.k * a.m * 2 <= a.x_bytes;
+      const bool fits = s.k * a.m * 2 <= a.x_bytes, normed = s.flags & kStreamNormX;
+      const bool once = fits && !normed && a.m > kStagedRows;
       StreamSums sums(a, s);
       // The scales are computed once for nothing, or their instructions would be fetched when x is there at last.
 #pragma unroll 1
       for (int pass = 0; pass < 2; ++pass) {
-        if (pass > 0) StageX(sums, staged);
-        Scale(sums, pass > 0);
+        if (pass > 0) StageX(sums, fits && !once);
+        Scale(sums, pass > 0 && !once);
       }
       SomeBarrier(kStreamThreads);  // orders x and its scales before they are read
       if (Thread() == 0) Mark(a, t.stage, StreamMark::kReady);
       int buffer = 0;
+      XFrom from = once ? XFrom::kMemoryOnce : fits ? XFrom::kShared : XFrom::kMemory;
 #pragma unroll 1
-      for (int unit = FirstUnit(); unit >= 0; buffer ^= 1) unit = Unit(unit, buffer, s.k / kTileK, staged);
+      for (int unit = FirstUnit(); unit >= 0; buffer ^= 1) {
+        unit = Unit(unit, buffer, sums, from);
+        if (fits) from = XFrom::kShared;
+      }
     }
     if (s.flags & kStreamLogits) TellBest();
   }

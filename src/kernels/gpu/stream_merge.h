@@ -31,7 +31,8 @@ struct StreamMix {
 template <class T, int kDims, int kG>
 struct StreamMerge {
   using Attention = StreamAttention<T, kDims, kG>;
-  static constexpr int kPitch = Attention::kPitch, kPairs = (kDims / 2 + kLanes - 1) / kLanes;
+  static constexpr int kPitch = kDims + 2, kPairs = (kDims / 2 + kLanes - 1) / kLanes;  // of the sums of a run
+  static constexpr int kState = Attention::kPitch, kNext = kG * kState;                // in `states`: of a head, a group
   const StreamArgs& a;
   const StreamStage& s;
   StreamThread& t;
@@ -47,57 +48,65 @@ struct StreamMerge {
   };
   UM_DEVICE Factors FactorsOf(int from) const {
     Factors f;
+    Vec16 v[kStreamGroups];
 #pragma unroll
     for (int i = 0; i < kStreamGroups; ++i) {
-      f.of[i] = states.Get(from + i * kG * kPitch + kDims);
-      f.top = Max(f.top, f.of[i]);
+      v[i] = states.Get16(from + i * kNext + kDims);
+      f.top = Max(f.top, v[i].template As<float>(0));
     }
 #pragma unroll
     for (int i = 0; i < kStreamGroups; ++i) {
-      f.of[i] = f.of[i] == -Infinity() ? 0.0f : Exp2(f.of[i] - f.top);
-      f.sum += f.of[i] * states.Get(from + i * kG * kPitch + kDims + 1);
+      const float top = v[i].template As<float>(0);
+      f.of[i] = top == -Infinity() ? 0.0f : Exp2(top - f.top);
+      f.sum += f.of[i] * v[i].template As<float>(1);
     }
     return f;
   }
-  // Two dims of the groups' sums at `from`.
-  UM_DEVICE StreamMix OfGroups(const Factors& f, int from, int d) const {
-    StreamMix m;
-    m.top = f.top;
-    m.sum = f.sum;
+  // Four dims of the groups' sums at `from`.
+  struct Sums {
+    float v[4] = {};
+  };
+  UM_DEVICE Sums OfGroups(const Factors& f, int from, int d) const {
+    Sums all;
 #pragma unroll
     for (int i = 0; i < kStreamGroups; ++i) {
-      if (f.of[i] == 0.0f) continue;
-      m.low += f.of[i] * states.Get(from + i * kG * kPitch + d);
-      m.high += f.of[i] * states.Get(from + i * kG * kPitch + d + 1);
+      const Vec16 v = f.of[i] == 0.0f ? Vec16{} : states.Get16(from + i * kNext + d);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) all.v[e] += f.of[i] * v.template As<float>(e);
     }
-    return m;
+    return all;
   }
-  UM_DEVICE void Tell(const StreamMix& m, int row, int head, int d, unsigned epoch) {
-    const uint32_t low = BitCopy<uint16_t>(FromFloat<T>(m.low / m.sum));
-    const uint32_t high = BitCopy<uint16_t>(FromFloat<T>(m.high / m.sum));
-    StoreWord(WordPointer(s.y, NarrowAt(head * kDims + d, row, a.m)), high << 16 | low, epoch);
+  UM_DEVICE void Tell(const Sums& sums, float sum, int row, int head, int d, unsigned epoch) {
+#pragma unroll
+    for (int e = 0; e < 4; e += 2) {
+      const uint32_t low = BitCopy<uint16_t>(FromFloat<T>(sums.v[e] / sum));
+      const uint32_t high = BitCopy<uint16_t>(FromFloat<T>(sums.v[e + 1] / sum));
+      StoreWord(WordPointer(s.y, NarrowAt(head * kDims + d + e, row, a.m)), high << 16 | low, epoch);
+    }
   }
   // The end of a run: its sums, or the result where it is the only one of its row, as the kMerge behind would tell it.
   UM_DEVICE void FinishRun(const StreamRun& r) {
-    const int heads = a.heads / a.kv_heads;
-    const int run = t.run % StreamLayout::StatesOf(kDims, kG) * kStreamGroups * kG * kPitch;
+    constexpr int kOfHead = kDims / 4, kHeads = kLanes / kOfHead;  // lanes of a head; heads at once
+    const int heads = a.heads / a.kv_heads, d = Lane() % kOfHead * 4;
+    const int run = t.run % StreamLayout::StatesOf(kDims, kG) * kStreamGroups * kNext;
     const unsigned epoch = t.EpochOf(a, r.stage);
-#pragma unroll 1
-    for (int g = 0; g < heads; ++g) {
-      const Factors f = FactorsOf(run + g * kPitch);
+#pragma unroll
+    for (int first = 0; first < kG; first += kHeads) {
+      const int g = first + Lane() / kOfHead;
+      if (g >= heads) continue;
+      const Factors f = FactorsOf(run + g * kState);
+      const Sums sums = OfGroups(f, run + g * kState, d);
+      if (r.runs == 1) {
+        Tell(sums, f.sum, r.row, r.head * heads + g, d, t.EpochOf(a, r.stage + 1));
+        continue;
+      }
       char* p = WordPointer(s.partial, (r.unit * heads + g) * kPitch);
 #pragma unroll
-      for (int j = 0; j < kPairs; ++j) {
-        const int d = (Lane() + j * kLanes) * 2;
-        if (d >= kDims) continue;
-        const StreamMix m = OfGroups(f, run + g * kPitch, d);
-        if (r.runs == 1) {
-          Tell(m, r.row, r.head * heads + g, d, t.EpochOf(a, r.stage + 1));
-          continue;
-        }
-        StoreWords(p + d * kStreamWordBytes, BitCopy<uint32_t>(m.low), BitCopy<uint32_t>(m.high), epoch);
+      for (int e = 0; e < 4; e += 2) {
+        StoreWords(p + (d + e) * kStreamWordBytes, BitCopy<uint32_t>(sums.v[e]), BitCopy<uint32_t>(sums.v[e + 1]),
+                   epoch);
       }
-      if (r.runs > 1 && Lane() == 0) {
+      if (d == 0) {
         StoreWords(p + kDims * kStreamWordBytes, BitCopy<uint32_t>(f.top), BitCopy<uint32_t>(f.sum), epoch);
       }
     }
@@ -135,7 +144,7 @@ struct StreamMerge {
     }
 #pragma unroll
     for (int j = 0; j < kPairs; ++j) {
-      const int d = (Lane() + j * kLanes) * 2, to = Group() * kG * kPitch;
+      const int d = (Lane() + j * kLanes) * 2, to = Group() * kNext;
       if (d >= kDims) continue;
       states.Set(to + d, mix[j].low);
       states.Set(to + d + 1, mix[j].high);
@@ -155,8 +164,9 @@ struct StreamMerge {
       const int first = (r.base + head / heads * r.runs) * heads + head % heads;
       TakeRuns(WordPointer(static_cast<const void*>(s.partial), first * kPitch), heads * kPitch, r.runs);
       SomeBarrier(kStreamThreads);  // orders all groups' sums before they are read
-      if (Thread() < kDims / 2) {
-        Tell(OfGroups(FactorsOf(0), 0, Thread() * 2), row, head, Thread() * 2, t.EpochOf(a, t.stage));
+      if (Thread() < kDims / 4) {
+        const Factors f = FactorsOf(0);
+        Tell(OfGroups(f, 0, Thread() * 4), f.sum, row, head, Thread() * 4, t.EpochOf(a, t.stage));
       }
       SomeBarrier(kStreamThreads);  // orders these reads before the next head's sums
     }
