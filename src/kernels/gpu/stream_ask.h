@@ -26,10 +26,12 @@ struct StreamAsk {
   UM_DEVICE StreamAsk(const StreamArgs& args, StreamThread& thread) : a(args), t(thread) {}
 
   // Rows of the run's memory: q of all heads, k at kG, v at kG + 1.
-  UM_DEVICE int RowOf(int piece) const { return piece / kOfHead < heads ? piece / kOfHead : piece / kOfHead - heads + kG; }
+  UM_DEVICE int RowOf(int piece) const {
+    return piece / kOfHead < heads ? piece / kOfHead : piece / kOfHead - heads + kG;
+  }
   UM_DEVICE const char* Pointer(const StreamStage& s, const StreamRun& r, int piece) const {
-    const int row = RowOf(piece), from = row < kG ? (r.head * heads + row) * kDims
-                                                  : (row == kG ? s.k_at : s.v_at) + r.head * kDims;
+    const int row = RowOf(piece),
+              from = row < kG ? (r.head * heads + row) * kDims : (row == kG ? s.k_at : s.v_at) + r.head * kDims;
     return WordPointer(s.x, NarrowAt(from + piece % kOfHead * 8, r.row, a.m));
   }
   UM_DEVICE void Await(const StreamStage& s, const StreamRun& r, int pieces, EightWords (&e)[kPieces]) const {

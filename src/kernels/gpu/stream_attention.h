@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // stream_attention: decode attention of the stream kernel, one query token a row, over pages of 32 positions.
 // Who calls: stream, for stages kAttention and kMerge.
-// Work:      a unit is a run of pages of one row and KV head. The pages come through the ring, the query from stream_ask,
-//            far ahead of them; two groups take the halves of every fourth page of the run. The run that holds the
-//            newest position counts its key and value from where the query lies. No group waits for another: each goes
-//            on to the next run when it has left its sums, which another group puts together (stream_merge). kMerge
-//            puts the runs of a head together.
+// Work:      a unit is a run of pages of one row and KV head. The pages come through the ring, the query from
+//            stream_ask, ahead of them; two groups take the halves of every fourth page of the run. The run that holds
+//            the newest position counts its key and value from where the query lies. No group waits for another: each
+//            goes on to the next run when it has left its sums, which another group puts together (stream_merge).
+//            kMerge puts the runs of a head together.
 // Bound:     memory. bytes = 2 * tokens * kv_heads * head_dim * element.
 // Launch:    that of stream.
 // Reference: RefAttentionRow, RefRope. Sum order: halves of pages of a group in turn, groups in turn, runs in turn;
@@ -62,7 +62,8 @@ struct StreamAttention {
     FragC c = {};
     if (newest) {
 #pragma unroll
-      for (int k = 0; k < kDims / kTileK; ++k) Mma<T>(c, q[k], LoadXShared<T>(fresh, here + kG * kDims + k * kTileK, 0));
+      for (int k = 0; k < kDims / kTileK; ++k)
+        Mma<T>(c, q[k], LoadXShared<T>(fresh, here + kG * kDims + k * kTileK, 0));
     }
     ToScores(c.v);
 #pragma unroll

@@ -2,9 +2,9 @@
 // stream_linear: the products of the stream kernel: y[M, N] = x[M, K] * w[N, K]^T for M <= kTileCols.
 // Who calls: stream, for stages kLinear; its ends also serve kEmbed.
 // Work:      a block owns units of 16 or 32 weight rows and all of K. Their tiles come through the ring; group g takes
-//            the k-tiles g, g + 8, ...; the groups' sums meet in shared memory, and the outputs leave as words. x is
-//            copied to shared memory where it fits, else read from L2.
-// Bound:     memory. bytes = N*K*2; x is read from L2 once a stage (staged) or once a unit.
+//            the k-tiles g, g + 8, ...; the groups' sums meet in shared memory, and the outputs leave as words. Where
+//            x comes from is told in stream_x.
+// Bound:     memory. bytes = N*K*2.
 // Launch:    that of stream.
 // Reference: RefLinear; the norm before it RefNorm. Sum order: k-tiles of a group in turn, then groups in turn.
 // Source:    FlashDecoding++ (arXiv 2311.01282), section 4; norm behind the product: r = 1 / rms(x) is a factor of the
@@ -13,7 +13,7 @@
 
 #include "kernels/gpu/activation.h"
 #include "kernels/gpu/rowwise.h"
-#include "kernels/gpu/stream_norm.h"
+#include "kernels/gpu/stream_x.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
 
@@ -36,7 +36,7 @@ struct StreamLinear {
   const StreamStage& s;
   StreamThread& t;
   StreamLayout at{a.m};
-  Shared<T> x{at.x()};
+  StreamX<T> x{a, s, t};
   Shared<float> scales{StreamLayout::kScales};
   float best = -Infinity();  // of the logits of this block's units, in the threads of a column
   int best_index;
@@ -67,63 +67,20 @@ struct StreamLinear {
     sum = GroupSum(sum);
     if (Lane() == 0) scales.Set(Group(), Rsqrt(sum / static_cast<float>(s.k) + s.eps));
   }
-  UM_DEVICE void StageX(StreamSums& sums, bool staged) {
-    if (s.flags & kStreamNormX) return StreamLayerNorm<T>(a, s, t).Stage(x);
-    if (staged) StageWords<T>(a, t, s.x, s.k / 8 * a.m, t.EpochOf(a, s.x_from), x, sums);
-  }
 
   // ---- the product ----
-  // x that is not in shared memory is on its way from L2 for so many k-tiles of the group.
-  static constexpr int kDirectAhead = 4;
-  // Where x is found. An x that takes several ways through L2 is not waited for as a whole: the block's first unit reads
-  // it as it comes, and each group keeps its k-tiles, which no other group reads.
-  enum class XFrom { kShared, kMemory, kMemoryOnce };
-  static constexpr int kStagedRows = 4;  // most rows that are waited for
-  UM_DEVICE const char* XPointer(int tile) const {
-    return WordPointer(s.x, (tile * a.m + XColumn()) * 16 + XStart() / 2);
-  }
-  UM_DEVICE void FetchX(EightWords& words, int tile, int tiles) const {
-    if (tile < tiles && XColumn() < a.m) words = LoadEight(XPointer(tile));
-  }
-  // Word `i` of kDirectAhead. Where it does not hold, all that are on their way are looked at again.
-  template <bool kStaged, int kAhead>
-  UM_DEVICE FragB<T> TakeX(EightWords (&all)[kAhead], int i, int tile, int tiles, bool keep) {
-    EightWords& words = all[i];
-    if constexpr (kStaged) {  // columns that nobody wants repeat the last one
-      const int column = XColumn() < a.m ? XColumn() : a.m - 1;
-      const int there = tile < tiles ? tile : tiles - 1;  // one that is not there counts for nothing
-      return XOperand<T>(x.Get16((there * a.m + column) * kTileK + XStart()));
-    } else {
-      Vec16 v = {};
-      if (XColumn() < a.m && tile < tiles) {
-        const unsigned epoch = t.EpochOf(a, s.x_from);
-        StreamWait wait;
-        while (words.Odd(epoch) != epoch && wait.Again(a, t.stage, words.Odd(epoch), epoch)) {
-#pragma unroll
-          for (int j = 0; j < kAhead; ++j) {  // those before it are of later tiles
-            const int other = tile + (j - i + (j < i ? kAhead : 0)) * kStreamGroups;
-            if (other < tiles && all[j].Odd(epoch) != epoch) all[j] = LoadEight(XPointer(other));
-          }
-        }
-        v = words.Elements();
-        if (keep) x.Set16((tile * a.m + XColumn()) * kTileK + XStart(), v);
-      }
-      FetchX(words, tile + kDirectAhead * kStreamGroups, tiles);
-      return XOperand<T>(v);
-    }
-  }
   // The group takes every kStreamGroups-th k-tile: a chunk of two strips brings it one, of one strip two. Returns what
   // the feeder noted with the last chunk. A slot is given back before its tiles are multiplied.
   template <bool kStaged, int kStrips>
   UM_DEVICE int Multiply(FragC (&sum)[2], int tiles, bool keep) {
-    constexpr int kEach = 2 / kStrips, kAhead = kStaged ? kEach : kDirectAhead;
+    constexpr int kEach = 2 / kStrips, kAhead = kStaged ? kEach : kStreamXAhead;
     const Shared<T> slots(at.ring(a.x_bytes));
     const int end = (tiles + kStreamGroups - 1) / kStreamGroups * kStreamGroups;  // the same for all groups
     int note = -1;
     EightWords words[kAhead] = {};
     if constexpr (!kStaged) {
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) FetchX(words[i], i * kStreamGroups + Group(), tiles);
+      for (int i = 0; i < kAhead; ++i) x.Fetch(words[i], i * kStreamGroups + Group(), tiles);
     }
 #pragma unroll 1
     for (int begin = 0; begin < end; begin += kAhead * kStreamGroups) {
@@ -141,7 +98,10 @@ struct StreamLinear {
           w[i] = LoadTileShared<T>(slots, t.slot * (kStreamSlotBytes / 2) + local * (kTileBytes / 2));
         }
 #pragma unroll
-        for (int i = 0; i < kEach; ++i) b[i] = TakeX<kStaged>(words, c + i, first + i * kStreamGroups, tiles, keep);
+        for (int i = 0; i < kEach; ++i) {
+          const int tile = first + i * kStreamGroups;
+          b[i] = kStaged ? x.Staged(tile, tiles) : x.Take(words, c + i, tile, tiles, keep);
+        }
         note = RingNoted(StreamLayout::kNotes, t.slot);
         GroupSync();  // orders the reads of all lanes before the slot is filled again
         if (Lane() == 0) RingRelease(StreamLayout::kBarriers, t.slot);
@@ -217,9 +177,9 @@ struct StreamLinear {
   }
 
   // Returns the next unit of this block, or -1.
-  UM_DEVICE int Unit(int unit, int buffer, StreamSums& sums, XFrom from) {
+  UM_DEVICE int Unit(int unit, int buffer, StreamSums& sums, StreamXFrom from) {
     const int tiles = s.k / kTileK;
-    const bool staged = from == XFrom::kShared, keep = from == XFrom::kMemoryOnce;
+    const bool staged = from == StreamXFrom::kShared, keep = from == StreamXFrom::kMemoryOnce;
     End e = EndOf(unit, Thread());
     FragC sum[2] = {};
     int next;
@@ -257,23 +217,22 @@ struct StreamLinear {
 
   UM_DEVICE void Run() {
     if (FirstUnit() < s.units) {
-      const bool fits = s.k * a.m * 2 <= a.x_bytes, normed = s.flags & kStreamNormX;
-      const bool once = fits && !normed && a.m > kStagedRows;
+      StreamXFrom from = x.From();
+      const bool once = from == StreamXFrom::kMemoryOnce;
       StreamSums sums(a, s);
       // The scales are computed once for nothing, or their instructions would be fetched when x is there at last.
 #pragma unroll 1
       for (int pass = 0; pass < 2; ++pass) {
-        if (pass > 0) StageX(sums, fits && !once);
+        if (pass > 0) x.Stage(sums);
         Scale(sums, pass > 0 && !once);
       }
       SomeBarrier(kStreamThreads);  // orders x and its scales before they are read
       if (Thread() == 0) Mark(a, t.stage, StreamMark::kReady);
       int buffer = 0;
-      XFrom from = once ? XFrom::kMemoryOnce : fits ? XFrom::kShared : XFrom::kMemory;
 #pragma unroll 1
       for (int unit = FirstUnit(); unit >= 0; buffer ^= 1) {
         unit = Unit(unit, buffer, sums, from);
-        if (fits) from = XFrom::kShared;
+        if (once) from = StreamXFrom::kShared;
       }
     }
     if (s.flags & kStreamLogits) TellBest();

@@ -32,7 +32,7 @@ template <class T, int kDims, int kG>
 struct StreamMerge {
   using Attention = StreamAttention<T, kDims, kG>;
   static constexpr int kPitch = kDims + 2, kPairs = (kDims / 2 + kLanes - 1) / kLanes;  // of the sums of a run
-  static constexpr int kState = Attention::kPitch, kNext = kG * kState;                // in `states`: of a head, a group
+  static constexpr int kState = Attention::kPitch, kNext = kG * kState;  // in `states`: of a head, a group
   const StreamArgs& a;
   const StreamStage& s;
   StreamThread& t;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// stream_runs: how the stream kernel cuts the cached pages of a step's rows into runs, which are units of attention, and
-//            how a run goes through a block.
+// stream_runs: how the stream kernel cuts the cached pages of a step's rows into runs, which are units of attention,
+//            and how a run goes through a block.
 // Who calls: stream (what it feeds), stream_ask, stream_attention, stream_merge.
 // Work:      a row's pages with older positions are cut into at most `splits` runs for each KV head. The feeder notes a
 //            run; a group beside it brings its query; the readers count its pages, each group as far as it has come;
@@ -25,13 +25,13 @@ enum class StreamRunKind : int {
 // A run of pages as the feeder notes it.
 struct alignas(16) StreamRun {
   StreamRunKind kind;
-  int unit;    // of the stage
+  int unit;  // of the stage
   int stage;
   int opened;  // stages of attention before this one
   int row, head;
-  int runs;      // of the row and KV head
-  int lead;      // the pair of groups that takes the first page
-  int position;  // of the newest token
+  int runs;          // of the row and KV head
+  int lead;          // the pair of groups that takes the first page
+  int position;      // of the newest token
   int first, pages;  // pages of the sequence that hold older positions of this run
   int start;         // first position that the query sees
 };
@@ -85,8 +85,9 @@ UM_DEVICE const StreamRun& RunAt(int run) {
 UM_DEVICE void NoteRun(const StreamRun& r, int run) {
   const int notes = StreamLayout::kRuns + RunPlace(run) * StreamLayout::kRunBytes;
   RingWaitFree(StreamLayout::kRunBars, RunPlace(run), RunTurn(run));
-  const int values[] = {static_cast<int>(r.kind), r.unit, r.stage,    r.opened, r.row,   r.head,
-                        r.runs,                   r.lead, r.position, r.first,  r.pages, r.start};
+  const int kind = static_cast<int>(r.kind);
+  const int values[] = {kind,   r.unit, r.stage,    r.opened, r.row,   r.head,
+                        r.runs, r.lead, r.position, r.first,  r.pages, r.start};
 #pragma unroll
   for (int i = 0; i < StreamLayout::kRunBytes / 4; ++i) RingNote(notes, i, values[i]);
   RingExpect(StreamLayout::kRunBars, RunPlace(run), 0);
