@@ -27,7 +27,7 @@ um_planted_kernel(ring_overrun kernels/gpu/stream.h
 um_planted_kernel(lost_claim kernels/gpu/stream.h "next = next < s.units ? next : -1;" "next = -1;")
 um_planted_kernel(claimed_twice kernels/gpu/stream.h "Claim(a.claims + t.stage) - claimed"
   "0 * claimed + unit + GridX() / 2")
-um_planted_kernel(kept_claims kernels/gpu/stream.h "a.claims[i] = 0;" ";")
+um_planted_kernel(kept_claims kernels/gpu/stream.h "a.claims[i] = 0;" "a.claims[i] += 0;")
 um_planted_kernel(early_query kernels/gpu/stream_ask.h "AwaitOpened(r);" "")
 um_planted_kernel(early_sums kernels/gpu/stream_merge.h "AwaitLeft(t.run);" "")
 um_planted_kernel(states_overrun kernels/gpu/stream_attention.h "AwaitDone(t.run - kStates);" "")
