@@ -26,11 +26,6 @@ const StreamKernel* KernelFor(const AttentionShape& a) {
   return nullptr;
 }
 
-// Shared memory of the attention stages: q, k and v of a run, then the states of all groups (stream_attention.h).
-int StateBytes(const StreamKernel& k) {
-  return (k.group + 2) * k.head_dim * 2 + kStreamGroups * k.group * (k.head_dim + 2) * 4;
-}
-
 std::string StageName(const StreamStage& s) {
   switch (s.kind) {
     case StreamKind::kEmbed:
@@ -80,7 +75,7 @@ Result<std::unique_ptr<StreamStep>> StreamStep::Make(const Program& program, con
   if (!found.ok()) return UsageError("{} has no stream kernel", limits.target);
   step->kernel_ = found.value();
   step->max_rows_ = std::min({kStreamMostRows, shared.options.max_sequences, shared.options.max_outputs});
-  step->state_bytes_ = StateBytes(*kernel);
+  step->state_bytes_ = StreamLayout::AttentionBytes(kernel->head_dim, kernel->group);
   const int splits = std::max(1, limits.multiprocessors / program.attention.kv_heads);
   UM_ASSIGN_OR_RETURN(
       step->plan_, PlanStream(program, {.blocks = limits.multiprocessors, .rows = step->max_rows_, .splits = splits}));

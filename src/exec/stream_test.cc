@@ -222,7 +222,7 @@ TEST(Stream, GivesTheSameBitsInAnyOrderAndBatch) {
     stream.Prefill({0, 32, 45, 100, 70});
     const std::vector<int> who = seed == 0       ? std::vector<int>{3}
                                  : seed % 2 == 0 ? std::vector<int>{3, 0}
-                                                 : std::vector<int>{4, 2, 3, 1};
+                                                 : std::vector<int>{4, 2, 3, 1, 0};
     const size_t row = seed == 0 || seed % 2 == 0 ? 0 : 2;
     std::vector<float> bits;
     for (int step = 0; step < 2; ++step) {

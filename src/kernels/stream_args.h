@@ -15,7 +15,7 @@
 namespace unimax {
 
 inline constexpr int kStreamGroups = 8;             // groups of a block that compute
-inline constexpr int kStreamFeeders = 4;            // groups beside them, of which one feeds: a warpgroup has registers
+inline constexpr int kStreamFeeders = 4;            // groups beside them: one feeds, the others serve attention
 inline constexpr int kStreamSlotBytes = 16 * 1024;  // of the ring: 16 weight tiles, or a page of keys and values
 inline constexpr int kStreamPageTokens = 32;        // the only size of pages it takes
 inline constexpr int kStreamMostRows = 8;           // of a step
@@ -37,7 +37,7 @@ inline constexpr int kStreamNormX = 4;   // x is wide words, to be normed by mea
 
 // One operation. A unit is what a block does without asking another: 16 or 32 outputs, a run of pages, a row.
 // The first units, one a block, are dealt: unit u to block (u + first) % blocks, so that what an operation leaves
-// uneven the next one evens out. Those of a product beyond them go to whoever claims them: some blocks read faster.
+// uneven the next one evens out. Those beyond them go to whoever claims them: some blocks read faster.
 struct alignas(16) StreamStage {
   StreamKind kind;
   int flags;
@@ -90,7 +90,8 @@ struct StreamArgs {
   unsigned epoch;
   int max_pages, heads, kv_heads, head_dim, vocab;
   float attention_scale;
-  unsigned* claims;     // [count]: units that blocks have claimed of each stage since epochs began anew
+  unsigned* claims;     // [count]: units that blocks have claimed of each stage since epochs began anew; of attention,
+                        // whose units differ from step to step, since this launch began
   unsigned steps;       // launches since then: each claims as many of a stage as it has units
   int splits;           // runs of pages that a row and KV head is cut into, where it has as many
   int slots;            // of the ring
@@ -111,7 +112,13 @@ struct StreamLayout {
   static constexpr int kBarriers = 0;  // 16 bytes a slot
   static constexpr int kScales = 512;  // [16] f32: 1 / rms of each row
   static constexpr int kNotes = 576;   // [kMostSlots] int: with the last chunk of a unit, the block's next unit or -1
-  static constexpr int kStages = kNotes + 128;  // this stage and the next
+  // Runs of pages on their way through a block (stream_runs.h), 16 bytes of barriers and a note each. kAskBars has one
+  // place more: attention has begun.
+  static constexpr int kRunsAhead = 8, kRunBytes = 48;
+  static constexpr int kRunBars = kNotes + 128;
+  static constexpr int kAskBars = kRunBars + 16 * kRunsAhead;
+  static constexpr int kRuns = kAskBars + 16 * (kRunsAhead + 1);
+  static constexpr int kStages = kRuns + kRunsAhead * kRunBytes;  // this stage and the next
   static constexpr int kStageBytes = static_cast<int>(sizeof(StreamStage));
   // Two buffers of [group][strip][row of the step][kPitch] f32; attention and norm: scratch, kScratchBytes.
   static constexpr int kSums = kStages + 2 * kStageBytes;
@@ -122,6 +129,15 @@ struct StreamLayout {
   constexpr int sum_bytes() const { return kStreamGroups * 2 * rows * kPitch * 4; }
   constexpr int x() const { return kSums + (2 * sum_bytes() > kScratchBytes ? 2 * sum_bytes() : kScratchBytes); }
   constexpr int ring(int x_bytes) const { return (x() + x_bytes + 127) / 128 * 128; }
+  // Attention has in place of x: q, k and v of kAsked runs, [run][group of heads + 2][dims] of 2 bytes, then the states
+  // of StatesOf runs, [run][group][group of heads][dims + 4] f32: sums of p v, the largest score, the sum of p.
+  static constexpr int kAsked = 4;
+  static constexpr int AskedBytes(int dims, int heads) { return (heads + 2) * dims * 2; }
+  static constexpr int StatesOf(int dims, int heads) { return dims * heads > 256 ? 1 : 2; }
+  static constexpr int StateBytes(int dims, int heads) { return kStreamGroups * heads * (dims + 4) * 4; }
+  static constexpr int AttentionBytes(int dims, int heads) {
+    return kAsked * AskedBytes(dims, heads) + StatesOf(dims, heads) * StateBytes(dims, heads);
+  }
 };
 
 }  // namespace unimax

@@ -27,6 +27,10 @@ um_planted_kernel(ring_overrun kernels/gpu/stream.h
 um_planted_kernel(lost_claim kernels/gpu/stream.h "next = next < s.units ? next : -1;" "next = -1;")
 um_planted_kernel(claimed_twice kernels/gpu/stream.h "Claim(a.claims + t.stage) - claimed"
   "0 * claimed + unit + GridX() / 2")
+um_planted_kernel(kept_claims kernels/gpu/stream.h "a.claims[i] = 0;" "a.claims[i] += 0;")
+um_planted_kernel(early_query kernels/gpu/stream_ask.h "AwaitOpened(r);" "")
+um_planted_kernel(early_sums kernels/gpu/stream_merge.h "AwaitLeft(t.run);" "")
+um_planted_kernel(states_overrun kernels/gpu/stream_attention.h "AwaitDone(t.run - kStates);" "")
 um_planted_copy(early_reuse exec/stream_plan.cc "return user < writer && StreamOrdered(plan.stages, user, writer);"
   "return user >= 0 && writer >= 0;")
 um_planted_test(early_reuse ${CMAKE_BINARY_DIR}/mutants/early_reuse/exec/stream_plan.cc)

@@ -13,6 +13,8 @@
 //   RingNote(notes, slot, v)                the copying thread, before RingExpect: a number that goes with this use;
 //                                           `notes` is the offset of an int a slot
 //   RingNoted(notes, slot)                  a reader, after RingWaitFull
+//   HandOver(at, bytes)                     one lane: a wait or a release beside it orders this shared memory between
+//                                           groups; only the emulator's race check wants to know
 // Words: 8 bytes {payload, epoch}, read and written whole, in no order among each other
 //   Word LoadWord(p); Words LoadWords(p)    one; two neighbours (p 16-byte aligned)
 //   StoreWord(p, payload, epoch); StoreWords(p, payload0, payload1, epoch)

@@ -47,6 +47,9 @@ inline int RingNoted(int notes, int slot) {
   std::memcpy(&value, emulator::Self().block->shared.data() + notes + slot * 4, sizeof(value));
   return value;
 }
+inline void HandOver(int at, int bytes) {
+  emulator::Self().block->shared.MarkCopied(static_cast<uint64_t>(at), static_cast<uint64_t>(bytes));
+}
 inline void RingRelease(int bars, int slot) {
   emulator::ThreadState& self = emulator::Self();
   self.block->bars.Arrive(bars + slot * 16 + 8);

@@ -14,11 +14,14 @@
 //            Bubbles" (2025).
 #pragma once
 
+#include "kernels/gpu/stream_ask.h"
 #include "kernels/gpu/stream_attention.h"
 #include "kernels/gpu/stream_linear.h"
 #include "kernels/gpu/stream_merge.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
+
+inline constexpr int kStreamAskers = 2;  // of the groups beside the readers; one feeds, one tells the sums of runs
 
 // What the feeding thread does for a product: chunks of k-tiles of one or two strips, strip behind strip in a slot.
 UM_DEVICE void FeedLinear(const StreamArgs& a, const StreamStage& s, StreamThread& t, int ring) {
@@ -54,14 +57,20 @@ UM_DEVICE void FeedLinear(const StreamArgs& a, const StreamStage& s, StreamThrea
   }
 }
 // Pages of a run: keys, then values. Those of older positions were written by older launches.
-UM_DEVICE void FeedAttention(const StreamArgs& a, const StreamStage& s, StreamThread& t, int ring) {
+UM_DEVICE void FeedAttention(const StreamArgs& a, const StreamStage& s, StreamThread& t, int ring, int opened) {
   const int bytes = kStreamPageTokens * a.head_dim * 2;
+  StreamRow row;
   StreamRun r;
+  r.stage = t.stage;
+  r.opened = opened;
+  int unit = (BlockX() - s.first + GridX()) % GridX();
 #pragma unroll 1
-  for (int unit = (BlockX() - s.first + GridX()) % GridX(); FindRun(a, s, unit, r); unit += GridX()) {
+  while (FindRun(a, s, unit, row, r)) {
+    NoteRun(r, t.run++);
+    unit = GridX() + static_cast<int>(Claim(a.claims + t.stage));
 #pragma unroll 1
     for (int page = 0; page < r.pages; ++page) {
-      const int64_t from = PageAt(a, r, page) * 2;
+      const int64_t from = PageAt(a, r, r.first + page) * 2;
       const int to = ring + t.slot * kStreamSlotBytes;
       RingWaitFree(StreamLayout::kBarriers, t.slot, t.turn);
       RingExpect(StreamLayout::kBarriers, t.slot, 2 * bytes);
@@ -70,20 +79,26 @@ UM_DEVICE void FeedAttention(const StreamArgs& a, const StreamStage& s, StreamTh
       t.NextSlot(a);
     }
   }
+  r.kind = StreamRunKind::kEnd;
+  NoteRun(r, t.run++);
 }
 UM_DEVICE void Feed(const StreamArgs& a) {
   const int ring = StreamLayout{a.m}.ring(a.x_bytes);
   StreamThread t;
   StreamStage s = a.stages[0];
+  int opened = 0;
 #pragma unroll 1
   for (int i = 0; i < a.count; ++i) {
     const StreamStage next = a.stages[i + 1 < a.count ? i + 1 : i];  // on its way while this one is fed
     t.stage = i;
     if (s.kind == StreamKind::kLinear) FeedLinear(a, s, t, ring);
-    if (s.kind == StreamKind::kAttention) FeedAttention(a, s, t, ring);
+    if (s.kind == StreamKind::kAttention) FeedAttention(a, s, t, ring, opened++);
     Mark(a, i, StreamMark::kFed);
     s = next;
   }
+  StreamRun quit = {};
+  quit.kind = StreamRunKind::kQuit;
+  for (int i = 0; i < kStreamAskers; ++i) NoteRun(quit, t.run++);
 }
 
 // The choice of a row from the largest logits of all blocks, by one group.
@@ -108,25 +123,10 @@ UM_DEVICE void Choose(const StreamArgs& a, const StreamStage& s, StreamThread& t
     }
     if (Lane() == 0) a.chosen[row] = index;
   }
-}
-
-// The words of the next run are asked for while this one is computed.
-template <class T, int kDims, int kG>
-UM_DEVICE void Attend(const StreamArgs& a, const StreamStage& s, StreamThread& t) {
-  StreamAttention<T, kDims, kG> attention(a, s, t);
-  StreamRun r, next;
-  int unit = (BlockX() - s.first + GridX()) % GridX();
-#pragma unroll 1
-  for (bool first = true;; first = false, unit += GridX()) {
-    const bool more = FindRun(a, s, unit, next);
-    if (more) attention.Ask(next);
-    if (!first) {
-      attention.End(r);
-      StreamMerge<T, kDims, kG>(a, s, t).FinishRun(r, unit - GridX());
-    }
-    if (!more) return;
-    r = next;
-    attention.Begin(r);
+  if (BlockX() != 0) return;
+  // All blocks are done with attention: they have told their largest logits.
+  for (int i = Lane(); i < a.count; i += kLanes) {
+    if (a.stages[i].kind == StreamKind::kAttention) a.claims[i] = 0;
   }
 }
 
@@ -158,7 +158,7 @@ UM_DEVICE void Compute(const StreamArgs& a) {
         StreamLinear<T>(a, s, t).Run();
         break;
       case StreamKind::kAttention:
-        Attend<T, kDims, kG>(a, s, t);
+        StreamAttention<T, kDims, kG>(a, s, t).Run();
         break;
       case StreamKind::kMerge:
         StreamMerge<T, kDims, kG>(a, s, t).Run();
@@ -173,14 +173,26 @@ UM_DEVICE void Compute(const StreamArgs& a) {
 
 template <class T, int kDims, int kG>
 UM_DEVICE void Stream(const StreamArgs& a) {
-  if (Thread() == 0) RingInit(StreamLayout::kBarriers, a.slots, kStreamGroups);
+  if (Thread() == 0) {
+    RingInit(StreamLayout::kBarriers, a.slots, kStreamGroups);
+    RingInit(StreamLayout::kRunBars, StreamLayout::kRunsAhead, 1);
+    RingInit(StreamLayout::kAskBars, StreamLayout::kRunsAhead + 1, kStreamGroups);
+  }
   Barrier();  // orders the ring's barriers before they are used
   if (Group() < kStreamGroups) {
     TakeRegisters<kStreamReaderRegisters>();
     Compute<T, kDims, kG>(a);
   } else {
     GiveRegisters<kStreamFeederRegisters>();
-    if (Thread() == kStreamThreads) Feed(a);
+    StreamThread t;
+    const int which = Group() - kStreamGroups;
+    if (which == 0) {
+      if (Lane() == 0) Feed(a);
+    } else if (which <= kStreamAskers) {
+      StreamAsk<T, kDims, kG>(a, t).Run(which - 1, kStreamAskers);
+    } else {
+      FinishRuns<T, kDims, kG>(a, t);
+    }
   }
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // stream_attention: decode attention of the stream kernel, one query token a row, over pages of 32 positions.
 // Who calls: stream, for stages kAttention and kMerge.
-// Work:      a unit is a run of pages of one row and KV head. The pages come through the ring, far ahead of the query;
-//            two groups take the halves of every fourth page of the run. The run that holds the newest position turns
-//            its key, stores key and value, and counts them straight from the words. kMerge puts the runs of a head
-//            together.
+// Work:      a unit is a run of pages of one row and KV head. The pages come through the ring, the query from
+//            stream_ask, ahead of them; two groups take the halves of every fourth page of the run. The run that holds
+//            the newest position counts its key and value from where the query lies. No group waits for another: each
+//            goes on to the next run when it has left its sums, which another group puts together (stream_merge).
+//            kMerge puts the runs of a head together.
 // Bound:     memory. bytes = 2 * tokens * kv_heads * head_dim * element.
 // Launch:    that of stream.
 // Reference: RefAttentionRow, RefRope. Sum order: halves of pages of a group in turn, groups in turn, runs in turn;
@@ -26,15 +27,15 @@ struct StreamAttention {
                        kTogether = kLanes / kLanesOfRow;  // positions that a group reads at once
   // Positions of a page that a group takes: the fewer, the sooner is a page done with, and its slot free.
   static constexpr int kPart = kTogether > 4 ? 4 * kTogether : 16, kParts = kStreamPageTokens / kPart;
-  static constexpr int kTiles = kPart / kTileCols, kPitch = kDims + 2;
+  static constexpr int kTiles = kPart / kTileCols, kPitch = kDims + 4;  // of a state
   static constexpr int kScratch = kG * kPart + 8;  // f32 a group: weights, then factors of the sums so far
   static_assert(kStreamGroups * kScratch * 4 <= StreamLayout::kScratchBytes);
   const StreamArgs& a;
   const StreamStage& s;
   StreamThread& t;
   StreamLayout at{a.m};
-  Shared<T> fresh{at.x()};                              // [kG + 2][kDims]: q of all heads, then the newest k and v
-  Shared<float> states{at.x() + (kG + 2) * kDims * 2};  // [group][kG][kPitch]
+  Shared<T> fresh{at.x()};  // of kAsked runs, [kG + 2][kDims]: q of all heads, then the newest k and v
+  Shared<float> states{at.x() + StreamLayout::kAsked * StreamLayout::AskedBytes(kDims, kG)};  // [group][kG][kPitch]
   Shared<float> scratch{StreamLayout::kSums};
   const int heads = a.heads / a.kv_heads;
 
@@ -46,80 +47,6 @@ struct StreamAttention {
   UM_DEVICE StreamAttention(const StreamArgs& args, const StreamStage& stage, StreamThread& thread)
       : a(args), s(stage), t(thread) {}
 
-  // What a thread brings of a run: element Thread() + j * kStreamThreads of q of all heads, then the newest k, then v.
-  // An element and its mate are turned by the row's position; an element that nothing turns is its own mate.
-  struct Turn {
-    int mate = 0;
-    float c = 1, sine = 0;
-    Word first = {}, second = {};
-  };
-  static constexpr int kElements = ((kG + 2) * kDims + kStreamThreads - 1) / kStreamThreads;
-  Turn turn[kElements] = {};
-
-  UM_DEVICE static bool Newest(const StreamRun& r) { return r.run == r.runs - 1; }
-  UM_DEVICE int Elements(const StreamRun& r) const { return (heads + (Newest(r) ? 2 : 0)) * kDims; }
-  UM_DEVICE void Look(const StreamRun& r, int j) {
-    const int i = Thread() + j * kStreamThreads, which = i / kDims;
-    const int column =
-        which < heads ? (r.head * heads + which) * kDims : (which == heads ? s.k_at : s.v_at) + r.head * kDims;
-    turn[j].first = LoadWord(WordPointer(s.x, NarrowAt(column + i % kDims, r.row, a.m)));
-    turn[j].second = LoadWord(WordPointer(s.x, NarrowAt(column + turn[j].mate, r.row, a.m)));
-  }
-  // Asks for the elements of a run, which Begin awaits.
-  UM_DEVICE void Ask(const StreamRun& r) {
-    const float* angles = s.cos_sin + static_cast<int64_t>(a.rope_rows[r.row]) * s.rotary;
-    const int half = s.rotary / 2;
-#pragma unroll
-    for (int j = 0; j < kElements; ++j) {
-      const int i = Thread() + j * kStreamThreads, e = i % kDims;
-      if (i >= Elements(r)) continue;
-      const bool turns = i / kDims <= heads && e < s.rotary;
-      const int pair = s.interleaved ? e / 2 : e < half ? e : e - half;
-      turn[j].mate = !turns ? e : s.interleaved ? e ^ 1 : e < half ? e + half : e - half;
-      turn[j].c = turns ? angles[2 * pair] : 1.0f;
-      turn[j].sine = turns ? angles[2 * pair + 1] : 0.0f;
-      Look(r, j);
-    }
-  }
-  UM_DEVICE void AwaitElements(const StreamRun& r) {
-    const unsigned epoch = t.EpochOf(a, s.x_from);
-    StreamWait wait;
-    while (true) {  // looks at all of them together
-      unsigned odd = epoch;
-#pragma unroll
-      for (int j = 0; j < kElements; ++j) {
-        if (Thread() + j * kStreamThreads >= Elements(r)) continue;
-        if (turn[j].first.epoch != epoch) odd = turn[j].first.epoch;
-        if (turn[j].second.epoch != epoch) odd = turn[j].second.epoch;
-      }
-      if (odd == epoch || !wait.Again(a, t.stage, odd, epoch)) return;
-#pragma unroll
-      for (int j = 0; j < kElements; ++j) {
-        if (Thread() + j * kStreamThreads < Elements(r)) Look(r, j);
-      }
-    }
-  }
-  UM_DEVICE static float Half(uint32_t word, int e) {
-    return ToFloat(BitCopy<T>(static_cast<uint16_t>(e % 2 ? word >> 16 : word & 0xffffu)));
-  }
-  // Brings q, and in the last run the newest k and v, to shared memory, and k and v to the cache as well.
-  UM_DEVICE void Fetch(const StreamRun& r) {
-    AwaitElements(r);
-    const int64_t page = Newest(r) ? r.table[r.position / kStreamPageTokens] : 0;
-#pragma unroll
-    for (int j = 0; j < kElements; ++j) {
-      const int i = Thread() + j * kStreamThreads, which = i / kDims, e = i % kDims;
-      if (i >= Elements(r)) continue;
-      const float u = Half(turn[j].first.payload, e), w = Half(turn[j].second.payload, turn[j].mate);
-      const float turned = u * turn[j].c + (e < turn[j].mate ? -w : w) * turn[j].sine;
-      const T v = FromFloat<T>(turn[j].mate == e ? u : turned);
-      fresh.Set((which < heads ? which : which == heads ? kG : kG + 1) * kDims + e, v);
-      if (which < heads) continue;
-      const int64_t place = (page * a.kv_heads + r.head) * kStreamPageTokens + r.position % kStreamPageTokens;
-      static_cast<T*>(which == heads ? s.k_cache : s.v_cache)[place * kDims + e] = v;
-    }
-  }
-
   // Products to scores, times log2 e.
   template <int kCount>
   UM_DEVICE void ToScores(float (&v)[kCount]) const {
@@ -127,14 +54,16 @@ struct StreamAttention {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) v[i] *= scale;
   }
-  // Nothing seen yet; group 0 begins with the newest token where the run holds it.
+  // Nothing seen yet, or the newest token.
   UM_DEVICE void BeginSums(bool newest) {
+    const int here = t.run % StreamLayout::kAsked * (kG + 2) * kDims;
 #pragma unroll
-    for (int k = 0; k < kDims / kTileK; ++k) q[k] = LoadRowsShared<T>(fresh, k * kTileK, kDims, heads);
+    for (int k = 0; k < kDims / kTileK; ++k) q[k] = LoadRowsShared<T>(fresh, here + k * kTileK, kDims, heads);
     FragC c = {};
     if (newest) {
 #pragma unroll
-      for (int k = 0; k < kDims / kTileK; ++k) Mma<T>(c, q[k], LoadXShared<T>(fresh, kG * kDims + k * kTileK, 0));
+      for (int k = 0; k < kDims / kTileK; ++k)
+        Mma<T>(c, q[k], LoadXShared<T>(fresh, here + kG * kDims + k * kTileK, 0));
     }
     ToScores(c.v);
 #pragma unroll
@@ -143,7 +72,7 @@ struct StreamAttention {
       sum[RowHeld(i)] = newest ? 1.0f : 0.0f;
     }
     const bool mine = newest && Lane() < kLanesOfRow;
-    const Vec16 v = mine ? fresh.Get16((kG + 1) * kDims + Lane() * 8) : Vec16{};
+    const Vec16 v = mine ? fresh.Get16(here + (kG + 1) * kDims + Lane() * 8) : Vec16{};
 #pragma unroll
     for (int e = 0; e < 8; ++e) {
       const float value = mine ? ToFloat(v.template As<T>(e)) : 0.0f;
@@ -236,36 +165,55 @@ struct StreamAttention {
       }
     }
   }
-  // Leaves the group's state for the block.
-  UM_DEVICE void Leave() {
+  // Leaves the group's sums; where it has counted nothing, only that.
+  UM_DEVICE void Leave(bool counted) {
+    constexpr int kOfGroup = kG * kPitch, kOfRun = kStreamGroups * kOfGroup;
+    constexpr int kStates = StreamLayout::StatesOf(kDims, kG);
+    const int to = t.run % kStates * kOfRun + Group() * kOfGroup;
+    const int bytes = at.x() + StreamLayout::kAsked * StreamLayout::AskedBytes(kDims, kG) + to * 4;
+    AwaitDone(t.run - kStates);
+    if (Lane() == 0) HandOver(bytes, kOfGroup * 4);
+    GroupSync();  // orders what one lane has told the race check before all lanes write
 #pragma unroll
     for (int g = 0; g < kG; ++g) {
+      if (!counted) break;
 #pragma unroll
       for (int e = 0; e < 8; ++e) {
 #pragma unroll
         for (int mask = kLanesOfRow; mask < kLanes; mask *= 2) acc[g][e] += ShuffleXor(acc[g][e], mask);
-        if (Lane() < kLanesOfRow && g < heads) states.Set((Group() * kG + g) * kPitch + Lane() * 8 + e, acc[g][e]);
+      }
+      if (Lane() >= kLanesOfRow || g >= heads) continue;
+#pragma unroll
+      for (int e = 0; e < 8; e += 4) {
+        Vec16 v;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) v.template Put<float>(i, acc[g][e + i]);
+        states.Set16(to + g * kPitch + Lane() * 8 + e, v);
       }
     }
 #pragma unroll
     for (int i = 0; i < kFragC; ++i) {
       if (CCol(i) != 0 || CRow(i) >= heads) continue;
-      states.Set((Group() * kG + CRow(i)) * kPitch + kDims, top[RowHeld(i)]);
-      states.Set((Group() * kG + CRow(i)) * kPitch + kDims + 1, sum[RowHeld(i)]);
+      states.Set(to + CRow(i) * kPitch + kDims, counted ? top[RowHeld(i)] : -Infinity());
+      states.Set(to + CRow(i) * kPitch + kDims + 1, counted ? sum[RowHeld(i)] : 0.0f);
     }
+    GroupSync();  // orders the sums of all lanes before they are told
+    if (Lane() == 0) HandOver(bytes, kOfGroup * 4);
   }
 
-  UM_DEVICE void Pages(const StreamRun& r) {
+  // The group takes page `mine` of the run, and every kPairs-th behind it.
+  static constexpr int kPairs = kStreamGroups / kParts;
+  UM_DEVICE void Pages(const StreamRun& r, int mine) {
     const Shared<T> slots(at.ring(a.x_bytes));
+    const int pages = r.pages, part = Group() % kParts * kPart, start = r.start, end = r.position;
+    int first = r.first * kStreamPageTokens + part;
 #pragma unroll 1
-    for (int page = 0; page < r.pages; ++page) {
+    for (int page = 0; page < pages; ++page, first += kStreamPageTokens) {
       RingWaitFull(StreamLayout::kBarriers, t.slot, t.turn);
-      if (page % (kStreamGroups / kParts) == Group() / kParts) {
-        const int part = Group() % kParts * kPart;
+      if (page % kPairs == mine) {
         const int keys = t.slot * (kStreamSlotBytes / 2) + part * kDims;
-        const int first = (r.first + page) * kStreamPageTokens + part;
-        Weigh(slots, keys, first, r.start, r.position);
-        Add(slots, keys + kStreamPageTokens * kDims, first, r.start, r.position);
+        Weigh(slots, keys, first, start, end);
+        Add(slots, keys + kStreamPageTokens * kDims, first, start, end);
       }
       GroupSync();  // orders the reads of all lanes before the slot is filled again
       if (Lane() == 0) RingRelease(StreamLayout::kBarriers, t.slot);
@@ -273,18 +221,26 @@ struct StreamAttention {
     }
   }
 
-  // A run that was asked for; afterwards the next one may be.
-  UM_DEVICE void Begin(const StreamRun& r) {
-    Fetch(r);
-    SomeBarrier(kStreamThreads);  // orders q, k and v, and the last reads of the states before, before what follows
-    if (Thread() == 0) Mark(a, t.stage, StreamMark::kReady);
-    BeginSums(Newest(r) && Group() == 0);
-  }
-  // The state of all groups for the run, in shared memory.
-  UM_DEVICE void End(const StreamRun& r) {
-    Pages(r);
-    Leave();
-    SomeBarrier(kStreamThreads);  // orders the states before they are read, and the reads of q before the next
+  // All runs of this stage.
+  UM_DEVICE void Run() {
+    if (Thread() == 0) TellOpened();
+#pragma unroll 1
+    for (bool begun = false;; begun = true, ++t.run) {
+      const StreamRun& r = AwaitAsked(t.run);
+      if (!begun && Thread() == 0) Mark(a, t.stage, StreamMark::kReady);
+      if (r.kind == StreamRunKind::kEnd) break;
+      // The pair of groups that would take the last of four pages begins with the newest token.
+      const int mine = (Group() / kParts + kPairs - r.lead % kPairs) % kPairs;
+      const bool newest = r.kind == StreamRunKind::kNewest && mine == kPairs - 1 && Group() % kParts == 0;
+      const bool counted = newest || mine < r.pages;
+      if (counted) BeginSums(newest);
+      Pages(r, mine);
+      Leave(counted);
+      if (Lane() == 0) TellLeft(t.run);
+    }
+    GroupSync();  // orders the reads of the note before it is given back
+    if (Lane() == 0) TellLeft(t.run);
+    AwaitDone(t.run++);  // all sums are read: x may be written
   }
 };
 

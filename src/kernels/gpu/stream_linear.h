@@ -2,9 +2,9 @@
 // stream_linear: the products of the stream kernel: y[M, N] = x[M, K] * w[N, K]^T for M <= kTileCols.
 // Who calls: stream, for stages kLinear; its ends also serve kEmbed.
 // Work:      a block owns units of 16 or 32 weight rows and all of K. Their tiles come through the ring; group g takes
-//            the k-tiles g, g + 8, ...; the groups' sums meet in shared memory, and the outputs leave as words. x is
-//            copied to shared memory where it fits, else read from L2.
-// Bound:     memory. bytes = N*K*2; x is read from L2 once a stage (staged) or once a unit.
+//            the k-tiles g, g + 8, ...; the groups' sums meet in shared memory, and the outputs leave as words. Where
+//            x comes from is told in stream_x.
+// Bound:     memory. bytes = N*K*2.
 // Launch:    that of stream.
 // Reference: RefLinear; the norm before it RefNorm. Sum order: k-tiles of a group in turn, then groups in turn.
 // Source:    FlashDecoding++ (arXiv 2311.01282), section 4; norm behind the product: r = 1 / rms(x) is a factor of the
@@ -13,7 +13,7 @@
 
 #include "kernels/gpu/activation.h"
 #include "kernels/gpu/rowwise.h"
-#include "kernels/gpu/stream_norm.h"
+#include "kernels/gpu/stream_x.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
 
@@ -36,7 +36,7 @@ struct StreamLinear {
   const StreamStage& s;
   StreamThread& t;
   StreamLayout at{a.m};
-  Shared<T> x{at.x()};
+  StreamX<T> x{a, s, t};
   Shared<float> scales{StreamLayout::kScales};
   float best = -Infinity();  // of the logits of this block's units, in the threads of a column
   int best_index;
@@ -67,52 +67,20 @@ struct StreamLinear {
     sum = GroupSum(sum);
     if (Lane() == 0) scales.Set(Group(), Rsqrt(sum / static_cast<float>(s.k) + s.eps));
   }
-  UM_DEVICE void StageX(StreamSums& sums, bool staged) {
-    if (s.flags & kStreamNormX) return StreamLayerNorm<T>(a, s, t).Stage(x);
-    if (staged) StageWords<T>(a, t, s.x, s.k / 8 * a.m, t.EpochOf(a, s.x_from), x, sums);
-  }
 
   // ---- the product ----
-  // x that does not fit into shared memory is on its way from L2 for so many k-tiles of the group.
-  static constexpr int kDirectAhead = 4;
-  UM_DEVICE const char* XPointer(int tile) const {
-    return WordPointer(s.x, (tile * a.m + XColumn()) * 16 + XStart() / 2);
-  }
-  UM_DEVICE void FetchX(EightWords& words, int tile, int tiles) const {
-    if (tile < tiles && XColumn() < a.m) words = LoadEight(XPointer(tile));
-  }
-  template <bool kStaged>
-  UM_DEVICE FragB<T> TakeX(EightWords& words, int tile, int tiles) {
-    if constexpr (kStaged) {  // columns that nobody wants repeat the last one
-      const int column = XColumn() < a.m ? XColumn() : a.m - 1;
-      const int there = tile < tiles ? tile : tiles - 1;  // one that is not there counts for nothing
-      return XOperand<T>(x.Get16((there * a.m + column) * kTileK + XStart()));
-    } else {
-      Vec16 v = {};
-      if (XColumn() < a.m && tile < tiles) {
-        const unsigned epoch = t.EpochOf(a, s.x_from);
-        StreamWait wait;
-        while (words.Odd(epoch) != epoch && wait.Again(a, t.stage, words.Odd(epoch), epoch)) {
-          words = LoadEight(XPointer(tile));
-        }
-        v = words.Elements();
-      }
-      FetchX(words, tile + kDirectAhead * kStreamGroups, tiles);
-      return XOperand<T>(v);
-    }
-  }
   // The group takes every kStreamGroups-th k-tile: a chunk of two strips brings it one, of one strip two. Returns what
   // the feeder noted with the last chunk. A slot is given back before its tiles are multiplied.
   template <bool kStaged, int kStrips>
-  UM_DEVICE int Multiply(FragC (&sum)[2], int tiles) {
-    constexpr int kEach = 2 / kStrips, kAhead = kStaged ? kEach : kDirectAhead;
+  UM_DEVICE int Multiply(FragC (&sum)[2], int tiles, bool keep) {
+    constexpr int kEach = 2 / kStrips, kAhead = kStaged ? kEach : kStreamXAhead;
     const Shared<T> slots(at.ring(a.x_bytes));
     const int end = (tiles + kStreamGroups - 1) / kStreamGroups * kStreamGroups;  // the same for all groups
     int note = -1;
     EightWords words[kAhead] = {};
     if constexpr (!kStaged) {
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) FetchX(words[i], i * kStreamGroups + Group(), tiles);
+      for (int i = 0; i < kAhead; ++i) x.Fetch(words[i], i * kStreamGroups + Group(), tiles);
     }
 #pragma unroll 1
     for (int begin = 0; begin < end; begin += kAhead * kStreamGroups) {
@@ -130,7 +98,10 @@ struct StreamLinear {
           w[i] = LoadTileShared<T>(slots, t.slot * (kStreamSlotBytes / 2) + local * (kTileBytes / 2));
         }
 #pragma unroll
-        for (int i = 0; i < kEach; ++i) b[i] = TakeX<kStaged>(words[c + i], first + i * kStreamGroups, tiles);
+        for (int i = 0; i < kEach; ++i) {
+          const int tile = first + i * kStreamGroups;
+          b[i] = kStaged ? x.Staged(tile, tiles) : x.Take(words, c + i, tile, tiles, keep);
+        }
         note = RingNoted(StreamLayout::kNotes, t.slot);
         GroupSync();  // orders the reads of all lanes before the slot is filled again
         if (Lane() == 0) RingRelease(StreamLayout::kBarriers, t.slot);
@@ -206,15 +177,18 @@ struct StreamLinear {
   }
 
   // Returns the next unit of this block, or -1.
-  UM_DEVICE int Unit(int unit, int buffer, int tiles, bool staged) {
+  UM_DEVICE int Unit(int unit, int buffer, StreamSums& sums, StreamXFrom from) {
+    const int tiles = s.k / kTileK;
+    const bool staged = from == StreamXFrom::kShared, keep = from == StreamXFrom::kMemoryOnce;
     End e = EndOf(unit, Thread());
     FragC sum[2] = {};
     int next;
     if (s.strips == 2) {
-      next = staged ? Multiply<true, 2>(sum, tiles) : Multiply<false, 2>(sum, tiles);
+      next = staged ? Multiply<true, 2>(sum, tiles, false) : Multiply<false, 2>(sum, tiles, keep);
     } else {
-      next = staged ? Multiply<true, 1>(sum, tiles) : Multiply<false, 1>(sum, tiles);
+      next = staged ? Multiply<true, 1>(sum, tiles, false) : Multiply<false, 1>(sum, tiles, keep);
     }
+    if (keep) Scale(sums, true);
     Shared<float> cells(StreamLayout::kSums + buffer * at.sum_bytes());
     const int strip_cells = a.m * StreamLayout::kPitch;
 #pragma unroll
@@ -243,19 +217,23 @@ struct StreamLinear {
 
   UM_DEVICE void Run() {
     if (FirstUnit() < s.units) {
-      const bool staged = s.k * a.m * 2 <= a.x_bytes;
+      StreamXFrom from = x.From();
+      const bool once = from == StreamXFrom::kMemoryOnce;
       StreamSums sums(a, s);
       // The scales are computed once for nothing, or their instructions would be fetched when x is there at last.
 #pragma unroll 1
       for (int pass = 0; pass < 2; ++pass) {
-        if (pass > 0) StageX(sums, staged);
-        Scale(sums, pass > 0);
+        if (pass > 0) x.Stage(sums);
+        Scale(sums, pass > 0 && !once);
       }
       SomeBarrier(kStreamThreads);  // orders x and its scales before they are read
       if (Thread() == 0) Mark(a, t.stage, StreamMark::kReady);
       int buffer = 0;
 #pragma unroll 1
-      for (int unit = FirstUnit(); unit >= 0; buffer ^= 1) unit = Unit(unit, buffer, s.k / kTileK, staged);
+      for (int unit = FirstUnit(); unit >= 0; buffer ^= 1) {
+        unit = Unit(unit, buffer, sums, from);
+        if (once) from = StreamXFrom::kShared;
+      }
     }
     if (s.flags & kStreamLogits) TellBest();
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // stream_merge: how the sums of a query head come together in the stream kernel: of the groups of a block, and of the
 //            blocks that took the runs of its pages.
-// Who calls: stream, behind each run of stream_attention and for stages kMerge.
+// Who calls: stream, for each run of stream_attention by a group beside the readers, and for stages kMerge.
 // Work:      kMerge: a unit is a row and query head; group g takes the runs g, g + 8, ...
 // Bound:     latency. bytes = runs * (head_dim + 2) * 8 a head.
 // Launch:    that of stream.
@@ -31,45 +31,84 @@ struct StreamMix {
 template <class T, int kDims, int kG>
 struct StreamMerge {
   using Attention = StreamAttention<T, kDims, kG>;
-  static constexpr int kPitch = Attention::kPitch, kPairs = (kDims / 2 + kLanes - 1) / kLanes;
+  static constexpr int kPitch = kDims + 2, kPairs = (kDims / 2 + kLanes - 1) / kLanes;  // of the sums of a run
+  static constexpr int kState = Attention::kPitch, kNext = kG * kState;  // in `states`: of a head, a group
   const StreamArgs& a;
   const StreamStage& s;
   StreamThread& t;
-  Shared<float> states{StreamLayout{a.m}.x() + (kG + 2) * kDims * 2};  // [group][kG][kPitch]
+  // Of StatesOf runs, [group][kG][kPitch].
+  Shared<float> states{StreamLayout{a.m}.x() + StreamLayout::kAsked * StreamLayout::AskedBytes(kDims, kG)};
 
   UM_DEVICE StreamMerge(const StreamArgs& args, const StreamStage& stage, StreamThread& thread)
       : a(args), s(stage), t(thread) {}
 
-  UM_DEVICE StreamMix OfGroups(int g, int d) const {
-    StreamMix m;
-#pragma unroll 2
+  // By what the groups' sums count together; a group that has counted nothing may have left none.
+  struct Factors {
+    float of[kStreamGroups], top = -Infinity(), sum = 0;
+  };
+  UM_DEVICE Factors FactorsOf(int from) const {
+    Factors f;
+    Vec16 v[kStreamGroups];
+#pragma unroll
     for (int i = 0; i < kStreamGroups; ++i) {
-      const int from = (i * kG + g) * kPitch;
-      m.Take(states.Get(from + d), states.Get(from + d + 1), states.Get(from + kDims), states.Get(from + kDims + 1));
+      v[i] = states.Get16(from + i * kNext + kDims);
+      f.top = Max(f.top, v[i].template As<float>(0));
     }
-    return m;
+#pragma unroll
+    for (int i = 0; i < kStreamGroups; ++i) {
+      const float top = v[i].template As<float>(0);
+      f.of[i] = top == -Infinity() ? 0.0f : Exp2(top - f.top);
+      f.sum += f.of[i] * v[i].template As<float>(1);
+    }
+    return f;
   }
-  UM_DEVICE void Tell(const StreamMix& m, int row, int head, int d, unsigned epoch) {
-    const uint32_t low = BitCopy<uint16_t>(FromFloat<T>(m.low / m.sum));
-    const uint32_t high = BitCopy<uint16_t>(FromFloat<T>(m.high / m.sum));
-    StoreWord(WordPointer(s.y, NarrowAt(head * kDims + d, row, a.m)), high << 16 | low, epoch);
+  // Four dims of the groups' sums at `from`.
+  struct Sums {
+    float v[4] = {};
+  };
+  UM_DEVICE Sums OfGroups(const Factors& f, int from, int d) const {
+    Sums all;
+#pragma unroll
+    for (int i = 0; i < kStreamGroups; ++i) {
+      const Vec16 v = f.of[i] == 0.0f ? Vec16{} : states.Get16(from + i * kNext + d);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) all.v[e] += f.of[i] * v.template As<float>(e);
+    }
+    return all;
+  }
+  UM_DEVICE void Tell(const Sums& sums, float sum, int row, int head, int d, unsigned epoch) {
+#pragma unroll
+    for (int e = 0; e < 4; e += 2) {
+      const uint32_t low = BitCopy<uint16_t>(FromFloat<T>(sums.v[e] / sum));
+      const uint32_t high = BitCopy<uint16_t>(FromFloat<T>(sums.v[e + 1] / sum));
+      StoreWord(WordPointer(s.y, NarrowAt(head * kDims + d + e, row, a.m)), high << 16 | low, epoch);
+    }
   }
   // The end of a run: its sums, or the result where it is the only one of its row, as the kMerge behind would tell it.
-  UM_DEVICE void FinishRun(const StreamRun& r, int unit) {
-    const int heads = a.heads / a.kv_heads;
-    const unsigned epoch = t.EpochOf(a, t.stage);
-#pragma unroll 1
-    for (int i = Thread(); i < heads * kDims / 2; i += kStreamThreads) {
-      const int g = i / (kDims / 2), d = i % (kDims / 2) * 2;
-      const StreamMix m = OfGroups(g, d);
+  UM_DEVICE void FinishRun(const StreamRun& r) {
+    constexpr int kOfHead = kDims / 4, kHeads = kLanes / kOfHead;  // lanes of a head; heads at once
+    const int heads = a.heads / a.kv_heads, d = Lane() % kOfHead * 4;
+    const int run = t.run % StreamLayout::StatesOf(kDims, kG) * kStreamGroups * kNext;
+    const unsigned epoch = t.EpochOf(a, r.stage);
+#pragma unroll
+    for (int first = 0; first < kG; first += kHeads) {
+      const int g = first + Lane() / kOfHead;
+      if (g >= heads) continue;
+      const Factors f = FactorsOf(run + g * kState);
+      const Sums sums = OfGroups(f, run + g * kState, d);
       if (r.runs == 1) {
-        Tell(m, r.row, r.head * heads + g, d, t.EpochOf(a, t.stage + 1));
+        Tell(sums, f.sum, r.row, r.head * heads + g, d, t.EpochOf(a, r.stage + 1));
         continue;
       }
-      char* p = WordPointer(s.partial, (unit * heads + g) * kPitch);
-      StoreWords(p + d * kStreamWordBytes, BitCopy<uint32_t>(m.low), BitCopy<uint32_t>(m.high), epoch);
-      if (d > 0) continue;
-      StoreWords(p + kDims * kStreamWordBytes, BitCopy<uint32_t>(m.top), BitCopy<uint32_t>(m.sum), epoch);
+      char* p = WordPointer(s.partial, (r.unit * heads + g) * kPitch);
+#pragma unroll
+      for (int e = 0; e < 4; e += 2) {
+        StoreWords(p + (d + e) * kStreamWordBytes, BitCopy<uint32_t>(sums.v[e]), BitCopy<uint32_t>(sums.v[e + 1]),
+                   epoch);
+      }
+      if (d == 0) {
+        StoreWords(p + kDims * kStreamWordBytes, BitCopy<uint32_t>(f.top), BitCopy<uint32_t>(f.sum), epoch);
+      }
     }
   }
 
@@ -105,7 +144,7 @@ struct StreamMerge {
     }
 #pragma unroll
     for (int j = 0; j < kPairs; ++j) {
-      const int d = (Lane() + j * kLanes) * 2, to = Group() * kG * kPitch;
+      const int d = (Lane() + j * kLanes) * 2, to = Group() * kNext;
       if (d >= kDims) continue;
       states.Set(to + d, mix[j].low);
       states.Set(to + d + 1, mix[j].high);
@@ -119,21 +158,33 @@ struct StreamMerge {
 #pragma unroll 1
     for (int unit = (BlockX() - s.first + GridX()) % GridX(); unit < a.m * a.heads; unit += GridX()) {
       const int row = unit / a.heads, head = unit % a.heads;
-      StreamRun r;
-      int base = 0;
-#pragma unroll 1
-      for (int other = 0; other <= row; ++other) {
-        RunsOfRow(a, s, other, r);
-        if (other < row) base += a.kv_heads * r.runs;
-      }
+      StreamRow r;
+      while (r.row < row) NextRow(a, s, r);
       if (r.runs == 1) continue;
-      const int first = (base + head / heads * r.runs) * heads + head % heads;
+      const int first = (r.base + head / heads * r.runs) * heads + head % heads;
       TakeRuns(WordPointer(static_cast<const void*>(s.partial), first * kPitch), heads * kPitch, r.runs);
       SomeBarrier(kStreamThreads);  // orders all groups' sums before they are read
-      if (Thread() < kDims / 2) Tell(OfGroups(0, Thread() * 2), row, head, Thread() * 2, t.EpochOf(a, t.stage));
+      if (Thread() < kDims / 4) {
+        const Factors f = FactorsOf(0);
+        Tell(OfGroups(f, 0, Thread() * 4), f.sum, row, head, Thread() * 4, t.EpochOf(a, t.stage));
+      }
       SomeBarrier(kStreamThreads);  // orders these reads before the next head's sums
     }
   }
 };
+
+// Tells the sums of each run as soon as its readers have left it.
+template <class T, int kDims, int kG>
+UM_DEVICE void FinishRuns(const StreamArgs& a, StreamThread& t) {
+#pragma unroll 1
+  for (;; ++t.run) {
+    const StreamRun& r = AwaitNoted(t.run);
+    if (r.kind == StreamRunKind::kQuit) return;
+    AwaitLeft(t.run);
+    if (r.kind != StreamRunKind::kEnd) StreamMerge<T, kDims, kG>(a, StageOf(r), t).FinishRun(r);
+    GroupSync();  // orders the reads of all lanes before they are told
+    if (Lane() == 0) TellDone(t.run);
+  }
+}
 
 }  // namespace unimax::UM_PORT_NAMESPACE

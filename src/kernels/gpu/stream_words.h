@@ -30,6 +30,7 @@ UM_DEVICE char* WordPointer(void* words, int at) {
 struct StreamThread {
   int stage = 0;
   int slot = 0, turn = 0;  // of the ring: where the next chunk lies, and the parity of its use
+  int run = 0;             // the next run of attention, counted from the launch on
 
   UM_DEVICE void NextSlot(const StreamArgs& a) {
     if (++slot < a.slots) return;

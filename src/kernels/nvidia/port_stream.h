@@ -42,6 +42,7 @@ UM_DEVICE void RingNote(int notes, int slot, int value) {
   *reinterpret_cast<int*>(um_shared + notes + slot * 4) = value;
 }
 UM_DEVICE int RingNoted(int notes, int slot) { return *reinterpret_cast<const int*>(um_shared + notes + slot * 4); }
+UM_DEVICE void HandOver(int, int) {}
 UM_DEVICE void RingRelease(int bars, int slot) { Arrive(SharedOffset(bars + slot * 16 + 8)); }
 
 struct Word {
