@@ -126,7 +126,7 @@ UM_DEVICE void LinearShared(const LinearArgs& a) {
   const PanelWork work = WorkOf<S>(a);
   Shared<T> ring(0);
   LetNextStart();
-  SharedTiles<T, S> even, odd;  // weights depend on no other launch
+  SharedTiles<T, S> even = {}, odd = {};  // weights depend on no other launch
   if (kTwoBuffers) {
     LoadStage<T, S>(even, a, work, work.begin);
     if (work.begin + 1 < work.end) LoadStage<T, S>(odd, a, work, work.begin + 1);
