@@ -136,7 +136,7 @@ UM_DEVICE void MultiplyRing(const LinearArgs& a, const PanelWork& work, RingPlac
   constexpr int kProducts = 2 * S::kStageTiles;
   Shared<float> cells(S::kCellBytes);
   ColumnSums<S::kRows> sum = {};
-  const WgmmaWeights weights = WgmmaWeights::Of(Thread(), 0, 0, S::kStripBytes);
+  const WgmmaWeights weights = WeightsOf<0, 0, S::kStageTiles>(Thread());
   const int cell = Lane() % 4 * 2 * S::kCellPitch + Group() * kTileRows + Lane() / 4;
   for (int stage = work.begin; stage < work.end; ++stage) {
     WaitPhase(at.Full(), at.parity);

@@ -26,7 +26,7 @@ namespace unimax::gpu {
 UM_DEVICE WgmmaWeights FindWeights() {
   int thread;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-  return WgmmaWeights::Of(thread, 4, WgmmaShape::kX, WgmmaShape::kStageTiles * kTileBytes);
+  return WeightsOf<4, WgmmaShape::kX, WgmmaShape::kStageTiles>(thread);
 }
 
 // The weights of kTiles k-tiles of a warp's strip, an operand of each instruction.

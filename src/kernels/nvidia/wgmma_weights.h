@@ -18,15 +18,16 @@ namespace unimax::gpu {
 struct WgmmaWeights {
   uint32_t first;  // where this lane's words of j = turn lie in a stage
   int turn;
-
-  // Of a thread whose group has strip number (group - first_group) of the stage, from byte `base` on.
-  UM_DEVICE static WgmmaWeights Of(int thread, int first_group, int base, int strip_bytes) {
-    const int strip = thread / kLanes - first_group, lane = thread % kLanes, r = lane / 4, t = lane % 4;
-    const int turn = r / 2 % 2 * 2 + t / 2;
-    const uint32_t at = base + strip * strip_bytes;
-    return {at + t / 2 * (kTileBytes / 2) + r * 64 + turn * 16 + t % 2 * 8, turn};
-  }
 };
+
+// Of a thread whose group has strip number (group - kFirstGroup) of the stage, from byte kBase on.
+template <int kFirstGroup, int kBase, int kStripTiles>
+UM_DEVICE WgmmaWeights WeightsOf(int thread) {
+  const int strip = thread / kLanes - kFirstGroup, lane = thread % kLanes, r = lane / 4, t = lane % 4;
+  const int turn = r / 2 % 2 * 2 + t / 2;
+  const uint32_t at = kBase + strip * kStripTiles * kTileBytes;
+  return {at + t / 2 * (kTileBytes / 2) + r * 64 + turn * 16 + t % 2 * 8, turn};
+}
 
 // Two words: of a row and of the row 8 below.
 struct TwoRows {
