@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// linear_plain: y[M,N] = x[M,K] * w[N,K]^T (+ bias) (+ residual) for f32, f16 and bf16 rows as they lie in the file;
-// the
-//            epilogue of LinearArgs, too.
+// linear_plain: y[M,N] = x[M,K] * w[N,K]^T (+ bias) (+ residual) for f32, f16 and bf16 rows as they lie in the file,
+//            with the epilogue of LinearArgs.
 // Who calls: the team executor, through CpuKernels::linear.
 // Work:      a thread owns a range of rows; 4 rows x up to 4 tokens are accumulated in registers along K.
 // Bound:     M = 1: memory, bytes = N * K * bytes(w); large M: multiply-add rate.
 // Launch:    every thread of the team; any N, K.
-// Reference: RefLinear, tolerance in table_cpu.cc. Sum order: lanes along K, then the lanes, then the tail; the same
-// for
-//            every M.
+// Reference: RefLinear, tolerance in table_cpu.cc. Sum order: lanes along K, then the lanes, then the tail; the
+//            same for every M.
 #include "kernels/cpu/activate.h"
 #include "kernels/cpu/bodies.h"
 #include "kernels/cpu/vec.h"

@@ -6,10 +6,9 @@
 //            their partial softmaxes are merged in fixed order; with splits, the last block of a row merges all.
 // Bound:     memory (decode). bytes = 2 * tokens * kv_heads * head_dim * element; positions before the windows of all
 //            queries of a block are not read.
-// Launch:    decode grid (splits or fewer, kv_heads * ceil(heads/kv_heads/kQ), M), prefill grid (heads, ceil(M/kQ));
-// threads
-//            128; shared kQ * teams * (head_dim + 2) * 4, decode at least 16 + kQ * kMostSplits * 4. head_dim a
-//            multiple of 8, at most 256.
+// Launch:    decode grid (splits or fewer, kv_heads * ceil(heads/kv_heads/kQ), M), prefill grid (heads,
+//            ceil(M/kQ)); threads 128; shared kQ * teams * (head_dim + 2) * 4, decode at least
+//            16 + kQ * kMostSplits * 4. head_dim a multiple of 8, at most 256.
 // Reference: RefAttentionRow.
 // Source:    Flash-Decoding (split over tokens); softmax.h for its variants.
 #pragma once

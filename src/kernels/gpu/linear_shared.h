@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear_shared: y[M, N] = x[M, K] * w[N, K]^T for 1 <= M <= kRows (16 to 64 sequences), w in packed tiles.
 // Who calls: op Linear when the plan says "shared32" or "shared64".
-// Work:      w is cut into panels of 64 or 128 rows and these along K into stages of 32 KB. All stages of all panels,
-// in
-//            order, are dealt evenly over the blocks. The groups of a block share x through shared memory, so that it
-//            is read once a panel, not once for each 32 rows of w. A panel that several blocks have part of is added up
-//            by the last of them to finish.
+// Work:      w is cut into panels of 64 or 128 rows and these along K into stages of 32 KB, which are
+//            dealt over the blocks (linear_parts.h). The groups of a block share x through shared memory, so that it
+//            is read once a panel, not once for each 32 rows of w.
 // Bound:     memory. bytes = N*K*2 + M*(K+N)*2; from L2 also N/panel * M*K*2.
 // Launch:    grid the multiprocessors, at most panels * stages; threads 8 * kLanes; shared SharedShape::kBytes.
 // Reference: RefLinear. Sum order: k-tiles of a group in turn, groups in turn, then blocks in the order of their k.

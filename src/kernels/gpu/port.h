@@ -3,8 +3,8 @@
 // vendor. Each target defines the words once: port_cuda.h, port_hip.h, port_emulator.h.
 //
 //   UM_DEVICE                       marks a function that runs on the device (inlined)
-//   UM_PORT_NAMESPACE               bodies stand in `namespace unimax::UM_PORT_NAMESPACE`, one for each target in a
-//   binary UM_ENTRY(name, Args, body, max_threads, min_blocks)
+//   UM_PORT_NAMESPACE               bodies stand in `namespace unimax::UM_PORT_NAMESPACE`, one a target in a binary
+//   UM_ENTRY(name, Args, body, max_threads, min_blocks)
 //                                   makes the kernel `name`, whose single argument is an Args passed by value, from
 //                                   `body(const Args&)`; at most max_threads a block, at least min_blocks a
 //                                   multiprocessor
@@ -14,16 +14,16 @@
 //   BlockX() BlockY() BlockZ() GridX() GridY() Thread() BlockThreads() Lane() Group() Groups()
 //                                   Group() = Thread() / kLanes
 // Together
-//   Barrier()                       all threads of the block; orders shared memory and the block's view of global
-//   memory GroupSync()                     the lanes of a group; orders shared memory among them ShuffleXor(v, mask)
-//   Shuffle(v, lane)   for int and float, all lanes take part GroupSum(v) GroupMax(v)         over all lanes; every
-//   lane gets the result; fixed order WaitForPrevious()               programmatic dependent launch: results of the
-//   launch before are visible after it LetNextStart()                  programmatic dependent launch: the next launch
-//   may begin
+//   Barrier()                       all threads of the block; orders shared memory and its view of global memory
+//   GroupSync()                     the lanes of a group; orders shared memory among them
+//   ShuffleXor(v, mask) Shuffle(v, lane)
+//                                   for int and float, all lanes take part
+//   GroupSum(v) GroupMax(v)         over all lanes; every lane gets the result; fixed order
+//   WaitForPrevious()               programmatic dependent launch: what the launch before did is visible after it
+//   LetNextStart()                  programmatic dependent launch: the next launch may begin
 // Shared memory (dynamic, laid out by the body; offsets in bytes, multiples of 16)
-//   Shared<T>(offset)               a view with Get(i), Set(i, v), Get16(i) -> Vec16, Set16(i, Vec16) (i: element
-//   index,
-//                                   16-byte aligned). Every access to shared memory goes through it, so that the
+//   Shared<T>(offset)               a view with Get(i), Set(i, v), Get16(i) -> Vec16, Set16(i, Vec16); i: element
+//                                   index, 16-byte aligned. Every access to shared memory goes through it, so that the
 //                                   emulator sees races. Add(i, v) -> T adds atomically in the block, for int and
 //                                   uint64_t, and returns the old value; it orders nothing else.
 // Global memory

@@ -2,10 +2,9 @@
 // attention_ring: decode attention over pages at the memory's rate: keys and values come through a ring in shared
 //            memory, filled by the copy engine far ahead of the arithmetic, up to eight query heads a KV head together.
 // Who calls: op Attention of decode steps, in 16-bit types, heads of kDims elements, on Hopper.
-// Work:      the tiles of 32 positions of all rows and KV heads are dealt to the blocks in equal runs. A block walks
-// its
-//            run piece by piece, a piece being of one row and KV head: one group fills the ring, three take its tiles
-//            in turn, each with an online softmax of its own, two put their sums together behind them.
+// Work:      the tiles of 32 positions of all rows and KV heads are dealt to the blocks in equal runs. A block
+//            walks its run piece by piece, a piece being of one row and KV head: one group fills the ring, three take
+//            its tiles in turn, each with an online softmax of its own, two put their sums together behind them.
 // Bound:     memory. bytes = 2 * tokens * kv_heads * head_dim * element. The first tiles of a run, but for what the
 //            launch before writes (the newest position), are on their way before that launch has ended.
 // Launch:    grid the multiprocessors; threads kRingGroups groups; shared kRingShared, so that a block of this launch

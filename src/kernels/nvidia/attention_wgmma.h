@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention_wgmma: causal attention of many rows (prefill) over pages on Hopper's matrix units, with the online
-// softmax. Who calls: op Attention of steps that are not decode steps, in 16-bit types, heads of 128 elements. Work: a
-// block takes 128 rows of one head, 64 a warpgroup; a producer warp fills a ring of tiles of 128 keys and
+// attention_wgmma: causal attention of many rows (prefill) over pages on Hopper's matrix units, with an online softmax.
+// Who calls: op Attention of steps that are not decode steps, in 16-bit types, heads of 128 elements.
+// Work:      a block takes 128 rows of one head, 64 a warpgroup; a producer warp fills a ring of tiles of 128 keys and
 //            their values, copied in boxes of 32 keys (a page holds a multiple of 32 positions). One warpgroup's
 //            softmax runs beside the other's products. Rows of several sequences in one block are taken one sequence
 //            after the other.

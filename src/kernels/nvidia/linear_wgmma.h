@@ -2,11 +2,10 @@
 // linear_wgmma: y[M, N] = x[M, K] * w[N, K]^T for large M (prefill) on Hopper, w in the same packed tiles as all rows.
 // Who calls: op Linear when the plan says "wgmma".
 // Work:      a tile of the outputs is 128 weight rows and 256 rows of x. Two neighbouring blocks form a cluster and
-// take
-//            tiles of the same x: each copies half of it to both. A producer warp fills a ring of stages of 64 k; two
-//            consumer warpgroups multiply 64 weight rows each, weights from registers, x from shared memory. Clusters
-//            take tiles in turn, so that the next tile's stages arrive while this one's outputs leave; the tiles of a
-//            last, unfilled round are divided along K.
+//            have tiles of the same x: each copies half of it to both. A producer warp fills a ring of stages of 64
+//            k; two consumer warpgroups multiply 64 weight rows each, weights from registers, x from shared memory.
+//            Clusters take tiles in turn, so that the next tile's stages arrive while this one's outputs leave; the
+//            tiles of a last, unfilled round are divided along K.
 // Bound:     matrix instructions. FLOPs = 2*M*N*K.
 // Launch:    grid 2 * (multiprocessors / 2), clusters of 2; threads 384; shared WgmmaShape::kBytes.
 // Reference: RefLinear. Sum order: k in turn, that of the instruction within 16 of them; the parts of a tile in turn.
