@@ -501,7 +501,9 @@ bool HasKernel(const Row& row, const Limits& limits) {
 }
 
 // A block leaves at most two parts of 64 x 128 outputs (linear_parts), or one of 128 x 256 (linear_wgmma).
-int64_t LinearSums(const Limits& limits) { return int64_t{128} * 256 * limits.multiprocessors; }
+int64_t LinearSums(const Limits& limits) {
+  return int64_t{128} * (limits.target == k90a ? 256 : 128) * limits.multiprocessors;
+}
 // One for each square of 32 rows of w and 16 of x (linear_parts), or for each block of unfinished tiles and each half
 // of it (linear_wgmma).
 int LinearCounters(int n, const Limits& limits) { return std::max(CeilDiv(n, 128) * 16, 2 * limits.multiprocessors); }

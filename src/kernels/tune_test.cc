@@ -110,10 +110,10 @@ TEST_P(Tune, WrongRowsAreDropped) {
   other_args.kernel = "norm_bf16";
   Row strict = RowOf("linear_flat_bf16_8");  // right, but not as right as it says
   strict.tolerance = 1e-9f;
-  Row one_split = RowOf("attention_decode_bf16_4");  // only the first of several blocks of a row
-  one_split.launch = [](const Case& c, const Limits& l) {
+  Row one_row = RowOf("attention_decode_bf16_4");  // only the first of several rows
+  one_row.launch = [](const Case& c, const Limits& l) {
     LaunchShape shape = RowOf("attention_decode_bf16_4").launch(c, l);
-    shape.grid_x = 1;
+    shape.grid_z = 1;
     return shape;
   };
   const std::tuple<Case, const Row*, const char*> planted[] = {{linear, &narrow, "not written"},
@@ -123,7 +123,7 @@ TEST_P(Tune, WrongRowsAreDropped) {
                                                                {linear, &absent, "linear_magic"},
                                                                {linear, &other_args, "arguments"},
                                                                {linear, &strict, "differs from the reference"},
-                                                               {decode, &one_split, "not written"}};
+                                                               {decode, &one_row, "not written"}};
   int wrong = 0, tried = 0;
   for (const auto& [c, row, why] : planted) {
     const Row& good = c.op == OpKind::kLinear ? RowOf("linear_tiled_bf16") : RowOf("attention_decode_bf16_4");
