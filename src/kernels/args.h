@@ -61,7 +61,7 @@ struct LinearArgs {
   // int8 [M, K].
   const float* w_scale = nullptr;
   const float* x_scale = nullptr;
-  // Rows whose blocks share outputs: unfinished sums and counters (kernels/table.h: LinearSums, LinearCounters), which
+  // Rows whose blocks share outputs: unfinished sums (kernels/table.h: LinearSums), and counters (LinearCounters) that
   // are zero before and after.
   float* partial = nullptr;
   int* counters = nullptr;
@@ -127,6 +127,7 @@ inline constexpr int kRingGroups = 6;          // of a block
 inline constexpr int kRingShared = 113 << 10;  // bytes a block: two of them fit a multiprocessor
 
 // Of rows whose blocks copy queries, keys and values in boxes.
+inline constexpr int kBoxKeys = 32;  // keys, or values, in a box: a page holds a multiple of them
 struct MappedAttentionArgs : AttentionArgs {
   MatrixMap q_map, k_map, v_map;
 };

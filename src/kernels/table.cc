@@ -29,11 +29,11 @@ bool XFits(const Case& c, const Limits& l) {
          ShareX<kRows>(c, l).shared_bytes <= l.shared_bytes_per_block;
 }
 template <int kRows>
-LaunchShape Wf(const Case& c, const Limits& l);
+LaunchShape Wflat(const Case& c, const Limits& l);
 template <int kRows>
-bool Up(const Case& c, const Limits& l) {                        // to so many rows
+bool UpTo(const Case& c, const Limits& l) {
   return c.m <= kRows && c.k % 8 == 0 && c.split_tokens == 0 &&  // its sums depend on the device's size
-         Wf<kRows>(c, l).shared_bytes <= l.shared_bytes_per_block;
+         Wflat<kRows>(c, l).shared_bytes <= l.shared_bytes_per_block;
 }
 LaunchShape Form(const Case& c, const Limits& l);
 bool FormFits(const Case& c, const Limits& l) {
@@ -140,7 +140,7 @@ LaunchShape Wgmma(const Case&, const Limits& l) {
 // As kernels/nvidia/linear_wflat.h lays it out: sums of a panel, the stages' barriers, a border, the stages. No more
 // blocks than equal shares make.
 template <int kRows>
-LaunchShape Wf(const Case& c, const Limits& l) {
+LaunchShape Wflat(const Case& c, const Limits& l) {
   constexpr int kStages = kRows == 32 ? 5 : 4, kStageK = 128;
   const int stages = CeilDiv(c.n, 128) * CeilDiv(c.k, kStageK);
   return {.grid_x = CeilDiv(stages, CeilDiv(stages, l.multiprocessors)),
@@ -428,8 +428,8 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "plain", "linear_plain_f32",   f32,  Always,      Plain,   1e-5f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat1", "linear_flat_bf16_1", bf16, FlatFits<1>, Flat<1>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinearCases},
-    {OpKind::kLinear, "wflat32", "linear_wflat_bf16_32", bf16, Up<32>, Wf<32>, 3e-3f, LinearBytes, kManyCases, k90a},
-    {OpKind::kLinear, "wflat64", "linear_wflat_bf16_64", bf16, Up<64>, Wf<64>, 3e-3f, LinearBytes, kManyCases, k90a},
+    {OpKind::kLinear, "wflat32","linear_wflat_bf16_32",bf16, UpTo<32>, Wflat<32>, 3e-3f, LinearBytes, kManyCases, k90a},
+    {OpKind::kLinear, "wflat64","linear_wflat_bf16_64",bf16, UpTo<64>, Wflat<64>, 3e-3f, LinearBytes, kManyCases, k90a},
     {OpKind::kLinear, "flat4", "linear_flat_bf16_4", bf16, FlatFits<4>, Flat<4>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_bf16_8", bf16, FlatFits<8>, Flat<8>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "shared32", "linear_shared_bf16_32", bf16, XFits<32>, ShareX<32>, 3e-3f, LinearBytes, kManyCases},
@@ -442,8 +442,8 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "int8", "linear_int8_bf16", bf16, FormFits, Form, 3e-3f, LinearBytes, kFormCases, nullptr, kI8},
     {OpKind::kLinear, "flat1", "linear_flat_f16_1",  f16,  FlatFits<1>, Flat<1>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat2", "linear_flat_f16_2",  f16,  FlatFits<2>, Flat<2>, 4e-4f, LinearBytes, kLinearCases},
-    {OpKind::kLinear, "wflat32", "linear_wflat_f16_32", f16, Up<32>, Wf<32>, 4e-4f, LinearBytes, kManyCases, k90a},
-    {OpKind::kLinear, "wflat64", "linear_wflat_f16_64", f16, Up<64>, Wf<64>, 4e-4f, LinearBytes, kManyCases, k90a},
+    {OpKind::kLinear, "wflat32","linear_wflat_f16_32",f16, UpTo<32>, Wflat<32>, 4e-4f, LinearBytes, kManyCases, k90a},
+    {OpKind::kLinear, "wflat64","linear_wflat_f16_64",f16, UpTo<64>, Wflat<64>, 4e-4f, LinearBytes, kManyCases, k90a},
     {OpKind::kLinear, "flat4", "linear_flat_f16_4",  f16,  FlatFits<4>, Flat<4>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat8", "linear_flat_f16_8",  f16,  FlatFits<8>, Flat<8>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "shared32", "linear_shared_f16_32", f16, XFits<32>, ShareX<32>, 4e-4f, LinearBytes, kManyCases},

@@ -40,7 +40,6 @@ struct Case {
   float scale = 1, cap = 0, offset = 0;
 };
 
-inline constexpr int kBoxKeys = 32;  // keys, and values, in a box: a page holds a multiple of them
 struct LaunchShape {
   int grid_x = 1, grid_y = 1, grid_z = 1, threads = 256, shared_bytes = 0;
   int x_box = 0;  // rows of x or q in a box that the kernel copies, which takes Mapped...Args; 0: no boxes

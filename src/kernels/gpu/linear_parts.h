@@ -247,8 +247,8 @@ UM_DEVICE void FinishPanel(const LinearArgs& a, const PanelWork& work, int panel
         }
       }
     };
-    a.flags& kLinearActMul ? StoreSquare<T, S, true>(a, panel, column, add)
-                           : StoreSquare<T, S, false>(a, panel, column, add);
+    const bool gated = a.flags & kLinearActMul;
+    gated ? StoreSquare<T, S, true>(a, panel, column, add) : StoreSquare<T, S, false>(a, panel, column, add);
   }
 }
 

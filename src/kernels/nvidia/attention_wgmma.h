@@ -18,7 +18,7 @@
 namespace unimax::gpu {
 
 struct BoxRing {
-  static constexpr int kRows = 128, kDims = 128, kKeys = 128, kBoxKeys = 32, kStages = 2;
+  static constexpr int kRows = 128, kDims = 128, kKeys = 128, kStages = 2;
   static constexpr int kHalf = 128 * 128;                        // 128 rows of 64 elements
   static constexpr int kValues = 2 * kHalf, kStage = 4 * kHalf;  // keys, then values, each in two halves of the dims
   static constexpr int kQueries = kStages * kStage;              // behind the stages
@@ -40,7 +40,7 @@ struct AttentionRun {
     }
     run.end = a.positions[run.stop - 1] + 1;
     const int unseen = a.window > 0 ? a.positions[begin] + 1 - a.window : 0;
-    run.start = unseen > 0 ? unseen / BoxRing::kBoxKeys * BoxRing::kBoxKeys : 0;
+    run.start = unseen > 0 ? unseen / kBoxKeys * kBoxKeys : 0;
     run.pages = a.page_table + static_cast<int64_t>(sequence) * a.max_pages;
     return run;
   }
@@ -76,14 +76,14 @@ UM_DEVICE void ProduceAttention(const MappedAttentionArgs& a, uint32_t ring, int
     for (int key = run.start; key < run.end; key += R::kKeys) {
       WaitPhase(s.Full() + 8, s.phase ^ 1);
       GroupSync();
-      const int left = (run.end - key + R::kBoxKeys - 1) / R::kBoxKeys, boxes = left < 4 ? left : 4;
-      if (lane == 0) ArriveExpecting(s.Full(), boxes * 4 * R::kBoxKeys * 128);
+      const int left = (run.end - key + kBoxKeys - 1) / kBoxKeys, boxes = left < 4 ? left : 4;
+      if (lane == 0) ArriveExpecting(s.Full(), boxes * 4 * kBoxKeys * 128);
       GroupSync();
       if (lane < 16 && part < boxes) {
-        const int at = key + part * R::kBoxKeys;
+        const int at = key + part * kBoxKeys;
         const int64_t page = run.pages[at / a.page_tokens];
         const int64_t row = (page * a.kv_heads + kv_head) * a.page_tokens + at % a.page_tokens;
-        const uint32_t to = s.Stage() + (values ? R::kValues : 0) + half * R::kHalf + part * R::kBoxKeys * 128;
+        const uint32_t to = s.Stage() + (values ? R::kValues : 0) + half * R::kHalf + part * kBoxKeys * 128;
         CopyBox(to, values ? a.v_map : a.k_map, half * 64, static_cast<int>(row), s.Full());
       }
       s.Advance();

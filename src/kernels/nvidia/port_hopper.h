@@ -42,6 +42,17 @@ UM_DEVICE void BulkCopy(uint32_t to, const void* from, int bytes, uint32_t barri
                "l"(from), "r"(bytes), "r"(barrier)
                : "memory");
 }
+// BulkCopy of what is read once: the first to leave L2, so that what is read again stays there.
+UM_DEVICE void BulkCopyOnce(uint32_t to, const void* from, int bytes, uint32_t barrier) {
+  asm volatile(
+      "{\n"
+      ".reg .b64 once;\n"
+      "createpolicy.fractional.L2::evict_first.b64 once, 1.0;\n"
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], once;\n"
+      "}" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
 
 // A barrier of `threads` threads of the block; `number` 1 to 15 tells them apart.
 UM_DEVICE void SomeBarrier(int number, int threads) {

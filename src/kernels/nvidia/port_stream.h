@@ -28,14 +28,7 @@ UM_DEVICE void RingWaitFree(int bars, int slot, int parity) {  // a fresh barrie
 }
 UM_DEVICE void RingExpect(int bars, int slot, int bytes) { ArriveExpecting(SharedOffset(bars + slot * 16), bytes); }
 UM_DEVICE void RingCopy(int bars, int slot, int to, const void* from, int bytes) {
-  asm volatile(
-      "{\n"
-      ".reg .b64 once;\n"
-      "createpolicy.fractional.L2::evict_first.b64 once, 1.0;\n"
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], once;\n"
-      "}" ::"r"(SharedOffset(to)),
-      "l"(from), "r"(bytes), "r"(SharedOffset(bars + slot * 16))
-      : "memory");
+  BulkCopyOnce(SharedOffset(to), from, bytes, SharedOffset(bars + slot * 16));
 }
 UM_DEVICE void RingWaitFull(int bars, int slot, int parity) { WaitPhase(SharedOffset(bars + slot * 16), parity); }
 UM_DEVICE void RingNote(int notes, int slot, int value) {

@@ -69,32 +69,9 @@ UM_DEVICE void MultiplyColumns(ColumnSums<256>& d, const Vec16& a, uint64_t b) {
   }
 }
 
-UM_DEVICE Vec16 LoadShared16(uint32_t address) {
-  Vec16 v;
-  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
-               : "r"(address)
-               : "memory");
-  return v;
-}
-
 // CopyAsync16 by address.
 UM_DEVICE void CopyShared16(uint32_t to, const void* from, bool take) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(take ? 16 : 0) : "memory");
-}
-UM_DEVICE void StoreShared4(uint32_t address, uint32_t word) {
-  asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(word) : "memory");
-}
-// BulkCopy of what is read once: the first to leave L2, so that what is read again stays there.
-UM_DEVICE void BulkCopyOnce(uint32_t to, const void* from, int bytes, uint32_t barrier) {
-  asm volatile(
-      "{\n"
-      ".reg .b64 once;\n"
-      "createpolicy.fractional.L2::evict_first.b64 once, 1.0;\n"
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], once;\n"
-      "}" ::"r"(to),
-      "l"(from), "r"(bytes), "r"(barrier)
-      : "memory");
 }
 
 }  // namespace unimax::gpu
