@@ -143,6 +143,7 @@ struct RingMerge {
           if (first + k < p.parts && first + k != p.part) there &= LoadWhole(&of[k], Word(p, first + k, i));
         }
       }
+      if (!there) Fail();  // another process holds multiprocessors: what comes late would meet the next launch
       float most = mix.top;
 #pragma unroll
       for (int k = 0; k < kAhead; ++k) {

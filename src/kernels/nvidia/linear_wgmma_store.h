@@ -177,6 +177,7 @@ struct WgmmaParts {
   float* sums;   // [count][2 blocks of a cluster][2 warpgroups][kSums], of this warpgroup in the first
   int* counter;  // of those that have left their sums, then of those that have read all
   static constexpr int kSums = 128 * kWarpgroup, kApart = 2 * WgmmaShape::kCluster * kSums;
+  static constexpr int kPatience = 1 << 24;  // looks of about a microsecond
 
   UM_DEVICE float* At(int part, int i) const {
     return sums + static_cast<int64_t>(part) * kApart + (i * kWarpgroup + Thread() % kWarpgroup) * 4;
@@ -193,7 +194,10 @@ struct WgmmaParts {
     SomeBarrier(1 + warpgroup, kWarpgroup);  // orders the sums before their count
     if (Thread() % kWarpgroup == 0) {
       AtomicAdd(counter, 1);
+      // All parts' blocks run at once, unless another process holds multiprocessors: a fault then, and no hang.
+      int looks = 0;
       while (LoadAcquire(counter) < count) {
+        if (++looks == kPatience) Fail();
       }
     }
     SomeBarrier(1 + warpgroup, kWarpgroup);  // orders the count before the others' sums

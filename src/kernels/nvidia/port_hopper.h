@@ -110,6 +110,9 @@ UM_DEVICE void StoreRelaxed(void* p, const Vec16& v) {
                : "memory");
 }
 
+// Ends the launch with a fault, which the driver reports.
+UM_DEVICE void Fail() { asm volatile("trap;"); }
+
 // ---- Registers of a warpgroup ----
 template <int kRegisters>
 UM_DEVICE void GiveRegisters() {
