@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "cli/selftest_report.h"
 #include "device/open.h"
+#include "kernels/chain.h"
 #include "kernels/check.h"
 #include "kernels/cpu/cpu_isa.h"
 #include "kernels/table_cpu.h"
@@ -54,6 +55,19 @@ Status WalkGpuTable(const SelftestOptions& options, Device& device, std::vector<
   return {};
 }
 
+// The same of launches that take several ops.
+Status WalkChains(const SelftestOptions& options, Device& device, std::vector<KernelResult>* results) {
+  for (const ChainCase& c : ChainCases()) {
+    const char* kernel = ChainKernel(DType::kBF16, c.m, device.limits());
+    if (kernel == nullptr || !Wanted(options, kernel)) continue;
+    UM_ASSIGN_OR_RETURN(const CheckResult r, CheckChain(device, c, 11, options.repeats));
+    results->push_back({kernel, ChainCaseName(c), r.error, r.norm, kChainTolerance, r.microseconds,
+                        r.error <= kChainTolerance && r.norm > 0});
+    Print(options, results->back());
+  }
+  return {};
+}
+
 void WalkCpuTable(const SelftestOptions& options, std::vector<KernelResult>* results) {
   const CpuKernels& kernels = KernelsFor(BestIsa());
   for (const CpuRow& row : CpuRows()) {
@@ -82,6 +96,7 @@ Status Selftest(const SelftestOptions& options) {
   } else {
     found.limits = &device->limits();
     found.stopped = WalkGpuTable(options, *device, &found.kernels);
+    if (found.stopped.ok()) found.stopped = WalkChains(options, *device, &found.kernels);
   }
   if (options.report.empty()) UM_RETURN_IF_ERROR(found.stopped);
   if (found.kernels.empty() && found.stopped.ok()) {

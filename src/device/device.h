@@ -72,6 +72,7 @@ struct Kernel {
 };
 
 // One launch, with a copy of the kernel's single argument struct.
+inline constexpr size_t kMostArgs = 704;  // bytes of a kernel's arguments
 struct Launch {
   Kernel kernel;
   int grid_x = 1, grid_y = 1, grid_z = 1;
@@ -80,11 +81,11 @@ struct Launch {
   bool overlap = false;   // programmatic dependent launch: may start before the launch before it ends; the kernel waits
   bool together = false;  // all blocks run at the same time: they wait for each other; kUsage where that cannot be
   int args_bytes = 0;
-  alignas(16) std::array<std::byte, 640> args{};
+  alignas(16) std::array<std::byte, kMostArgs> args{};
 
   template <class Args>
   static Launch Of(Kernel kernel, const Args& args) {
-    static_assert(sizeof(Args) <= 640);
+    static_assert(sizeof(Args) <= kMostArgs);
     Launch launch;
     launch.kernel = kernel;
     launch.args_bytes = sizeof(Args);

@@ -7,9 +7,11 @@
 #include <array>
 #include <bit>
 #include <map>
+#include <ranges>
 
 #include "base/log.h"
 #include "exec/fit.h"
+#include "exec/graph_chain.h"
 #include "exec/graph_draw.h"
 #include "exec/graph_plan.h"
 #include "exec/graph_softmax.h"
@@ -78,6 +80,7 @@ class GraphExecutor : public Executor {
     return reinterpret_cast<T*>(At(value));
   }
   std::byte* WeightAt(int w) const { return w < 0 ? nullptr : weights_[static_cast<size_t>(w)].data(); }
+  const float* Floats(int w) const { return reinterpret_cast<const float*>(WeightAt(w)); }
 
   uint64_t LayerBytes() const {  // of keys
     return program_.layers > 0 ? KvBytes() / 2 / static_cast<uint64_t>(program_.layers) : 0;
@@ -97,13 +100,14 @@ class GraphExecutor : public Executor {
   Status MakeStream();
   bool StreamsShape(const StepShape& shape) const;
   bool Streams(const StepShape& shape, const Step& step) const;
-  Result<StepShape> ShapeOf(const Step& step) const;
   Status UploadStep(const Step& step);
   Status FetchIds(const Step& step, bool streamed);
   Result<std::span<const int>> IdsOf(int slot);
   Result<RecordedStep*> Recorded(const StepShape& shape);
   Result<Launch> Plan(const Op& op, const StepShape& shape, RowPart part);
   AttentionArgs AttentionOf(const Op& op, const StepShape& shape, RowPart part) const;
+  LinearArgs LinearOf(const Op& op, const Case& c, RowPart part) const;
+  Result<Launch> Chain(const ChainOps& chain, const StepShape& shape);
   template <class Args>
   Result<Launch> MakeLaunch(const Case& c, const Args& args);
 
@@ -135,6 +139,7 @@ class GraphExecutor : public Executor {
   bool stream_refused_ = false;         // the device cannot run all of its blocks at once
   int measured_rows_ = -1;              // up to which one launch was measured to be faster; -1: it was not measured
   std::unique_ptr<DrawStage> draw_;     // null: the largest logits alone
+  std::unique_ptr<ChainStage> chains_;  // null: every product is a launch of its own
   std::vector<float> logits_;
 };
 
@@ -212,6 +217,7 @@ Status GraphExecutor::CheckFits(uint64_t weight_bytes) {
   memory_.workspace = SplitBytes() + RingWords();
   for (int example : plan_.example) memory_.workspace += ValueBytes(example);
   if (Draws()) memory_.workspace += DrawStage::Bytes(options_);
+  if (launches_.Chains()) memory_.workspace += ChainStage::Bytes(device_.limits(), program_.hidden);
   return unimax::CheckFits(memory_, static_cast<uint64_t>(device_.limits().free_bytes), device_.limits().name, options_,
                            "take a smaller model or --device cpu");
 }
@@ -243,6 +249,7 @@ Status GraphExecutor::Allocate() {
   // Apart from the values, whose buffers the next step writes before and while it reads these.
   UM_ASSIGN_OR_RETURN(chosen_, device_.Allocate(static_cast<size_t>(options_.max_outputs) * sizeof(int), "chosen ids"));
   if (program_.ops.back().kind == OpKind::kSample) chosen_value_ = program_.ops.back().out;
+  UM_ASSIGN_OR_RETURN(chains_, ChainStage::Make(device_, launches_.Chains(), program_.hidden));
   if (Draws()) {
     UM_ASSIGN_OR_RETURN(draw_, DrawStage::Make(device_, options_, program_.vocab, graph_.forced));
   }
@@ -293,11 +300,7 @@ bool GraphExecutor::StreamsShape(const StepShape& shape) const {
 
 // A decode step whose rows all want their logits, in their order.
 bool GraphExecutor::Streams(const StepShape& shape, const Step& step) const {
-  if (!StreamsShape(shape)) return false;
-  for (int o = 0; o < shape.outputs; ++o) {
-    if (step.outputs[static_cast<size_t>(o)] != o) return false;
-  }
-  return true;
+  return StreamsShape(shape) && std::ranges::equal(step.outputs, std::views::iota(0, shape.outputs));
 }
 
 std::string GraphExecutor::PlanText(int tokens, int decodes, int context) const {
@@ -309,26 +312,6 @@ std::string GraphExecutor::PlanText(int tokens, int decodes, int context) const 
   const std::string streams =
       StreamsShape(shape) ? fmt::format("in one launch (stream; {}); op by op it would be:\n", why) : "";
   return streams + launches_.Text(shape);
-}
-
-Result<StepShape> GraphExecutor::ShapeOf(const Step& step) const {
-  StepShape shape;
-  shape.tokens = static_cast<int>(step.ids.size());
-  shape.outputs = static_cast<int>(step.outputs.size());
-  if (shape.tokens < 1 || shape.tokens > options_.max_tokens || shape.outputs > options_.max_outputs) {
-    return Internal("a step of {} tokens and {} outputs exceeds the executor's {} and {}", shape.tokens, shape.outputs,
-                    options_.max_tokens, options_.max_outputs);
-  }
-  int longest = 0;
-  bool alone = true;  // every row so far
-  for (int t = 0; t < shape.tokens; ++t) {
-    longest = std::max(longest, step.positions[static_cast<size_t>(t)] + 1);
-    const bool last = t + 1 == shape.tokens;
-    alone = alone && (last || step.sequences[static_cast<size_t>(t)] != step.sequences[static_cast<size_t>(t) + 1]);
-    if (alone && shape.decodes < options_.max_sequences) ++shape.decodes;
-  }
-  shape.bucket = static_cast<int>(std::bit_ceil(static_cast<unsigned>(longest)));
-  return shape;
 }
 
 Status GraphExecutor::UploadStep(const Step& step) {
@@ -365,20 +348,43 @@ AttentionArgs GraphExecutor::AttentionOf(const Op& op, const StepShape& shape, R
   args.partial = reinterpret_cast<float*>(partial_.data());
   args.counters = reinterpret_cast<int*>(counters_.data());
   args.m = c.m;
-  args.heads = program_.attention.heads;
-  args.kv_heads = program_.attention.kv_heads;
-  args.head_dim = program_.attention.head_dim;
+  const AttentionShape& a = program_.attention;
+  std::tie(args.heads, args.kv_heads, args.head_dim) = std::tie(a.heads, a.kv_heads, a.head_dim);
   args.q_stride = Stride(op.in);
   args.page_tokens = options_.page_tokens;
   args.max_pages = options_.max_pages;
   args.splits = AttentionSplits(c, device_.limits());
-  args.scale = program_.attention.scale;
-  args.cap = op.cap;
-  args.window = op.window;
+  std::tie(args.scale, args.cap, args.window) = std::tie(a.scale, op.cap, op.window);
   args.split_tokens = c.split_tokens;
   args.words = words_.data();
   softmax_.AddTo(&args, op.layer);
   return args;
+}
+
+LinearArgs GraphExecutor::LinearOf(const Op& op, const Case& c, RowPart part) const {
+  LinearArgs args{};
+  args.x = AtRow(op.in, part.first);
+  args.w = WeightAt(op.weight);
+  args.y = AtRow(op.out, part.first);
+  args.bias = Floats(op.bias);
+  args.residual = reinterpret_cast<const float*>(AtRow(op.in2, part.first));
+  std::tie(args.m, args.n, args.k, args.flags) = std::tie(c.m, c.n, c.k, c.flags);
+  std::tie(args.act, args.scale, args.cap) = std::tie(op.act, op.scale, op.cap);
+  args.x_stride = Stride(op.in);
+  args.y_stride = Stride(op.out);
+  args.partial = reinterpret_cast<float*>(partial_.data());
+  args.counters = reinterpret_cast<int*>(counters_.data());
+  return args;
+}
+
+Result<Launch> GraphExecutor::Chain(const ChainOps& chain, const StepShape& shape) {
+  std::vector<LinearArgs> products;
+  for (int number : chain.linear) {
+    const Op& op = program_.ops[static_cast<size_t>(number)];
+    const RowPart all = launches_.PartsOf(op, shape).front();
+    products.push_back(LinearOf(op, launches_.CaseOf(op, shape, all), all));
+  }
+  return chains_->Plan(program_, chain, products, [this](int w) { return WeightAt(w); });
 }
 
 Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart part) {
@@ -390,8 +396,7 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart
   const int* rope_rows = Input(3, shape);
   const int* outputs = Input(4, shape);
   const int* pages = reinterpret_cast<const int*>(page_table_.data());
-  const float* weight = reinterpret_cast<const float*>(WeightAt(op.weight));
-  const float* bias = reinterpret_cast<const float*>(WeightAt(op.bias));
+  const float *weight = Floats(op.weight), *bias = Floats(op.bias);
   std::byte* k_cache = KeysOf(op.layer);
   std::byte* v_cache = k_cache + KvBytes() / 2;
   switch (op.kind) {
@@ -405,11 +410,7 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart
       return MakeLaunch(c, NormArgs{At(op.in), weight, At(op.out), c.m, c.n, op.eps, bias, c.groups, Stride(op.in),
                                     Stride(op.out), op.offset, c.flags});
     case OpKind::kLinear:
-      return MakeLaunch(
-          c, LinearArgs{AtRow(op.in, part.first), WeightAt(op.weight), bias,
-                        reinterpret_cast<float*>(AtRow(op.in2, part.first)), AtRow(op.out, part.first), c.m, c.n, c.k,
-                        Stride(op.in), Stride(op.out), c.flags, op.act, op.scale, op.cap, nullptr, nullptr,
-                        reinterpret_cast<float*>(partial_.data()), reinterpret_cast<int*>(counters_.data())});
+      return MakeLaunch(c, LinearOf(op, c, part));
     case OpKind::kRopeAndStore: {
       const auto rope = static_cast<size_t>(std::max(op.rope, 0));
       const auto* cos_sin = op.rope < 0 ? nullptr : reinterpret_cast<const float*>(cos_sin_[rope].data());
@@ -439,7 +440,15 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
   // Steps that are not decode steps seldom come again in the same shape: only the last one is kept.
   std::erase_if(recorded_, [](const auto& entry) { return !entry.first.decode(); });
   RecordedStep step;
-  for (const Op& op : program_.ops) {
+  for (size_t i = 0; i < program_.ops.size(); ++i) {
+    const Op& op = program_.ops[i];
+    const ChainOps chain = launches_.ChainAt(i, shape);
+    if (chain.linear.size() > 1) {
+      UM_ASSIGN_OR_RETURN(const Launch launch, Chain(chain, shape));
+      step.launches.push_back(launch);
+      i = static_cast<size_t>(chain.linear.back());
+      continue;
+    }
     if (op.kind == OpKind::kAttention && softmax_.notes_scores()) {  // of what it will read
       const AttentionArgs args = AttentionOf(op, shape, {0, shape.tokens, shape.decode()});
       UM_ASSIGN_OR_RETURN(const Launch launch, softmax_.NoteScores(args, op.layer));
@@ -466,7 +475,7 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
 Status GraphExecutor::Run(const Step& step) {
   const int before = static_cast<int>(fetched_[static_cast<size_t>(run_ % 2)]);
   UM_RETURN_IF_ERROR(check_(step, before));
-  UM_ASSIGN_OR_RETURN(const StepShape shape, ShapeOf(step));
+  UM_ASSIGN_OR_RETURN(const StepShape shape, launches_.ShapeOf(step));
   last_ = shape;
   if (draw_ != nullptr && !step.draws.empty()) {
     UM_RETURN_IF_ERROR(draw_->Check(step, before));

@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <set>
 
 #include "kernels/args.h"
+#include "kernels/chain.h"
 #include "kernels/check.h"
 
 namespace unimax {
@@ -32,6 +34,26 @@ int GraphPlan::SplitTokens() const {
   const int longest = options_.max_pages * options_.page_tokens + kTile;
   const int each = (longest + kMostSplits - 1) / kMostSplits;
   return std::max(kLeast, (each + kTile - 1) / kTile * kTile);
+}
+
+Result<StepShape> GraphPlan::ShapeOf(const Step& step) const {
+  StepShape shape;
+  shape.tokens = static_cast<int>(step.ids.size());
+  shape.outputs = static_cast<int>(step.outputs.size());
+  if (shape.tokens < 1 || shape.tokens > options_.max_tokens || shape.outputs > options_.max_outputs) {
+    return Internal("a step of {} tokens and {} outputs exceeds the executor's {} and {}", shape.tokens, shape.outputs,
+                    options_.max_tokens, options_.max_outputs);
+  }
+  int longest = 0;
+  bool alone = true;  // every row so far
+  for (int t = 0; t < shape.tokens; ++t) {
+    longest = std::max(longest, step.positions[static_cast<size_t>(t)] + 1);
+    const bool last = t + 1 == shape.tokens;
+    alone = alone && (last || step.sequences[static_cast<size_t>(t)] != step.sequences[static_cast<size_t>(t) + 1]);
+    if (alone && shape.decodes < options_.max_sequences) ++shape.decodes;
+  }
+  shape.bucket = static_cast<int>(std::bit_ceil(static_cast<unsigned>(longest)));
+  return shape;
 }
 
 Case GraphPlan::CaseOf(const Op& op, const StepShape& shape, const RowPart& part) const {
@@ -100,10 +122,29 @@ std::vector<RowPart> GraphPlan::PartsOf(const Op& op, const StepShape& shape) co
   return parts;
 }
 
+bool GraphPlan::Chains() const {
+  return !graph_.deterministic && graph_.forced.empty() && options_.max_tokens >= kChainRows &&
+         ChainKernel(graph_.act, kChainRows, limits_) != nullptr;
+}
+
+ChainOps GraphPlan::ChainAt(size_t first, const StepShape& shape) const {
+  if (!Chains() || ChainKernel(graph_.act, shape.tokens, limits_) == nullptr) return {};
+  return ChainFrom(program_, first);
+}
+
 std::string GraphPlan::Text(const StepShape& shape) const {
   std::string text;
   std::set<std::string> seen;
-  for (const Op& op : program_.ops) {
+  for (size_t i = 0; i < program_.ops.size(); ++i) {
+    const Op& op = program_.ops[i];
+    const ChainOps chain = ChainAt(i, shape);
+    if (chain.linear.size() > 1) {
+      const std::string line = fmt::format("{:<13} {:<44} {}\n", "Linear, Norm", ChainName(program_, chain),
+                                           ChainKernel(graph_.act, shape.tokens, limits_));
+      if (seen.insert(line).second) text += line;
+      i = static_cast<size_t>(chain.linear.back());
+      continue;
+    }
     for (const RowPart& part : PartsOf(op, shape)) {
       const Case c = CaseOf(op, shape, part);
       const Planned planned = PlannedOf(c);

@@ -10,6 +10,7 @@
 #include "device/device.h"
 #include "exec/executor.h"
 #include "exec/graph.h"
+#include "exec/graph_chain.h"
 #include "kernels/plan.h"
 #include "program/program.h"
 
@@ -37,6 +38,12 @@ class GraphPlan {
   GraphPlan(const Program& program, const Limits& limits, const ExecutorOptions& options, GraphOptions graph)
       : program_(program), limits_(limits), options_(options), graph_(std::move(graph)) {}
 
+  // Errors: kInternal where a step exceeds what the executor was made for.
+  Result<StepShape> ShapeOf(const Step& step) const;
+  // Whether any step goes by chains, and the chain that begins with op number `first` of a step: none, or at least two
+  // products.
+  bool Chains() const;
+  ChainOps ChainAt(size_t first, const StepShape& shape) const;
   // The launches of an op. Attention of a step that holds both takes decodes by the split rows and prompts by the tiled
   // ones, where a decode would fill a whole tile.
   std::vector<RowPart> PartsOf(const Op& op, const StepShape& shape) const;

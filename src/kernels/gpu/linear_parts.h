@@ -85,20 +85,23 @@ UM_DEVICE void AddCells(float* sum, int column, int row) {
   }
 }
 
-// What FinishLinear and FinishGated do, of whole octets. It runs once or twice a launch, so fetching its instructions
-// is what it costs: there are few of them.
-template <class T, int kOctets>
-UM_DEVICE void FinishOctets(const LinearArgs& a, LinearOctets<kOctets>& out, float* up) {
-  if (out.row[0] < 0) return;  // then the others are absent, too
-  int64_t at[kOctets];
-  Vec16 residual[2 * kOctets] = {};
+template <int kOctets>
+UM_DEVICE int64_t OctetAt(const LinearArgs& a, const LinearOctets<kOctets>& out, int i) {
+  return static_cast<int64_t>(out.row[i]) * a.y_stride + out.n;
+}
+template <int kOctets>
+UM_DEVICE void LoadResidual(const LinearArgs& a, const LinearOctets<kOctets>& out, Vec16 (&residual)[2 * kOctets]) {
 #pragma unroll
   for (int i = 0; i < kOctets; ++i) {
-    at[i] = static_cast<int64_t>(out.row[i]) * a.y_stride + out.n;
     if (a.residual == nullptr || out.row[i] < 0) continue;
-    residual[2 * i] = Load16(a.residual + at[i]);
-    residual[2 * i + 1] = Load16(a.residual + at[i] + 4);
+    residual[2 * i] = Load16(a.residual + OctetAt(a, out, i));
+    residual[2 * i + 1] = Load16(a.residual + OctetAt(a, out, i) + 4);
   }
+}
+// What FinishLinear and FinishGated do, of whole octets, but for storing.
+template <int kOctets>
+UM_DEVICE void FinishOctets(const LinearArgs& a, LinearOctets<kOctets>& out, float* up,
+                            const Vec16 (&residual)[2 * kOctets]) {
   if (a.bias != nullptr) {
 #pragma unroll
     for (int i = 0; i < kOctets; ++i) AddEight(out.sum + 8 * i, a.bias + out.n);
@@ -111,18 +114,22 @@ UM_DEVICE void FinishOctets(const LinearArgs& a, LinearOctets<kOctets>& out, flo
     out.sum[i] = out.sum[i] * a.scale + residual[i / 4].template As<float>(i % 4);
   }
   Cap(a.cap, out.sum);
+}
+template <class T, int kOctets>
+UM_DEVICE void StoreOctets(const LinearArgs& a, const LinearOctets<kOctets>& out) {
 #pragma unroll
   for (int i = 0; i < kOctets; ++i) {
     if (out.row[i] < 0) continue;
     const float* sum = out.sum + 8 * i;
+    const int64_t at = OctetAt(a, out, i);
     if (a.flags & kLinearWide) {
-      Store16(static_cast<float*>(a.y) + at[i], FourOf(sum));
-      Store16(static_cast<float*>(a.y) + at[i] + 4, FourOf(sum + 4));
+      Store16(static_cast<float*>(a.y) + at, FourOf(sum));
+      Store16(static_cast<float*>(a.y) + at + 4, FourOf(sum + 4));
     } else {
       Vec16 v;
 #pragma unroll
       for (int j = 0; j < 8; ++j) v.Put(j, FromFloat<T>(sum[j]));
-      Store16(static_cast<T*>(a.y) + at[i], v);
+      Store16(static_cast<T*>(a.y) + at, v);
     }
   }
 }
@@ -164,7 +171,12 @@ UM_DEVICE void StoreSquare(const LinearArgs& a, int panel, int column, Add add) 
   float up[8] = {};
   if (kGated) add(rows, row + kTileRows, up);
   if (outputs % 8 == 0 && a.y_stride % 8 == 0) {
-    FinishOctets<T>(a, out, kGated ? up : nullptr);
+    // It runs once or twice a launch, so fetching its instructions is what it costs: there are few of them.
+    if (out.row[0] < 0) return;  // then the others are absent, too
+    Vec16 residual[2 * kOctets] = {};
+    LoadResidual(a, out, residual);
+    FinishOctets(a, out, kGated ? up : nullptr, residual);
+    StoreOctets<T>(a, out);
   } else {
     FinishRagged<T>(a, out, kGated ? up : nullptr, outputs);
   }

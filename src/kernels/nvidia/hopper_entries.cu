@@ -3,6 +3,7 @@
 #include "kernels/gpu/stream_entries.h"
 #include "kernels/nvidia/attention_ring.h"
 #include "kernels/nvidia/attention_wgmma.h"
+#include "kernels/nvidia/linear_chain.h"
 #include "kernels/nvidia/linear_wflat.h"
 #include "kernels/nvidia/linear_wgmma.h"
 
@@ -12,6 +13,8 @@ UM_ENTRY(linear_wflat_bf16_32, LinearArgs, (LinearWflat<bf16, 32>), 384, 1)
 UM_ENTRY(linear_wflat_bf16_64, LinearArgs, (LinearWflat<bf16, 64>), 384, 1)
 UM_ENTRY(linear_wflat_f16_32, LinearArgs, (LinearWflat<f16, 32>), 384, 1)
 UM_ENTRY(linear_wflat_f16_64, LinearArgs, (LinearWflat<f16, 64>), 384, 1)
+UM_ENTRY(linear_chain_bf16_32, ChainArgs, (LinearChain<bf16, 32>), kChainThreads, 1)
+UM_ENTRY(linear_chain_bf16_64, ChainArgs, (LinearChain<bf16, 64>), kChainThreads, 1)
 UM_ENTRY(attention_ring_bf16_64, AttentionArgs, (AttentionRing<bf16, 64>), kRingAll, 2)
 UM_ENTRY(attention_ring_bf16_128, AttentionArgs, (AttentionRing<bf16, 128>), kRingAll, 2)
 UM_ENTRY(attention_ring_f16_64, AttentionArgs, (AttentionRing<f16, 64>), kRingAll, 2)

@@ -48,21 +48,30 @@ struct RingPlace {
   }
 };
 
-// By one warp, a lane a strip. What lies beyond N repeats the last strip, whose sums nobody stores; beyond K a tile
-// before, which meets zeros in x.
+// A strip's part of a stage. What lies beyond N repeats the last strip, whose sums nobody stores.
+struct StripPiece {
+  const char* from;
+  int tiles;  // of a stage's, those that lie within K
+};
+template <class S>
+UM_DEVICE StripPiece PieceOf(const LinearArgs& a, const PanelWork& work, int stage, int number) {
+  const int tiles = (a.k + kTileK - 1) / kTileK, strips = (a.n + kTileRows - 1) / kTileRows;
+  const int wanted = stage / work.stages * S::kStrips + number, strip = wanted < strips ? wanted : strips - 1;
+  const int tile = stage % work.stages * S::kStageTiles;
+  return {static_cast<const char*>(a.w) + (static_cast<int64_t>(strip) * tiles + tile) * kTileBytes,
+          tiles - tile < S::kStageTiles ? tiles - tile : S::kStageTiles};
+}
+
+// By one warp, a lane a strip. Beyond K a tile before is repeated, which meets zeros in x.
 template <class S>
 UM_DEVICE void FetchWeights(const LinearArgs& a, const PanelWork& work, const RingPlace<S>& at, int stage) {
   if (Lane() == 0) ArriveExpecting(at.Full(), S::kWeights);
   GroupSync();  // orders the expectation before the copies
   if (Lane() >= S::kStrips) return;
-  const int tiles = (a.k + kTileK - 1) / kTileK, strips = (a.n + kTileRows - 1) / kTileRows;
-  const int wanted = stage / work.stages * S::kStrips + Lane(), strip = wanted < strips ? wanted : strips - 1;
-  const int tile = stage % work.stages * S::kStageTiles;
-  const int count = tiles - tile < S::kStageTiles ? tiles - tile : S::kStageTiles;
-  const char* from = static_cast<const char*>(a.w) + (static_cast<int64_t>(strip) * tiles + tile) * kTileBytes;
+  const StripPiece piece = PieceOf<S>(a, work, stage, Lane());
   const uint32_t to = at.Stage() + Lane() * S::kStripBytes;
-  BulkCopyOnce(to, from, count * kTileBytes, at.Full());
-  for (int t = count; t < S::kStageTiles; ++t) BulkCopyOnce(to + t * kTileBytes, from, kTileBytes, at.Full());
+  BulkCopyOnce(to, piece.from, piece.tiles * kTileBytes, at.Full());
+  for (int t = piece.tiles; t < S::kStageTiles; ++t) BulkCopyOnce(to + t * kTileBytes, piece.from, kTileBytes, at.Full());
 }
 
 // One warpgroup's x, by chunks of 16 bytes: 8 a row and part.

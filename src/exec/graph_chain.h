@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs of ops that one launch of kernels/chain.h takes: products that follow each other, with root-mean-square norms
+// between them. A norm among them leaves nothing that others may read.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/chain.h"
+#include "program/program.h"
+
+namespace unimax {
+
+struct ChainOps {
+  std::vector<int> linear;  // numbers of ops
+  std::vector<int> norm;    // behind each of them but the last; -1: none
+};
+
+// The longest chain that begins with op number `first`, of at most kChainLinks products; shorter than two: none.
+ChainOps ChainFrom(const Program& program, size_t first);
+std::string ChainName(const Program& program, const ChainOps& chain);  // "out, gate_up, down, qkv"
+
+class ChainStage {
+ public:
+  // Null where it is not `wanted`. Errors: of the device.
+  static Result<std::unique_ptr<ChainStage>> Make(Device& device, bool wanted, int hidden);
+  // What Make takes of the device's memory.
+  static uint64_t Bytes(const Limits& limits, int hidden);
+
+  // `products` are the launches' arguments if each product went alone. Errors: of the device.
+  Result<Launch> Plan(const Program& program, const ChainOps& chain, const std::vector<LinearArgs>& products,
+                      const std::function<const std::byte*(int)>& weight_at);
+
+  explicit ChainStage(Device& device) : device_(device) {}  // see Make
+
+ private:
+  Device& device_;
+  ChainMemory memory_;
+  Buffer normed_;  // x of the product behind a norm: no two of them live at once
+};
+
+}  // namespace unimax

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/chain.h"
+
+namespace unimax {
+namespace {
+
+// With fewer rows the flat rows leave the memory less idle than what a link waits for its x.
+constexpr int kLeastRows = 9, kNarrowRows = 32;
+constexpr int kPanel = 128;  // as in nvidia/linear_wflat.h
+
+bool Narrow(int m) { return m <= kNarrowRows; }
+
+// As nvidia/linear_chain.h lays it out: sums of a panel, the stages' barriers, two barriers a link, factors, a border,
+// the stages.
+int SharedBytes(int rows) {
+  const int stages = Narrow(rows) ? 5 : 4, stage_k = 128;
+  return rows * (kPanel + 4) * 4 + 16 * stages + 16 * kChainLinks + rows * 4 + 1024 +
+         stages * (kPanel + rows) * stage_k * 2;
+}
+uint64_t WordBytes(const Limits& limits) {  // two parts a block
+  return 2ull * kChainRows * kPanel * 4 * static_cast<uint64_t>(limits.multiprocessors);
+}
+constexpr uint64_t kSquareBytes = sizeof(unsigned long long) * kChainLinks * kChainRows;
+
+}  // namespace
+
+const char* ChainKernel(DType act, int m, const Limits& limits) {
+  // In f16 a stream times the norm's weights may be more than there is.
+  if (act != DType::kBF16 || limits.target != "sm_90a" || m < kLeastRows || m > kChainRows) return nullptr;
+  return Narrow(m) ? "linear_chain_bf16_32" : "linear_chain_bf16_64";
+}
+
+bool IsLink(int n, int k, bool normed) {
+  constexpr int kMostNormed = 512 * 32;  // strips of squares that a sum has room for
+  return n % 32 == 0 && k % 32 == 0 && (!normed || n <= kMostNormed);
+}
+
+uint64_t ChainMemory::Bytes(const Limits& limits) {
+  return sizeof(int) * kChainCounts + kSquareBytes + WordBytes(limits);
+}
+
+Result<ChainMemory> ChainMemory::Make(Device& device) {
+  ChainMemory memory;
+  UM_ASSIGN_OR_RETURN(memory.done_, device.Allocate(sizeof(int) * kChainCounts, "counts of chains"));
+  UM_ASSIGN_OR_RETURN(memory.squares_, device.Allocate(kSquareBytes, "sums of squares"));
+  UM_ASSIGN_OR_RETURN(memory.words_, device.Allocate(WordBytes(device.limits()), "unfinished sums of chains"));
+  UM_RETURN_IF_ERROR(device.Fill(memory.done_.data(), 0, memory.done_.bytes()));
+  UM_RETURN_IF_ERROR(device.Fill(memory.squares_.data(), 0, memory.squares_.bytes()));
+  UM_RETURN_IF_ERROR(device.Fill(memory.words_.data(), 0xff, memory.words_.bytes()));
+  return memory;
+}
+
+void ChainMemory::AddTo(ChainArgs* args) const {
+  args->done = reinterpret_cast<int*>(done_.data());
+  args->squares = reinterpret_cast<unsigned long long*>(squares_.data());
+  args->words = reinterpret_cast<float*>(words_.data());
+  for (int l = 0; l < args->links; ++l) {
+    ChainLink& link = args->link[l];
+    if (link.norm == nullptr) continue;
+    link.squares = args->squares + l * kChainRows;
+    args->link[l + 1].x_squares = link.squares;
+  }
+}
+
+Result<Launch> LaunchOfChain(Device& device, DType act, const ChainArgs& args) {
+  const int m = args.link[0].m;
+  const char* name = ChainKernel(act, m, device.limits());
+  if (name == nullptr) return Internal("no kernel takes a chain of {} rows", m);
+  UM_ASSIGN_OR_RETURN(const Kernel kernel, device.FindKernel(name));
+  Launch launch = Launch::Of(kernel, args);
+  launch.grid_x = device.limits().multiprocessors;
+  launch.threads = kChainThreads;
+  launch.shared_bytes = SharedBytes(Narrow(m) ? kNarrowRows : kChainRows);
+  return launch;
+}
+
+}  // namespace unimax

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products that follow each other in one launch, with root-mean-square norms between them (nvidia/linear_chain.h): which
+// of them may, on which device, and the memory that such launches share.
+#pragma once
+
+#include <span>
+
+#include "base/layout.h"
+#include "base/status.h"
+#include "device/device.h"
+#include "kernels/args.h"
+#include "kernels/check.h"
+
+namespace unimax {
+
+// The kernel that takes chains of `m` rows of x; null: the device has none, or other rows are faster.
+const char* ChainKernel(DType act, int m, const Limits& limits);
+
+// Whether a product of N x K may be a link; `normed`: with a norm of its N outputs behind it.
+bool IsLink(int n, int k, bool normed);
+
+// What all chains of a device share; a launch leaves it as it was.
+class ChainMemory {
+ public:
+  // Errors: of the device.
+  static Result<ChainMemory> Make(Device& device);
+  static uint64_t Bytes(const Limits& limits);
+  // Also tells each link with a norm behind it, and the next one, where the sums of squares lie.
+  void AddTo(ChainArgs* args) const;
+
+ private:
+  Buffer done_, squares_, words_;
+};
+
+// Errors: of the device.
+Result<Launch> LaunchOfChain(Device& device, DType act, const ChainArgs& args);
+
+// The chains of the test: x [M, in] to a residual stream [M, hidden], to act(gate) * up [M, wide] of its norm, to the
+// stream again, and to [M, out] of its norm; the first `links` of these.
+struct ChainCase {
+  int m, in, hidden, wide, out, links;
+};
+std::span<const ChainCase> ChainCases();
+inline constexpr float kChainTolerance = 4e-3f;  // roundings of x differ where sums lie between two bf16
+std::string ChainCaseName(const ChainCase& c);
+// The largest error of the outputs that the last links leave. Errors: of the device.
+Result<CheckResult> CheckChain(Device& device, const ChainCase& c, uint64_t seed, int repeats);
+
+}  // namespace unimax

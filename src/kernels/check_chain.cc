@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "kernels/chain.h"
+#include "kernels/check_draw.h"
+#include "kernels/check_linear.h"
+#include "kernels/pack.h"
+#include "kernels/reference.h"
+
+namespace unimax {
+namespace {
+
+constexpr float kEps = 1e-5f;
+constexpr float kScale = 0.5f;  // of what is added to the stream
+
+// Odd numbers of rows, outputs that end within a panel, panels that blocks have to themselves and panels that many
+// share, x longer than a stage and shorter; one link alone, and what a layer has.
+constexpr ChainCase kCases[] = {{17, 256, 512, 1024, 768, 4},    {32, 4096, 4096, 3072, 6144, 4},
+                                {29, 96, 160, 224, 96, 4},       {32, 1024, 2048, 8192, 3072, 3},
+                                {33, 4096, 4096, 1536, 4096, 4}, {64, 512, 5120, 1024, 1536, 4},
+                                {50, 160, 96, 32, 1056, 4},      {64, 2048, 2048, 2048, 2048, 2},
+                                {24, 14336, 4096, 512, 1024, 1}, {32, 256, 1024, 14336, 512, 3}};
+
+struct Matrix {
+  std::vector<double> values;
+  Buffer packed;
+};
+
+class ChainCheck {
+ public:
+  ChainCheck(Device& device, const ChainCase& c, uint64_t seed) : device_(device), case_(c), random_(seed) {}
+  Result<CheckResult> Run(int repeats);
+
+ private:
+  double Draw(double scale) { return RoundedTo(static_cast<double>(draw_(random_)) * scale); }
+  static double RoundedTo(double v) { return static_cast<double>(BF16ToFloat(FloatToBF16(static_cast<float>(v)))); }
+  std::vector<double> Values(int64_t count, double scale) {
+    std::vector<double> values(static_cast<size_t>(count));
+    for (double& v : values) v = Draw(scale);
+    return values;
+  }
+  Result<Buffer> Upload(const std::vector<double>& values, DType type);
+  Result<Matrix> Weights(int n, int k);
+  Result<Buffer> Poisoned(int64_t bytes);
+  Result<ChainArgs> Args(const std::vector<Matrix>& w);
+  // What link `l` leaves of x; `stream` is the residual stream before and after.
+  std::vector<double> After(int l, const std::vector<double>& x, const Matrix& w);
+
+  Device& device_;
+  const ChainCase& case_;
+  std::mt19937_64 random_;
+  std::normal_distribution<float> draw_;
+  std::vector<double> x_, stream_, norm_[2], bias_;
+  Buffer device_x_, device_stream_, device_norm_[2], device_bias_, normed_, wide_, out_;
+};
+
+// Outputs and inputs of each link.
+struct Sizes {
+  int n, k;
+};
+Sizes SizesOf(const ChainCase& c, int l) {
+  const Sizes sizes[kChainLinks] = {{c.hidden, c.in}, {2 * c.wide, c.hidden}, {c.hidden, c.wide}, {c.out, c.hidden}};
+  return sizes[l];
+}
+
+Result<Buffer> ChainCheck::Upload(const std::vector<double>& values, DType type) {
+  std::vector<float> wide(values.begin(), values.end());
+  std::vector<uint16_t> narrow;
+  for (float v : wide) narrow.push_back(FloatToBF16(v));
+  const bool f32 = type == DType::kF32;
+  UM_ASSIGN_OR_RETURN(Buffer buffer, device_.Allocate(values.size() * (f32 ? 4 : 2), "check"));
+  UM_RETURN_IF_ERROR(
+      device_.Upload(buffer.data(), f32 ? static_cast<const void*>(wide.data()) : narrow.data(), buffer.bytes()));
+  return buffer;
+}
+
+Result<Buffer> ChainCheck::Poisoned(int64_t bytes) {
+  UM_ASSIGN_OR_RETURN(Buffer buffer, device_.Allocate(static_cast<size_t>(bytes), "check output"));
+  UM_RETURN_IF_ERROR(device_.Fill(buffer.data(), 0xff, buffer.bytes()));
+  return buffer;
+}
+
+Result<Matrix> ChainCheck::Weights(int n, int k) {
+  Matrix w;
+  w.values = Values(int64_t{n} * k, 1 / std::sqrt(static_cast<double>(k)));
+  std::vector<uint16_t> packed(PackedBytes(n, k) / 2);
+  std::vector<float> row(static_cast<size_t>(k));
+  PackStrips(
+      device_.limits().tile_order, DType::kBF16, 0, n / kPackRows, k,
+      [&](int r) -> const float* {
+        std::copy_n(w.values.begin() + int64_t{r} * k, k, row.begin());
+        return row.data();
+      },
+      packed.data());
+  UM_ASSIGN_OR_RETURN(w.packed, device_.Allocate(packed.size() * 2, "check weights"));
+  UM_RETURN_IF_ERROR(device_.Upload(w.packed.data(), packed.data(), packed.size() * 2));
+  return w;
+}
+
+Result<ChainArgs> ChainCheck::Args(const std::vector<Matrix>& w) {
+  const int m = case_.m;
+  x_ = Values(int64_t{m} * case_.in, 1);
+  stream_ = Values(int64_t{m} * case_.hidden, 1);
+  bias_ = Values(case_.hidden, 1);
+  UM_ASSIGN_OR_RETURN(device_x_, Upload(x_, DType::kBF16));
+  UM_ASSIGN_OR_RETURN(device_stream_, Upload(stream_, DType::kF32));
+  UM_ASSIGN_OR_RETURN(device_bias_, Upload(bias_, DType::kF32));
+  for (int i = 0; i < 2; ++i) {
+    norm_[i] = Values(case_.hidden, 1);
+    UM_ASSIGN_OR_RETURN(device_norm_[i], Upload(norm_[i], DType::kF32));
+  }
+  UM_ASSIGN_OR_RETURN(normed_, Poisoned(int64_t{2} * m * case_.hidden));
+  UM_ASSIGN_OR_RETURN(wide_, Poisoned(int64_t{2} * m * case_.wide));
+  UM_ASSIGN_OR_RETURN(out_, Poisoned(int64_t{2} * m * case_.out));
+  const std::byte* x[kChainLinks] = {device_x_.data(), normed_.data(), wide_.data(), normed_.data()};
+  std::byte* y[kChainLinks] = {device_stream_.data(), wide_.data(), device_stream_.data(), out_.data()};
+  ChainArgs args{};
+  args.links = case_.links;
+  for (int l = 0; l < case_.links; ++l) {
+    ChainLink& link = args.link[l];
+    const Sizes size = SizesOf(case_, l);
+    link.x = x[l];
+    link.w = w[static_cast<size_t>(l)].packed.data();
+    link.y = y[l];
+    link.m = m;
+    link.n = size.n;
+    link.k = link.x_stride = size.k;
+    link.y_stride = l == 1 ? size.n / 2 : size.n;
+    link.eps = kEps;
+    if (l == 1) {
+      link.flags = kLinearActMul;
+      link.act = Activation::kSilu;
+    }
+    if (l == 3 || l == 1) continue;
+    link.flags = kLinearWide;
+    link.bias = reinterpret_cast<const float*>(device_bias_.data());
+    link.residual = reinterpret_cast<const float*>(device_stream_.data());
+    link.scale = kScale;
+    if (l + 1 == case_.links) continue;
+    link.norm = reinterpret_cast<const float*>(device_norm_[l / 2].data());
+    link.normed = normed_.data();
+    link.offset = l == 0 ? 0 : 1;
+  }
+  return args;
+}
+
+std::vector<double> ChainCheck::After(int l, const std::vector<double>& x, const Matrix& w) {
+  const Sizes size = SizesOf(case_, l);
+  Case c;
+  c.m = case_.m;
+  c.n = size.n;
+  c.k = size.k;
+  if (l % 2 == 0) {
+    c.scale = kScale;
+    stream_ = LinearReference(c, x.data(), w.values.data(), bias_.data(), stream_.data());
+    return stream_;
+  }
+  // Of a normed stream: the kernel rounds before it divides.
+  std::vector<double> rounded(x.size()), roots;
+  for (int t = 0; t < case_.m; ++t) {
+    double squares = 0;
+    for (int i = 0; i < size.k; ++i) {
+      const auto at = static_cast<size_t>(int64_t{t} * size.k + i);
+      squares += x[at] * x[at];
+      rounded[at] = RoundedTo(x[at] * (norm_[l / 2][static_cast<size_t>(i)] + (l == 1 ? 0 : 1)));
+    }
+    roots.push_back(std::sqrt(squares / size.k + static_cast<double>(kEps)));
+  }
+  for (size_t i = 0; i < rounded.size(); ++i) rounded[i] /= roots[i / static_cast<size_t>(size.k)];
+  if (l == 1) {
+    c.flags = kLinearActMul;
+    c.activation = Activation::kSilu;
+  }
+  std::vector<double> y = LinearReference(c, rounded.data(), w.values.data(), nullptr, nullptr);
+  for (double& v : y) v = l == 1 ? RoundedTo(v) : v;
+  return y;
+}
+
+Result<CheckResult> ChainCheck::Run(int repeats) {
+  std::vector<Matrix> w;
+  for (int l = 0; l < case_.links; ++l) {
+    UM_ASSIGN_OR_RETURN(Matrix matrix, Weights(SizesOf(case_, l).n, SizesOf(case_, l).k));
+    w.push_back(std::move(matrix));
+  }
+  UM_ASSIGN_OR_RETURN(ChainArgs args, Args(w));
+  UM_ASSIGN_OR_RETURN(const ChainMemory memory, ChainMemory::Make(device_));
+  memory.AddTo(&args);
+  UM_ASSIGN_OR_RETURN(const Launch launch, LaunchOfChain(device_, DType::kBF16, args));
+  UM_RETURN_IF_ERROR(device_.Run(launch));
+  UM_RETURN_IF_ERROR(device_.Synchronize());
+  std::vector<double> last = x_, narrow;
+  for (int l = 0; l < case_.links; ++l) {
+    last = After(l, last, w[static_cast<size_t>(l)]);
+    if (l % 2 == 1) narrow = last;
+  }
+  UM_ASSIGN_OR_RETURN(CheckResult result, CompareWith(device_, DType::kF32, device_stream_, stream_));
+  if (!narrow.empty()) {
+    const Buffer& of = case_.links == kChainLinks ? out_ : wide_;
+    UM_ASSIGN_OR_RETURN(const CheckResult other, CompareWith(device_, DType::kBF16, of, narrow));
+    result.error = std::max(result.error, other.error);
+    result.norm = std::min(result.norm, other.norm);
+  }
+  UM_ASSIGN_OR_RETURN(result.microseconds, MedianMicroseconds(device_, launch, repeats));
+  return result;
+}
+
+}  // namespace
+
+std::span<const ChainCase> ChainCases() { return kCases; }
+
+std::string ChainCaseName(const ChainCase& c) {
+  return fmt::format("m={} in={} hidden={} wide={} out={} links={}", c.m, c.in, c.hidden, c.wide, c.out, c.links);
+}
+
+Result<CheckResult> CheckChain(Device& device, const ChainCase& c, uint64_t seed, int repeats) {
+  return ChainCheck(device, c, seed).Run(repeats);
+}
+
+}  // namespace unimax
