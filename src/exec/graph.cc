@@ -13,6 +13,7 @@
 #include "exec/fit.h"
 #include "exec/graph_chain.h"
 #include "exec/graph_draw.h"
+#include "exec/graph_pages.h"
 #include "exec/graph_plan.h"
 #include "exec/graph_softmax.h"
 #include "exec/graph_weights.h"
@@ -39,7 +40,8 @@ class GraphExecutor : public Executor {
         options_(options),
         graph_(graph),
         check_(program_, options),
-        launches_(program_, device.limits(), options, graph) {}
+        launches_(program_, device.limits(), options, graph),
+        pages_(program_, options, Info(graph.act).block_bytes) {}
 
   Status Load(const WeightSource& source);
   Status Run(const Step& step) override;
@@ -55,9 +57,9 @@ class GraphExecutor : public Executor {
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
   MemoryUse memory() const override { return memory_; }
-  uint64_t page_bytes() const override { return KvBytes() / static_cast<uint64_t>(options_.pages); }
-  Status ReadPage(int page, std::span<std::byte> to) override;
-  Status WritePage(int page, std::span<const std::byte> from) override;
+  uint64_t page_bytes() const override { return pages_.page_bytes(); }
+  Status ReadPage(int page, std::span<std::byte> to) override { return pages_.Read(page, to); }
+  Status WritePage(int page, std::span<const std::byte> from) override { return pages_.Write(page, from); }
   std::string PageForm() const override;
   std::string PlanText(int tokens, int decodes, int context) const override;
   std::string Describe() const override {
@@ -82,15 +84,7 @@ class GraphExecutor : public Executor {
   std::byte* WeightAt(int w) const { return w < 0 ? nullptr : weights_[static_cast<size_t>(w)].data(); }
   const float* Floats(int w) const { return reinterpret_cast<const float*>(WeightAt(w)); }
 
-  uint64_t LayerBytes() const {  // of keys
-    return program_.layers > 0 ? KvBytes() / 2 / static_cast<uint64_t>(program_.layers) : 0;
-  }
-  std::byte* KeysOf(int layer) const { return kv_.data() + static_cast<uint64_t>(std::max(layer, 0)) * LayerBytes(); }
   bool Draws() const { return program_.logits >= 0 && program_.ops.back().kind == OpKind::kSample; }
-  uint64_t KvBytes() const;
-  // Bytes of a page that follow each other: the keys, or the values, of one layer.
-  uint64_t RunBytes() const { return page_bytes() / static_cast<uint64_t>(2 * std::max(program_.layers, 1)); }
-  std::byte* RunAt(int page, int run) const;  // runs of all layers' keys, then of all layers' values
   uint64_t SplitBytes() const;
   size_t SplitCounters() const;
   uint64_t RingWords() const { return static_cast<uint64_t>(RingBytes(program_.attention.head_dim, device_.limits())); }
@@ -107,6 +101,7 @@ class GraphExecutor : public Executor {
   Result<Launch> Plan(const Op& op, const StepShape& shape, RowPart part);
   AttentionArgs AttentionOf(const Op& op, const StepShape& shape, RowPart part) const;
   LinearArgs LinearOf(const Op& op, const Case& c, RowPart part) const;
+  RopeStoreArgs RopeOf(const Op& op, const StepShape& shape) const;
   Result<Launch> Chain(const ChainOps& chain, const StepShape& shape);
   template <class Args>
   Result<Launch> MakeLaunch(const Case& c, const Args& args);
@@ -126,7 +121,8 @@ class GraphExecutor : public Executor {
   std::vector<Buffer> weights_, values_, cos_sin_;  // cos_sin_: one a rope
   BufferPlan plan_;
   GraphSoftmax softmax_;
-  Buffer kv_, inputs_, page_table_, partial_, counters_, words_;
+  GraphPages pages_;
+  Buffer inputs_, page_table_, partial_, counters_, words_;
   Buffer chosen_;                       // ids of the last step's outputs: the next step may take them from here
   int chosen_value_ = -1;               // the value that stands for them
   int run_ = 0;                         // steps so far; results of the last two lie in the device's fetch slots
@@ -160,14 +156,6 @@ std::byte* GraphExecutor::At(int value) const {
   const Value& v = program_.values[static_cast<size_t>(value)];
   return values_[static_cast<size_t>(plan_.buffer_of[static_cast<size_t>(value)])].data() +
          static_cast<int64_t>(v.offset) * ElementBytes(v.storage);
-}
-
-// K and V of all layers.
-uint64_t GraphExecutor::KvBytes() const {
-  const AttentionShape& a = program_.attention;
-  return 2ull * static_cast<uint64_t>(program_.layers) * static_cast<uint64_t>(options_.pages) *
-         static_cast<uint64_t>(options_.page_tokens) * static_cast<uint64_t>(a.kv_heads * a.head_dim) *
-         static_cast<uint64_t>(Info(graph_.act).block_bytes);
 }
 
 // Unfinished sums of split decode rows and of products that blocks share; no two launches use them at once.
@@ -213,7 +201,7 @@ Status GraphExecutor::CheckRows() const {
 
 Status GraphExecutor::CheckFits(uint64_t weight_bytes) {
   memory_.weights = weight_bytes;
-  memory_.kv = KvBytes();
+  memory_.kv = pages_.bytes();
   memory_.workspace = SplitBytes() + RingWords();
   for (int example : plan_.example) memory_.workspace += ValueBytes(example);
   if (Draws()) memory_.workspace += DrawStage::Bytes(options_);
@@ -228,7 +216,7 @@ Status GraphExecutor::Allocate() {
                         device_.Allocate(ValueBytes(example), program_.values[static_cast<size_t>(example)].name));
     values_.push_back(std::move(buffer));
   }
-  UM_ASSIGN_OR_RETURN(kv_, device_.Allocate(std::max<uint64_t>(KvBytes(), 16), "KV cache"));
+  UM_RETURN_IF_ERROR(pages_.Allocate(device_));
   for (const Rope& rope : program_.ropes) {
     const std::vector<float> table = CosSinTable(rope, options_.max_pages * options_.page_tokens);
     UM_ASSIGN_OR_RETURN(Buffer buffer, device_.Allocate(std::max<size_t>(table.size() * 4, 16), "rotary table"));
@@ -275,9 +263,9 @@ Status GraphExecutor::MakeStream() {
                                options_,
                                [this](int w) { return WeightAt(w); },
                                [this](int rope) { return cos_sin_[static_cast<size_t>(rope)].data(); },
-                               kv_.data(),
-                               kv_.data() + KvBytes() / 2,
-                               LayerBytes(),
+                               pages_.Keys(0),
+                               pages_.Values(0),
+                               pages_.layer_bytes(),
                                program_.logits < 0 ? nullptr : As<float>(program_.logits),
                                graph_.note_times};
   Result<std::unique_ptr<StreamStep>> made = StreamStep::Make(program_, shared);
@@ -339,8 +327,8 @@ AttentionArgs GraphExecutor::AttentionOf(const Op& op, const StepShape& shape, R
   const Case c = launches_.CaseOf(op, shape, part);
   AttentionArgs args{};
   args.q = AtRow(op.in, part.first);
-  args.k_cache = KeysOf(op.layer);
-  args.v_cache = KeysOf(op.layer) + KvBytes() / 2;
+  args.k_cache = pages_.Keys(op.layer);
+  args.v_cache = pages_.Values(op.layer);
   args.y = AtRow(op.out, part.first);
   args.positions = Input(1, shape) + part.first;
   args.sequences = Input(2, shape) + part.first;
@@ -378,27 +366,43 @@ LinearArgs GraphExecutor::LinearOf(const Op& op, const Case& c, RowPart part) co
 }
 
 Result<Launch> GraphExecutor::Chain(const ChainOps& chain, const StepShape& shape) {
-  std::vector<LinearArgs> products;
+  ChainArgs args{};
   for (int number : chain.linear) {
     const Op& op = program_.ops[static_cast<size_t>(number)];
     const RowPart all = launches_.PartsOf(op, shape).front();
-    products.push_back(LinearOf(op, launches_.CaseOf(op, shape, all), all));
+    static_cast<LinearArgs&>(args.link[args.links++]) = LinearOf(op, launches_.CaseOf(op, shape, all), all);
   }
-  return chains_->Plan(program_, chain, products, [this](int w) { return WeightAt(w); });
+  if (chain.rope >= 0) args.rope = RopeOf(program_.ops[static_cast<size_t>(chain.rope)], shape);
+  return chains_->Plan(program_, chain, args, [this](int w) { return Floats(w); });
+}
+
+RopeStoreArgs GraphExecutor::RopeOf(const Op& op, const StepShape& shape) const {
+  const AttentionShape& a = program_.attention;
+  RopeStoreArgs args{};
+  std::tie(args.q, args.k, args.v) = std::make_tuple(At(op.in), At(op.in2), At(op.in3));
+  std::tie(args.k_cache, args.v_cache) = std::make_tuple(pages_.Keys(op.layer), pages_.Values(op.layer));
+  if (op.rope >= 0) {
+    const Rope& rope = program_.ropes[static_cast<size_t>(op.rope)];
+    args.cos_sin = reinterpret_cast<const float*>(cos_sin_[static_cast<size_t>(op.rope)].data());
+    args.interleaved = rope.interleaved;
+    args.rotary = static_cast<int>(rope.inv_freq.size()) * 2;
+  }
+  args.positions = Input(1, shape);
+  args.sequences = Input(2, shape);
+  args.rope_rows = Input(3, shape);
+  args.page_table = reinterpret_cast<const int*>(page_table_.data());
+  std::tie(args.m, args.stride) = std::make_tuple(shape.tokens, Stride(op.in));
+  std::tie(args.heads, args.kv_heads, args.head_dim) = std::tie(a.heads, a.kv_heads, a.head_dim);
+  std::tie(args.page_tokens, args.max_pages) = std::tie(options_.page_tokens, options_.max_pages);
+  return args;
 }
 
 Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart part) {
   const Case c = launches_.CaseOf(op, shape, part);
-  const AttentionShape& a = program_.attention;
   const int* ids = Input(0, shape);
   const int* positions = Input(1, shape);
-  const int* sequences = Input(2, shape);
-  const int* rope_rows = Input(3, shape);
   const int* outputs = Input(4, shape);
-  const int* pages = reinterpret_cast<const int*>(page_table_.data());
   const float *weight = Floats(op.weight), *bias = Floats(op.bias);
-  std::byte* k_cache = KeysOf(op.layer);
-  std::byte* v_cache = k_cache + KvBytes() / 2;
   switch (op.kind) {
     case OpKind::kEmbed:
       return MakeLaunch(c, EmbedArgs{ids, WeightAt(op.weight), As<float>(op.out), c.m, c.n, program_.vocab, op.scale,
@@ -411,15 +415,8 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart
                                     Stride(op.out), op.offset, c.flags});
     case OpKind::kLinear:
       return MakeLaunch(c, LinearOf(op, c, part));
-    case OpKind::kRopeAndStore: {
-      const auto rope = static_cast<size_t>(std::max(op.rope, 0));
-      const auto* cos_sin = op.rope < 0 ? nullptr : reinterpret_cast<const float*>(cos_sin_[rope].data());
-      const bool interleaved = op.rope >= 0 && program_.ropes[rope].interleaved;
-      return MakeLaunch(
-          c, RopeStoreArgs{At(op.in), At(op.in2), At(op.in3), k_cache, v_cache, cos_sin, rope_rows, positions,
-                           sequences, pages, c.m, a.heads, a.kv_heads, a.head_dim, Stride(op.in), options_.page_tokens,
-                           options_.max_pages, interleaved, c.rotary});
-    }
+    case OpKind::kRopeAndStore:
+      return MakeLaunch(c, RopeOf(op, shape));
     case OpKind::kAttention:
       return MakeLaunch(c, AttentionOf(op, shape, part));
     case OpKind::kActMul:
@@ -446,7 +443,7 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
     if (chain.linear.size() > 1) {
       UM_ASSIGN_OR_RETURN(const Launch launch, Chain(chain, shape));
       step.launches.push_back(launch);
-      i = static_cast<size_t>(chain.linear.back());
+      i = chain.Last();
       continue;
     }
     if (op.kind == OpKind::kAttention && softmax_.notes_scores()) {  // of what it will read
@@ -551,29 +548,6 @@ Result<std::vector<float>> GraphExecutor::Read(int value) {
     }
   }
   return values;
-}
-
-std::byte* GraphExecutor::RunAt(int page, int run) const {
-  const auto index = static_cast<uint64_t>(run) * static_cast<uint64_t>(options_.pages) + static_cast<uint64_t>(page);
-  return kv_.data() + index * RunBytes();
-}
-
-Status GraphExecutor::ReadPage(int page, std::span<std::byte> to) {
-  UM_CHECK(page >= 0 && page < options_.pages && to.size() == page_bytes());
-  for (int run = 0; run < 2 * program_.layers; ++run) {
-    std::byte* at = to.data() + static_cast<uint64_t>(run) * RunBytes();
-    UM_RETURN_IF_ERROR(device_.Download(at, RunAt(page, run), RunBytes()));
-  }
-  return {};
-}
-
-Status GraphExecutor::WritePage(int page, std::span<const std::byte> from) {
-  UM_CHECK(page >= 0 && page < options_.pages && from.size() == page_bytes());
-  for (int run = 0; run < 2 * program_.layers; ++run) {
-    const std::byte* at = from.data() + static_cast<uint64_t>(run) * RunBytes();
-    UM_RETURN_IF_ERROR(device_.Upload(RunAt(page, run), at, RunBytes()));
-  }
-  return {};
 }
 
 // Rows that were forced sum in orders of their own.

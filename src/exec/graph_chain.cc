@@ -35,6 +35,20 @@ bool MayNorm(const Program& program, size_t at, const Op& before, const Op& behi
          !ReadElsewhere(program, op.out, static_cast<int>(at) + 1);
 }
 
+// Queries, keys and values that the op behind turns as a whole and that nobody else reads before.
+bool MayTurn(const Program& program, const Op& linear, const Op& op) {
+  const AttentionShape& a = program.attention;
+  if (op.kind != OpKind::kRopeAndStore || op.rope < 0 || a.head_dim != kChainHead) return false;
+  const Rope& rope = program.ropes[static_cast<size_t>(op.rope)];
+  const auto is_part = [&](int value, int offset) {
+    const Value& v = program.values[static_cast<size_t>(value)];
+    return v.parent == linear.out && v.offset == offset;
+  };
+  return !rope.interleaved && static_cast<int>(rope.inv_freq.size()) * 2 == kChainHead && is_part(op.in, 0) &&
+         is_part(op.in2, a.heads * kChainHead) && is_part(op.in3, (a.heads + a.kv_heads) * kChainHead) &&
+         linear.act == Activation::kNone && linear.scale == 1 && linear.cap == 0 && linear.in2 < 0;
+}
+
 }  // namespace
 
 ChainOps ChainFrom(const Program& program, size_t first) {
@@ -55,6 +69,8 @@ ChainOps ChainFrom(const Program& program, size_t first) {
       break;
     }
   }
+  const auto last = static_cast<size_t>(chain.linear.back());
+  if (last + 1 < ops.size() && MayTurn(program, ops[last], ops[last + 1])) chain.rope = static_cast<int>(last) + 1;
   return chain;
 }
 
@@ -64,7 +80,7 @@ std::string ChainName(const Program& program, const ChainOps& chain) {
     const std::string& weight = program.weights[static_cast<size_t>(program.ops[static_cast<size_t>(op)].weight)].name;
     name += (name.empty() ? "" : ", ") + weight.substr(weight.find_last_of('.') + 1);
   }
-  return name;
+  return chain.rope < 0 ? name : name + ", rope";
 }
 
 uint64_t ChainStage::Bytes(const Limits& limits, int hidden) {
@@ -80,22 +96,17 @@ Result<std::unique_ptr<ChainStage>> ChainStage::Make(Device& device, bool wanted
   return stage;
 }
 
-Result<Launch> ChainStage::Plan(const Program& program, const ChainOps& chain, const std::vector<LinearArgs>& products,
-                                const std::function<const std::byte*(int)>& weight_at) {
-  ChainArgs args{};
-  args.links = static_cast<int>(products.size());
-  for (size_t l = 0; l < products.size(); ++l) {
-    ChainLink& link = args.link[l];
-    static_cast<LinearArgs&>(link) = products[l];
-    if (l > 0 && chain.norm[l - 1] >= 0) {
-      link.x = normed_.data();
-      link.eps = program.ops[static_cast<size_t>(chain.norm[l - 1])].eps;
-    }
-    if (l + 1 == products.size() || chain.norm[l] < 0) continue;
+Result<Launch> ChainStage::Plan(const Program& program, const ChainOps& chain, ChainArgs args,
+                                const std::function<const float*(int)>& weight_at) {
+  for (size_t l = 0; l < chain.norm.size(); ++l) {
+    if (chain.norm[l] < 0) continue;
     const Op& norm = program.ops[static_cast<size_t>(chain.norm[l])];
-    link.norm = reinterpret_cast<const float*>(weight_at(norm.weight));
-    link.normed = normed_.data();
-    link.offset = norm.offset;
+    ChainLink &before = args.link[l], &behind = args.link[l + 1];
+    before.norm = weight_at(norm.weight);
+    before.offset = norm.offset;
+    before.normed = normed_.data();
+    behind.x = normed_.data();
+    behind.eps = norm.eps;
   }
   memory_.AddTo(&args);
   UM_ASSIGN_OR_RETURN(Launch launch, LaunchOfChain(device_, DType::kBF16, args));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs of ops that one launch of kernels/chain.h takes: products that follow each other, with root-mean-square norms
-// between them. A norm among them leaves nothing that others may read.
+// between them, and the turning and storing of queries, keys and values behind them. A norm among them leaves nothing
+// that others may read.
 #pragma once
 
 #include <functional>
@@ -16,6 +17,8 @@ namespace unimax {
 struct ChainOps {
   std::vector<int> linear;  // numbers of ops
   std::vector<int> norm;    // behind each of them but the last; -1: none
+  int rope = -1;            // RopeAndStore behind the last of them; -1: none
+  size_t Last() const { return static_cast<size_t>(rope >= 0 ? rope : linear.back()); }
 };
 
 // The longest chain that begins with op number `first`, of at most kChainLinks products; shorter than two: none.
@@ -29,9 +32,9 @@ class ChainStage {
   // What Make takes of the device's memory.
   static uint64_t Bytes(const Limits& limits, int hidden);
 
-  // `products` are the launches' arguments if each product went alone. Errors: of the device.
-  Result<Launch> Plan(const Program& program, const ChainOps& chain, const std::vector<LinearArgs>& products,
-                      const std::function<const std::byte*(int)>& weight_at);
+  // `args` has what each op would get alone. Errors: of the device.
+  Result<Launch> Plan(const Program& program, const ChainOps& chain, ChainArgs args,
+                      const std::function<const float*(int)>& weight_at);
 
   explicit ChainStage(Device& device) : device_(device) {}  // see Make
 

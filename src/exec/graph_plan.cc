@@ -139,10 +139,10 @@ std::string GraphPlan::Text(const StepShape& shape) const {
     const Op& op = program_.ops[i];
     const ChainOps chain = ChainAt(i, shape);
     if (chain.linear.size() > 1) {
-      const std::string line = fmt::format("{:<13} {:<44} {}\n", "Linear, Norm", ChainName(program_, chain),
+      const std::string line = fmt::format("{:<13} {:<44} {}\n", "Linear, ...", ChainName(program_, chain),
                                            ChainKernel(graph_.act, shape.tokens, limits_));
       if (seen.insert(line).second) text += line;
-      i = static_cast<size_t>(chain.linear.back());
+      i = chain.Last();
       continue;
     }
     for (const RowPart& part : PartsOf(op, shape)) {

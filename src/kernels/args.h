@@ -69,30 +69,6 @@ struct LinearArgs {
 inline constexpr int kLinearWide = 1;    // y is f32
 inline constexpr int kLinearActMul = 2;  // strips of w alternate gate, up: y[M, N / 2] = act(gate) * up
 
-// Products that follow each other in one launch (nvidia/linear_chain.h). Link l's x is what link l - 1 leaves: y, or
-// `normed` where a norm stands between them. Sums of squares are whole numbers of 2^-kSquareBits, whose order of adding
-// does not matter; the top bit says that there was no number.
-struct ChainLink : LinearArgs {
-  // Of the norm behind: y * (norm + offset) as T [M, N], not yet divided by the root, and where sums of squares of y
-  // are added up, [M]. Null: there is none.
-  const float* norm = nullptr;
-  void* normed = nullptr;
-  unsigned long long* squares = nullptr;
-  float offset = 0;
-  // Of the norm before: its `squares`; the product of row m is divided by sqrt(sum / K + eps). Null: there is none.
-  const unsigned long long* x_squares = nullptr;
-  float eps = 0;
-};
-inline constexpr int kChainLinks = 4, kChainThreads = 512, kChainRows = 64, kSquareBits = 24;
-struct ChainArgs {
-  ChainLink link[kChainLinks];
-  int links;
-  int* done;                    // [kChainCounts], zero before and after
-  unsigned long long* squares;  // [kChainLinks][kChainRows], zero before and after: what the links' squares point to
-  float* words;  // unfinished sums: two parts a block of kRows * 128 (kernels/table.h), all bits set before and after
-};
-inline constexpr int kChainCounts = kChainLinks * 8 * 32 + 1;
-
 // Of rows whose blocks copy x in boxes (kernels/table.h: LaunchShape::x_box).
 struct MappedLinearArgs : LinearArgs {
   MatrixMap x_map;
@@ -116,6 +92,33 @@ struct RopeStoreArgs {
   int interleaved;  // pairs (2i, 2i + 1) instead of (i, i + rotary / 2)
   int rotary;       // the first elements of a head that turn, even; 0: q stays, k is stored as it is
 };
+
+// Products that follow each other in one launch (nvidia/linear_chain.h). Link l's x is what link l - 1 leaves: y, or
+// `normed` where a norm stands between them. Sums of squares are whole numbers of 2^-kSquareBits, whose order of adding
+// does not matter; the top bit says that there was no number.
+struct ChainLink : LinearArgs {
+  // Of the norm behind: y * (norm + offset) as T [M, N], not yet divided by the root, and where sums of squares of y
+  // are added up, [M]. Null: there is none.
+  const float* norm = nullptr;
+  void* normed = nullptr;
+  unsigned long long* squares = nullptr;
+  float offset = 0;
+  // Of the norm before: its `squares`; the product of row m is divided by sqrt(sum / K + eps). Null: there is none.
+  const unsigned long long* x_squares = nullptr;
+  float eps = 0;
+};
+inline constexpr int kChainLinks = 4, kChainThreads = 512, kChainRows = 64, kSquareBits = 24, kChainHead = 128;
+struct ChainArgs {
+  ChainLink link[kChainLinks];
+  // Where the last link's outputs are heads of kChainHead elements, of queries, keys and values: turned and stored as
+  // the op would; else its `q` is null. Of the link bias alone counts.
+  RopeStoreArgs rope;
+  int links;
+  int* done;                    // [kChainCounts], zero before and after
+  unsigned long long* squares;  // [kChainLinks][kChainRows], zero before and after: what the links' squares point to
+  float* words;                 // unfinished sums: two parts a block of kRows * 128, all bits set before and after
+};
+inline constexpr int kChainCounts = kChainLinks * 8 * 32 + 1;
 
 // Causal attention over pages: row t sees the last `window` of positions 0 .. positions[t] of its sequence.
 inline constexpr int kMostSplits = 64;  // blocks that may share one row's tokens

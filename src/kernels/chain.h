@@ -36,9 +36,11 @@ class ChainMemory {
 Result<Launch> LaunchOfChain(Device& device, DType act, const ChainArgs& args);
 
 // The chains of the test: x [M, in] to a residual stream [M, hidden], to act(gate) * up [M, wide] of its norm, to the
-// stream again, and to [M, out] of its norm; the first `links` of these.
+// stream again, and to [M, out] of its norm; the first `links` of these. Where there are heads, `out` is their queries,
+// keys and values, which turn.
 struct ChainCase {
   int m, in, hidden, wide, out, links;
+  int heads = 0, kv_heads = 0;
 };
 std::span<const ChainCase> ChainCases();
 inline constexpr float kChainTolerance = 4e-3f;  // roundings of x differ where sums lie between two bf16

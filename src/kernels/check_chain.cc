@@ -15,15 +15,16 @@ namespace unimax {
 namespace {
 
 constexpr float kEps = 1e-5f;
+constexpr int kPageTokens = 32, kMaxPages = 3;
 constexpr float kScale = 0.5f;  // of what is added to the stream
 
 // Odd numbers of rows, outputs that end within a panel, panels that blocks have to themselves and panels that many
 // share, x longer than a stage and shorter; one link alone, and what a layer has.
-constexpr ChainCase kCases[] = {{17, 256, 512, 1024, 768, 4},    {32, 4096, 4096, 3072, 6144, 4},
-                                {29, 96, 160, 224, 96, 4},       {32, 1024, 2048, 8192, 3072, 3},
-                                {33, 4096, 4096, 1536, 4096, 4}, {64, 512, 5120, 1024, 1536, 4},
-                                {50, 160, 96, 32, 1056, 4},      {64, 2048, 2048, 2048, 2048, 2},
-                                {24, 14336, 4096, 512, 1024, 1}, {32, 256, 1024, 14336, 512, 3}};
+constexpr ChainCase kCases[] = {
+    {17, 256, 512, 1024, 768, 4},    {32, 4096, 4096, 3072, 6144, 4},   {29, 96, 160, 224, 96, 4},
+    {32, 1024, 2048, 8192, 3072, 3}, {33, 4096, 4096, 1536, 4096, 4},   {64, 512, 5120, 1024, 1536, 4},
+    {50, 160, 96, 32, 1056, 4},      {64, 2048, 2048, 2048, 2048, 2},   {24, 14336, 4096, 512, 1024, 1},
+    {32, 256, 1024, 14336, 512, 3},  {9, 256, 1024, 512, 512, 4, 2, 1}, {64, 256, 1024, 512, 1536, 4, 4, 4}};
 
 struct Matrix {
   std::vector<double> values;
@@ -46,15 +47,23 @@ class ChainCheck {
   Result<Buffer> Upload(const std::vector<double>& values, DType type);
   Result<Matrix> Weights(int n, int k);
   Result<Buffer> Poisoned(int64_t bytes);
+  Result<Buffer> UploadInts(const std::vector<int>& values);
+  int64_t CacheCount() const { return static_cast<int64_t>(pages_.size()) * case_.kv_heads * kPageTokens * kChainHead; }
   Result<ChainArgs> Args(const std::vector<Matrix>& w);
   // What link `l` leaves of x; `stream` is the residual stream before and after.
   std::vector<double> After(int l, const std::vector<double>& x, const Matrix& w);
+  Status AddRope(ChainArgs* args);
+  // Queries, then what stands in the pages, of each row: as they are, and as they should be of `y` before they turn.
+  Result<CheckResult> CompareTurned(std::vector<double> y);
 
   Device& device_;
   const ChainCase& case_;
   std::mt19937_64 random_;
   std::normal_distribution<float> draw_;
   std::vector<double> x_, stream_, norm_[2], bias_;
+  std::vector<int> positions_, pages_;
+  std::vector<double> inv_freq_;
+  Buffer cos_sin_, rows_, sequences_, table_, keys_, values_;
   Buffer device_x_, device_stream_, device_norm_[2], device_bias_, normed_, wide_, out_;
 };
 
@@ -75,6 +84,12 @@ Result<Buffer> ChainCheck::Upload(const std::vector<double>& values, DType type)
   UM_ASSIGN_OR_RETURN(Buffer buffer, device_.Allocate(values.size() * (f32 ? 4 : 2), "check"));
   UM_RETURN_IF_ERROR(
       device_.Upload(buffer.data(), f32 ? static_cast<const void*>(wide.data()) : narrow.data(), buffer.bytes()));
+  return buffer;
+}
+
+Result<Buffer> ChainCheck::UploadInts(const std::vector<int>& values) {
+  UM_ASSIGN_OR_RETURN(Buffer buffer, device_.Allocate(values.size() * sizeof(int), "check"));
+  UM_RETURN_IF_ERROR(device_.Upload(buffer.data(), values.data(), buffer.bytes()));
   return buffer;
 }
 
@@ -148,6 +163,58 @@ Result<ChainArgs> ChainCheck::Args(const std::vector<Matrix>& w) {
   return args;
 }
 
+Status ChainCheck::AddRope(ChainArgs* args) {
+  std::vector<int> sequences;
+  for (int t = 0; t < case_.m; ++t) {
+    positions_.push_back(t * 37 % (kMaxPages * kPageTokens));
+    sequences.push_back(t);
+    for (int p = 0; p < kMaxPages; ++p) pages_.push_back(t * kMaxPages + p);
+  }
+  std::shuffle(pages_.begin(), pages_.end(), random_);
+  for (int i = 0; i < kChainHead / 2; ++i) inv_freq_.push_back(std::pow(10000.0, -2.0 * i / kChainHead));
+  const std::vector<float> table = CosSinTable(inv_freq_, 1.0, kMaxPages * kPageTokens);
+  UM_ASSIGN_OR_RETURN(cos_sin_, Upload(std::vector<double>(table.begin(), table.end()), DType::kF32));
+  UM_ASSIGN_OR_RETURN(rows_, UploadInts(positions_));
+  UM_ASSIGN_OR_RETURN(sequences_, UploadInts(sequences));
+  UM_ASSIGN_OR_RETURN(table_, UploadInts(pages_));
+  UM_ASSIGN_OR_RETURN(keys_, Poisoned(2 * CacheCount()));
+  UM_ASSIGN_OR_RETURN(values_, Poisoned(2 * CacheCount()));
+  const auto ints = [](const Buffer& b) { return reinterpret_cast<const int*>(b.data()); };
+  args->rope = {out_.data(),    nullptr,        nullptr,
+                keys_.data(),   values_.data(), reinterpret_cast<const float*>(cos_sin_.data()),
+                ints(rows_),    ints(rows_),    ints(sequences_),
+                ints(table_),   case_.m,        case_.heads,
+                case_.kv_heads, kChainHead,     case_.out,
+                kPageTokens,    kMaxPages,      0,
+                kChainHead};
+  return {};
+}
+
+Result<CheckResult> ChainCheck::CompareTurned(std::vector<double> y) {
+  const int64_t outputs = int64_t{case_.m} * case_.out;
+  UM_ASSIGN_OR_RETURN(const std::vector<double> q, FetchValues(device_, DType::kBF16, out_, outputs));
+  UM_ASSIGN_OR_RETURN(const std::vector<double> k, FetchValues(device_, DType::kBF16, keys_, CacheCount()));
+  UM_ASSIGN_OR_RETURN(const std::vector<double> v, FetchValues(device_, DType::kBF16, values_, CacheCount()));
+  std::vector<double> got;
+  for (int t = 0; t < case_.m; ++t) {
+    const int position = positions_[static_cast<size_t>(t)], heads = case_.heads + case_.kv_heads;
+    RefRope(y.data() + int64_t{t} * case_.out, &position, inv_freq_.data(), 1.0, false, 1, heads, kChainHead,
+            kChainHead);
+    const auto row = q.begin() + int64_t{t} * case_.out;
+    got.insert(got.end(), row, row + case_.heads * kChainHead);
+    const int64_t page = pages_[static_cast<size_t>(t * kMaxPages + position / kPageTokens)];
+    for (const std::vector<double>* from : {&k, &v}) {
+      for (int h = 0; h < case_.kv_heads; ++h) {
+        const int64_t line = (page * case_.kv_heads + h) * kPageTokens + position % kPageTokens;
+        const auto at = from->begin() + line * kChainHead;
+        got.insert(got.end(), at, at + kChainHead);
+      }
+    }
+  }
+  UM_ASSIGN_OR_RETURN(const Buffer joined, Upload(got, DType::kF32));
+  return CompareWith(device_, DType::kF32, joined, y);
+}
+
 std::vector<double> ChainCheck::After(int l, const std::vector<double>& x, const Matrix& w) {
   const Sizes size = SizesOf(case_, l);
   Case c;
@@ -187,6 +254,7 @@ Result<CheckResult> ChainCheck::Run(int repeats) {
     w.push_back(std::move(matrix));
   }
   UM_ASSIGN_OR_RETURN(ChainArgs args, Args(w));
+  if (case_.heads > 0) UM_RETURN_IF_ERROR(AddRope(&args));
   UM_ASSIGN_OR_RETURN(const ChainMemory memory, ChainMemory::Make(device_));
   memory.AddTo(&args);
   UM_ASSIGN_OR_RETURN(const Launch launch, LaunchOfChain(device_, DType::kBF16, args));
@@ -200,7 +268,8 @@ Result<CheckResult> ChainCheck::Run(int repeats) {
   UM_ASSIGN_OR_RETURN(CheckResult result, CompareWith(device_, DType::kF32, device_stream_, stream_));
   if (!narrow.empty()) {
     const Buffer& of = case_.links == kChainLinks ? out_ : wide_;
-    UM_ASSIGN_OR_RETURN(const CheckResult other, CompareWith(device_, DType::kBF16, of, narrow));
+    UM_ASSIGN_OR_RETURN(const CheckResult other, case_.heads > 0 ? CompareTurned(std::move(narrow))
+                                                                 : CompareWith(device_, DType::kBF16, of, narrow));
     result.error = std::max(result.error, other.error);
     result.norm = std::min(result.norm, other.norm);
   }
@@ -213,7 +282,8 @@ Result<CheckResult> ChainCheck::Run(int repeats) {
 std::span<const ChainCase> ChainCases() { return kCases; }
 
 std::string ChainCaseName(const ChainCase& c) {
-  return fmt::format("m={} in={} hidden={} wide={} out={} links={}", c.m, c.in, c.hidden, c.wide, c.out, c.links);
+  return fmt::format("m={} in={} hidden={} wide={} out={} links={}{}", c.m, c.in, c.hidden, c.wide, c.out, c.links,
+                     c.heads > 0 ? fmt::format(" heads={}/{}", c.heads, c.kv_heads) : "");
 }
 
 Result<CheckResult> CheckChain(Device& device, const ChainCase& c, uint64_t seed, int repeats) {

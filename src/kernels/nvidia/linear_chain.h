@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear_chain: up to kChainLinks products in one launch, each on what the one before has made, for 1 <= M <= kRows (32
 //            or 64) on Hopper. Between two of them may stand a root-mean-square norm: the first leaves its outputs times
-//            the norm's weights and their sums of squares, the second divides its own outputs by the root.
-// Who calls: runs of ops Linear and Norm of decode steps, when the plan says "chain32" or "chain64".
+//            the norm's weights and their sums of squares, the second divides its own outputs by the root. Outputs of
+//            the last link may be queries, keys and values, which turn by their positions and go to their pages.
+// Who calls: runs of ops Linear, Norm and RopeAndStore, of steps of few rows (kernels/chain.h).
 // Work:      that of linear_wflat, link after link in the blocks' one ring: the weights of the next link come while the
 //            blocks still wait for its x. A group ends squares of a panel and counts them; one group of a block looks at
 //            the counts of all, and finds the rows' factors.
 // Bound:     memory. bytes = sum of N*K*2 + M*(K+N)*2; from L2 also N/128 * M*K*2.
 // Launch:    grid at most the multiprocessors, since blocks wait for each other; threads kChainThreads; shared
 //            ChainShape::kBytes.
-// Reference: RefLinear, RefNorm. Sum order: that of linear_wflat; squares by strips of 32, a lane every 32nd of them.
+// Reference: RefLinear, RefNorm, RefRope. Sum order: that of linear_wflat; squares in whole numbers.
 // Source:    FlashDecoding++ (arXiv 2311.01282), section 4.
 #pragma once
 
@@ -35,6 +36,7 @@ struct ChainShape : WflatShape<kM> {
 // hand registers over.
 static_assert(kChainThreads == 4 * kWarpgroup && kChainHerald * kLanes < kChainThreads);
 inline constexpr int kChainTaken = 184, kChainGiven = 72;
+inline constexpr int kChainMeeting = 8;  // number of the barrier of all that multiply; MeetRows has those up to it
 
 // The fetching group: weights of all links, as slots become free.
 template <class S>
@@ -64,22 +66,9 @@ UM_DEVICE void FillChain(const ChainArgs& a, RingPlace<S> at, uint32_t ready) {
   for (int l = 0; l < a.links; ++l) {
     const LinearArgs& link = a.link[l];
     const PanelWork work = WorkOf<S>(link);
-    WflatX<T, S> x(link, work, Thread() % kWarpgroup);
+    const WflatX<T, S> x(link, work, Thread() % kWarpgroup);
     if (l > 0) WaitPhase(ready + 8 * l, 0);
-    for (int stage = work.begin; stage < work.end + S::kBehind; ++stage) {
-      if (stage < work.end) {
-        WaitPhase(at.Empty(), at.parity);
-        x.Copy(link, at.Stage() + S::kWeights);
-        at.Advance();
-      }
-      CommitCopies();
-      if (stage < work.begin + S::kBehind) continue;
-      WaitCopies<S::kBehind>();
-      FenceAsync();
-      GroupSync();  // orders all lanes' copies before their one arrival
-      if (Lane() == 0) Arrive(arrived.Full());
-      arrived.Advance();
-    }
+    FillStages<T, S>(link, work, at, arrived, x, [](int, const RingPlace<S>&) {});
   }
 }
 
@@ -129,42 +118,17 @@ UM_DEVICE void HeraldChain(const ChainArgs& a, uint32_t ready, uint32_t scaled) 
 
 template <class T, class S>
 UM_DEVICE void MultiplyChain(const ChainArgs& a, RingPlace<S> at, uint32_t scaled) {
-  constexpr int kProducts = 2 * S::kStageTiles;
-  Shared<float> cells(S::kCellBytes);
-  ColumnSums<S::kRows> sum = {};
-  const WgmmaWeights weights = WeightsOf<0, 0, S::kStageTiles>(Thread());
-  const int cell = Lane() % 4 * 2 * S::kCellPitch + Group() * kTileRows + Lane() / 4;
-  RehearseEnd<T, S>(a.link[0], a.words);
+  RehearseEnd<T, S>(a);
   for (int l = 0; l < a.links; ++l) {
     const ChainLink& link = a.link[l];
     const PanelWork work = WorkOf<S>(link);
     int ended = 0;
-    for (int stage = work.begin; stage < work.end; ++stage) {
-      WaitPhase(at.Full(), at.parity);
-      Vec16 w[kProducts];
-      LoadWeights<S::kStageTiles>(w, at.Stage(), weights);
-      BeginProducts();
-#pragma unroll
-      for (int p = 0; p < kProducts; ++p) {
-        MultiplyColumns<T>(sum, w[p], SwizzledMatrix(at.Stage() + S::kWeights + p / 4 * S::kPart + p % 4 * 32));
-      }
-      CommitProducts();
-      WaitProducts<0>();
-      GroupSync();  // orders all lanes' reads before their one arrival
-      if (Lane() == 0) Arrive(at.Empty());
-      at.Advance();
-      if ((stage + 1) % work.stages != 0 && stage + 1 < work.end) continue;
-      const auto meet = [] { SomeBarrier(1 + Group() / Squares<S>::kGroupsEach, Squares<S>::kGroupsEach * kLanes); };
-      meet();  // orders the last reads of these rows' cells before they are written again
-#pragma unroll
-      for (int i = 0; i < S::kRows / 2; ++i) {
-        cells.Set(cell + (i / 4 * 8 + i % 2) * S::kCellPitch + i % 4 / 2 * 8, sum.v[i]);
-        sum.v[i] = 0;
-      }
-      meet();  // orders the sums before they are read
+    const bool turned = Turns(a, l);
+    const auto meet = [turned] { turned ? SomeBarrier(kChainMeeting, S::kMultiplying) : MeetRows<S>(); };
+    MultiplyStages<T, S>(work, at, meet, [&](int panel) {
       if (link.x_squares != nullptr) WaitPhase(scaled + 8 * l, 0);
-      ended += EndPanel<T, S>(link, a.words, work, stage / work.stages);
-    }
+      ended += EndPanel<T, S>(a, l, work, panel);
+    });
     GroupSync();  // orders the outputs of all lanes before they are counted
     if (Lane() == 0 && ended > 0 && l + 1 < a.links) AddRelease(ChainCount(a, l, Group()), ended);
   }

@@ -7,11 +7,12 @@
 //            flags themselves: all bits set is none, which no sum is.
 // Bound:     latency: one way through L2 from the last product to the outputs.
 // Launch:    that of linear_chain.
-// Reference: RefLinear, RefNorm. Sum order: blocks in the order of k; squares in whole numbers.
+// Reference: RefLinear, RefNorm, RefRope. Sum order: blocks in the order of k; squares in whole numbers.
 // Source:    Stream-K (arXiv 2301.03598).
 #pragma once
 
 #include "kernels/gpu/linear_parts.h"
+#include "kernels/gpu/rowwise.h"
 #include "kernels/nvidia/port_cluster.h"
 
 namespace unimax::gpu {
@@ -35,20 +36,25 @@ UM_DEVICE unsigned long long LoadAgain(const unsigned long long* p) {
   return v;
 }
 
-// What a lane has of a square: two octets of neighbouring weight rows: of two rows of x, or a gate and what it weighs.
+// What a lane has of a square: two octets of neighbouring weight rows. Of two rows of x; or a gate and what it weighs;
+// or of a head's two halves, which turn together: then a square is 16 rows of each half.
+enum class ChainForm { kPlain, kGated, kTurned };
 template <class S>
 struct ChainPiece {
   static constexpr int kVectors = 4;  // of 16 bytes
-  bool gated;
-  int square;  // its number in the panel
+  ChainForm form;
+  int square;       // its number in the panel
   int row, column;  // of its first octet in the panel
 
-  UM_DEVICE ChainPiece(bool gate, int s) : gated(gate), square(Squares<S>::Number(s)) {
-    row = Squares<S>::Row() + (gated ? Lane() % 2 : Lane() % 4) * 8;
-    column = Squares<S>::Column(s) + (gated ? Lane() / 2 : Lane() / 4);
+  UM_DEVICE ChainPiece(ChainForm f, int s) : form(f), square(Squares<S>::Number(s)) {
+    const bool plain = form == ChainForm::kPlain;
+    const int first = form == ChainForm::kTurned ? Squares<S>::Row() / 2 : Squares<S>::Row();
+    row = first + Lane() % (plain ? 4 : 2) * 8;
+    column = Squares<S>::Column(s) + Lane() / (plain ? 4 : 2);
   }
   UM_DEVICE Vec16 Own(int i) const {  // from the block's cells
-    const int r = row + (gated ? i / 2 * kTileRows : 0), c = column + (gated ? 0 : i / 2 * 8);
+    const int apart = form == ChainForm::kPlain ? 0 : form == ChainForm::kGated ? kTileRows : kChainHead / 2;
+    const int r = row + i / 2 * apart, c = column + (form == ChainForm::kPlain ? i / 2 * 8 : 0);
     return Shared<float>(S::kCellBytes).Get16(c * S::kCellPitch + r + i % 2 * 4);
   }
   // Where it lies among a block's words.
@@ -60,6 +66,11 @@ struct ChainPiece {
     for (int i = 0; i < kVectors; ++i) StoreRelaxed(Place(part, i), Own(i));
   }
 };
+UM_DEVICE bool Turns(const ChainArgs& a, int link) { return a.rope.q != nullptr && link + 1 == a.links; }
+UM_DEVICE ChainForm FormOf(const ChainArgs& a, int link) {
+  if (Turns(a, link)) return ChainForm::kTurned;
+  return a.link[link].flags & kLinearActMul ? ChainForm::kGated : ChainForm::kPlain;
+}
 
 // Adds to what LoadAcquire reads; what the group did before it is seen by who reads it.
 UM_DEVICE void AddRelease(int* counter, int v) {
@@ -130,11 +141,25 @@ UM_DEVICE void LeaveNormed(const ChainLink& link, const LinearOctets<2>& out, co
   }
 }
 
-// Ends one square of which all parts come together here.
+// Divides rows by the root of their mean square.
+template <class S>
+UM_DEVICE void Divide(const ChainLink& link, int row0, int row1, float (&sum)[16]) {
+  if (link.x_squares == nullptr) return;
+  Shared<float> factors(S::kFactors);
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int row = i == 0 ? row0 : row1;
+    const float factor = row < 0 ? 0 : factors.Get(row);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sum[8 * i + j] *= factor;
+  }
+}
+
+// Ends one square of which all parts come together here; of rows of x below m.
 template <class T, class S, class PartOf>
 UM_DEVICE void EndSquare(const ChainLink& link, const ChainPiece<S>& piece, int panel, PartOf part_of, int first,
                          int parts, int m) {
-  const bool gated = piece.gated;
+  const bool gated = piece.form == ChainForm::kGated;
   const int outputs = gated ? link.n / 2 : link.n, in_panel = gated ? piece.row / 32 * 16 + piece.row % 16 : piece.row;
   LinearOctets<2> out = {};
   out.n = panel * (gated ? S::kPanel / 2 : S::kPanel) + in_panel;
@@ -151,16 +176,7 @@ UM_DEVICE void EndSquare(const ChainLink& link, const ChainPiece<S>& piece, int 
   }
   AddParts<S>(piece, part_of, first, parts, out.sum);
   if (out.n >= outputs) return;  // all lanes', since N is a multiple of 32
-  if (link.x_squares != nullptr) {
-    Shared<float> factors(S::kFactors);
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int row = gated ? out.row[0] : out.row[i];
-      const float factor = row < 0 ? 0 : factors.Get(row);
-#pragma unroll
-      for (int j = 0; j < 8; ++j) out.sum[8 * i + j] *= factor;
-    }
-  }
+  Divide<S>(link, out.row[0], gated ? out.row[0] : out.row[1], out.sum);
   if (!gated) {
     FinishOctets(link, out, nullptr, residual);
     StoreOctets<T>(link, out);
@@ -178,30 +194,80 @@ UM_DEVICE void EndSquare(const ChainLink& link, const ChainPiece<S>& piece, int 
   StoreOctets<T>(link, gate);
 }
 
+// The same of a head, number `head` of queries, keys and values: what comes early are the angles and the page.
+template <class T, class S, class PartOf>
+UM_DEVICE void EndTurned(const ChainLink& link, const RopeStoreArgs& rope, const ChainPiece<S>& piece, int head,
+                         PartOf part_of, int first, int parts, int m) {
+  const int row = piece.column < m ? piece.column : -1, turning = rope.heads + rope.kv_heads;
+  Vec16 turns[4] = {};  // cosine and sine of two pairs each
+  T* to = static_cast<T*>(rope.q) + static_cast<int64_t>(row) * rope.stride + head * kChainHead + piece.row;
+  if (row >= 0 && head < turning) {
+    const float* angle = rope.cos_sin + static_cast<int64_t>(rope.rope_rows[row]) * rope.rotary + 2 * piece.row;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) turns[j] = Load16(angle + 4 * j);
+  }
+  if (row >= 0 && head >= rope.heads) {
+    const bool key = head < turning;
+    to = CacheAt<T>(rope, key ? rope.k_cache : rope.v_cache, row, head - (key ? rope.heads : turning)) + piece.row;
+  }
+  float sum[16] = {};
+  AddParts<S>(piece, part_of, first, parts, sum);
+  if (row < 0) return;
+  Divide<S>(link, row, row, sum);
+  if (link.bias != nullptr) {
+    AddEight(sum, link.bias + head * kChainHead + piece.row);
+    AddEight(sum + 8, link.bias + head * kChainHead + kChainHead / 2 + piece.row);
+  }
+  Vec16 low, high;
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+    float u = sum[j], w = sum[8 + j];
+    if (head < turning) {
+      const float c = turns[j / 2].template As<float>(j % 2 * 2), s = turns[j / 2].template As<float>(j % 2 * 2 + 1);
+      u = sum[j] * c - sum[8 + j] * s;
+      w = sum[8 + j] * c + sum[j] * s;
+    }
+    low.Put(j, FromFloat<T>(u));
+    high.Put(j, FromFloat<T>(w));
+  }
+  Store16(to, low);
+  Store16(to + kChainHead / 2, high);
+}
+
+template <class T, class S, class PartOf>
+UM_DEVICE void EndPiece(const ChainArgs& a, int l, const ChainPiece<S>& piece, int panel, PartOf part_of, int first,
+                        int parts, int m) {
+  if (piece.form == ChainForm::kTurned) {
+    EndTurned<T, S>(a.link[l], a.rope, piece, panel, part_of, first, parts, m);
+  } else {
+    EndSquare<T, S>(a.link[l], piece, panel, part_of, first, parts, m);
+  }
+}
+
 // After a block's last stage of a panel, by the groups that multiply: ends the squares that are the block's to end, and
 // gives away the others. Returns how many it has ended.
 template <class T, class S>
-UM_DEVICE int EndPanel(const ChainLink& link, float* words, const PanelWork& work, int panel) {
+UM_DEVICE int EndPanel(const ChainArgs& a, int l, const PanelWork& work, int panel) {
   using Q = Squares<S>;
   const int first = panel * work.stages / work.share, parts = ((panel + 1) * work.stages - 1) / work.share - first + 1;
   // A block has parts of two panels at most, and only the first one of a panel may have begun in another panel.
   const auto part_of = [&](int block) {
     const int slot = block * 2 + (block * work.share < panel * work.stages ? 1 : 0);
-    return words + static_cast<int64_t>(slot) * S::kRows * S::kPanel;
+    return a.words + static_cast<int64_t>(slot) * S::kRows * S::kPanel;
   };
   // A run that goes on behind the panel's end began with it, long before the blocks that have the rest come to theirs:
   // it must not wait for them.
   const bool goes_on = (first + parts) * work.share > (panel + 1) * work.stages;
-  const int sharing = goes_on && parts > 1 ? parts - 1 : parts;
+  const int sharing = goes_on && parts > 1 ? parts - 1 : parts, m = a.link[l].m;
   int ended = 0;
 #pragma unroll 1
-  for (int s = 0; s < Q::Count(link.m); ++s) {
-    const ChainPiece<S> piece((link.flags & kLinearActMul) != 0, s);
+  for (int s = 0; s < Q::Count(m); ++s) {
+    const ChainPiece<S> piece(FormOf(a, l), s);
     if (first + piece.square % sharing != BlockX()) {
       piece.Send(part_of(BlockX()));
       continue;
     }
-    EndSquare<T, S>(link, piece, panel, part_of, first, parts, link.m);
+    EndPiece<T, S>(a, l, piece, panel, part_of, first, parts, m);
     ++ended;
   }
   return ended;
@@ -209,9 +275,8 @@ UM_DEVICE int EndPanel(const ChainLink& link, float* words, const PanelWork& wor
 
 // Ends a square of no rows: then the instructions are there when time counts.
 template <class T, class S>
-UM_DEVICE void RehearseEnd(const ChainLink& link, float* words) {
-  const auto part_of = [&](int) { return words; };
-  EndSquare<T, S>(link, ChainPiece<S>((link.flags & kLinearActMul) != 0, 0), 0, part_of, 0, 0, 0);
+UM_DEVICE void RehearseEnd(const ChainArgs& a) {
+  EndPiece<T, S>(a, 0, ChainPiece<S>(FormOf(a, 0), 0), 0, [&](int) { return a.words; }, 0, 0, 0);
 }
 
 }  // namespace unimax::gpu

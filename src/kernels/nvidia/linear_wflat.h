@@ -109,24 +109,14 @@ struct WflatX {
   }
 };
 
-template <class T, class S>
-UM_DEVICE void FillRing(const LinearArgs& a, const PanelWork& work, RingPlace<S> at) {
-  const int thread = Thread() % kWarpgroup;
-  const bool copies = thread < kLanes;  // the warp that fetches weights
-  if (copies) {                         // weights depend on no other launch
-    RingPlace<S> place = at;
-    for (int i = 0; i < S::kStages && work.begin + i < work.end; ++i) {
-      FetchWeights(a, work, place, work.begin + i);
-      place.Advance();
-    }
-  }
-  WflatX<T, S> x(a, work, thread);
-  RingPlace<S> arrived = at;
-  WaitForPrevious();
+// One warpgroup copies x of a block's stages, `free(stage, at)` first when a slot has become free.
+template <class T, class S, class Free>
+UM_DEVICE void FillStages(const LinearArgs& a, const PanelWork& work, RingPlace<S>& at, RingPlace<S>& arrived,
+                          WflatX<T, S> x, Free free) {
   for (int stage = work.begin; stage < work.end + S::kBehind; ++stage) {
     if (stage < work.end) {
       WaitPhase(at.Empty(), at.parity);
-      if (copies && stage >= work.begin + S::kStages) FetchWeights(a, work, at, stage);
+      free(stage, at);
       x.Copy(a, at.Stage() + S::kWeights);
       at.Advance();
     }
@@ -141,7 +131,27 @@ UM_DEVICE void FillRing(const LinearArgs& a, const PanelWork& work, RingPlace<S>
 }
 
 template <class T, class S>
-UM_DEVICE void MultiplyRing(const LinearArgs& a, const PanelWork& work, RingPlace<S> at) {
+UM_DEVICE void FillRing(const LinearArgs& a, const PanelWork& work, RingPlace<S> at) {
+  const bool copies = Thread() % kWarpgroup < kLanes;  // the warp that fetches weights
+  if (copies) {                                        // weights depend on no other launch
+    RingPlace<S> place = at;
+    for (int i = 0; i < S::kStages && work.begin + i < work.end; ++i) {
+      FetchWeights(a, work, place, work.begin + i);
+      place.Advance();
+    }
+  }
+  const WflatX<T, S> x(a, work, Thread() % kWarpgroup);
+  RingPlace<S> arrived = at;
+  WaitForPrevious();
+  FillStages<T, S>(a, work, at, arrived, x, [&](int stage, const RingPlace<S>& slot) {
+    if (copies && stage >= work.begin + S::kStages) FetchWeights(a, work, slot, stage);
+  });
+}
+
+// Two warpgroups multiply a block's stages. After the last one of a panel its sums lie in the cells, `meet()` orders
+// that among the groups that read them, and `end(panel)` takes them.
+template <class T, class S, class Meet, class End>
+UM_DEVICE void MultiplyStages(const PanelWork& work, RingPlace<S>& at, Meet meet, End end) {
   constexpr int kProducts = 2 * S::kStageTiles;
   Shared<float> cells(S::kCellBytes);
   ColumnSums<S::kRows> sum = {};
@@ -162,7 +172,6 @@ UM_DEVICE void MultiplyRing(const LinearArgs& a, const PanelWork& work, RingPlac
     if (Lane() == 0) Arrive(at.Empty());
     at.Advance();
     if ((stage + 1) % work.stages != 0 && stage + 1 < work.end) continue;
-    const auto meet = [] { SomeBarrier(1 + Group() / Squares<S>::kGroupsEach, Squares<S>::kGroupsEach * kLanes); };
     meet();  // orders the last reads of these rows' cells before they are written again
 #pragma unroll
     for (int i = 0; i < S::kRows / 2; ++i) {
@@ -170,8 +179,14 @@ UM_DEVICE void MultiplyRing(const LinearArgs& a, const PanelWork& work, RingPlac
       sum.v[i] = 0;
     }
     meet();  // orders the sums before they are read
-    FinishPanel<T, S>(a, work, stage / work.stages);
+    end(stage / work.stages);
   }
+}
+
+// Groups that have the same rows of w.
+template <class S>
+UM_DEVICE void MeetRows() {
+  SomeBarrier(1 + Group() / Squares<S>::kGroupsEach, Squares<S>::kGroupsEach * kLanes);
 }
 
 template <class T, int kM>
@@ -191,7 +206,7 @@ UM_DEVICE void LinearWflat(const LinearArgs& a) {
   const PanelWork work = WorkOf<S>(a);
   at.parity = Thread() < S::kMultiplying ? 0 : 1;  // the slots begin empty
   if (Thread() < S::kMultiplying) {
-    MultiplyRing<T, S>(a, work, at);
+    MultiplyStages<T, S>(work, at, MeetRows<S>, [&](int panel) { FinishPanel<T, S>(a, work, panel); });
   } else {
     FillRing<T, S>(a, work, at);
   }
