@@ -32,6 +32,13 @@ struct RecordedStep {
   int64_t guarded_blocks = 0;
 };
 
+// Blocks of a chain leave one by one: of a launch that follows, two blocks would settle where the first ones were. So
+// each takes more than half of a multiprocessor's shared memory.
+void Spread(Launch* launch, const Limits& limits) {
+  if (int64_t{launch->grid_x} * launch->grid_y * launch->grid_z > limits.multiprocessors) return;
+  launch->shared_bytes = std::max(launch->shared_bytes, static_cast<int>(limits.shared_bytes_per_block / 2) + 1024);
+}
+
 class GraphExecutor : public Executor {
  public:
   GraphExecutor(Program program, Device& device, const ExecutorOptions& options, const GraphOptions& graph)
@@ -437,6 +444,7 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
   // Steps that are not decode steps seldom come again in the same shape: only the last one is kept.
   std::erase_if(recorded_, [](const auto& entry) { return !entry.first.decode(); });
   RecordedStep step;
+  bool chained = false;  // the launch before was a chain
   for (size_t i = 0; i < program_.ops.size(); ++i) {
     const Op& op = program_.ops[i];
     const ChainOps chain = launches_.ChainAt(i, shape);
@@ -444,6 +452,7 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
       UM_ASSIGN_OR_RETURN(const Launch launch, Chain(chain, shape));
       step.launches.push_back(launch);
       i = chain.Last();
+      chained = true;
       continue;
     }
     if (op.kind == OpKind::kAttention && softmax_.notes_scores()) {  // of what it will read
@@ -456,6 +465,8 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
       step.guarded_blocks += GraphSoftmax::GuardedBlocks(*launches_.RowOf(launches_.CaseOf(op, shape, part)), launch);
       // A decode row fetches older keys before the launch before it has ended, which may have written them here.
       if (op.kind == OpKind::kAttention && graph_.deterministic && !shape.decode()) launch.overlap = false;
+      if (chained) Spread(&launch, device_.limits());
+      chained = false;
       step.launches.push_back(launch);
     }
   }
