@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products that follow each other in one launch, with root-mean-square norms between them (nvidia/linear_chain.h): which
-// of them may, on which device, and the memory that such launches share.
+// Products that follow each other in one launch, with root-mean-square norms between them (nvidia/linear_chain.h):
+// which of them may, on which device, and the memory that such launches share.
 #pragma once
 
 #include <span>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// linear_chain: up to kChainLinks products in one launch, each on what the one before has made, for 1 <= M <= kRows (32
-//            or 64) on Hopper. Between two of them may stand a root-mean-square norm: the first leaves its outputs times
-//            the norm's weights and their sums of squares, the second divides its own outputs by the root. Outputs of
-//            the last link may be queries, keys and values, which turn by their positions and go to their pages.
+// linear_chain: up to kChainLinks products in one launch, each of what the one before has made, for 1 <= M <= kRows (32
+//            or 64) on Hopper. Between two of them may stand a root-mean-square norm: the first leaves its outputs
+//            times the norm's weights and their sums of squares, the second divides its own by the root. The last
+//            one's outputs may be queries, keys and values, which turn by their positions and go to their pages.
 // Who calls: runs of ops Linear, Norm and RopeAndStore, of steps of few rows (kernels/chain.h).
-// Work:      that of linear_wflat, link after link in the blocks' one ring: the weights of the next link come while the
-//            blocks still wait for its x. A group ends squares of a panel and counts them; one group of a block looks at
-//            the counts of all, and finds the rows' factors.
+// Work:      that of linear_wflat, link after link in the blocks' one ring: the weights of the next link come while
+//            the blocks still wait for its x. A group that ends squares of a panel counts them; one group of a block
+//            looks at the counts of all, and finds the factors of the rows.
 // Bound:     memory. bytes = sum of N*K*2 + M*(K+N)*2; from L2 also N/128 * M*K*2.
 // Launch:    grid at most the multiprocessors, since blocks wait for each other; threads kChainThreads; shared
 //            ChainShape::kBytes.
@@ -32,8 +32,7 @@ struct ChainShape : WflatShape<kM> {
   static constexpr int kFactors = kScaled + 8 * kChainLinks;
   static constexpr int kRing = kFactors + kM * 4, kBytes = kRing + 1024 + S::kStages * S::kStage;
 };
-// Two warpgroups multiply; of the other two one copies x, and of the last one two groups idle, which is what it takes to
-// hand registers over.
+// Two warpgroups multiply, one copies x. Of the last one two groups idle: it takes whole ones to hand registers over.
 static_assert(kChainThreads == 4 * kWarpgroup && kChainHerald * kLanes < kChainThreads);
 inline constexpr int kChainTaken = 184, kChainGiven = 72;
 inline constexpr int kChainMeeting = 8;  // number of the barrier of all that multiply; MeetRows has those up to it

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// linear_chain_ends: the ends of linear_chain's panels: blocks that have part of a panel give each other their sums, and
-//            norms before and behind a product are taken in.
+// linear_chain_ends: the ends of linear_chain's panels: blocks that have part of a panel give each other their sums,
+//            norms before and behind a product are taken in, and heads turn.
 // Who calls: linear_chain.
-// Work:      squares of 32 rows of w by 16 of x (gpu/linear_parts.h), a group each. Of a panel that begins and ends within
-//            the blocks' runs one block ends all; else its blocks share the squares. Sums go through L2 as words that are
-//            flags themselves: all bits set is none, which no sum is.
+// Work:      squares of 32 rows of w by 16 of x (gpu/linear_parts.h), a group each, dealt over the blocks whose runs
+//            end with the panel. Sums go through L2 as words that are flags themselves: all bits set is none, which no
+//            sum is.
 // Bound:     latency: one way through L2 from the last product to the outputs.
 // Launch:    that of linear_chain.
 // Reference: RefLinear, RefNorm, RefRope. Sum order: blocks in the order of k; squares in whole numbers.
@@ -58,9 +58,7 @@ struct ChainPiece {
     return Shared<float>(S::kCellBytes).Get16(c * S::kCellPitch + r + i % 2 * 4);
   }
   // Where it lies among a block's words.
-  UM_DEVICE float* Place(float* part, int i) const {
-    return part + (square * kVectors + i) * 4 * kLanes + Lane() * 4;
-  }
+  UM_DEVICE float* Place(float* part, int i) const { return part + (square * kVectors + i) * 4 * kLanes + Lane() * 4; }
   UM_DEVICE void Send(float* part) const {
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) StoreRelaxed(Place(part, i), Own(i));
@@ -77,9 +75,7 @@ UM_DEVICE void AddRelease(int* counter, int v) {
   asm volatile("red.release.gpu.global.add.s32 [%0], %1;" ::"l"(counter), "r"(v) : "memory");
 }
 
-UM_DEVICE bool AnyNone(const Vec16& v) {
-  return v.w[0] == ~0u || v.w[1] == ~0u || v.w[2] == ~0u || v.w[3] == ~0u;
-}
+UM_DEVICE bool AnyNone(const Vec16& v) { return v.w[0] == ~0u || v.w[1] == ~0u || v.w[2] == ~0u || v.w[3] == ~0u; }
 
 // Adds up the parts of a panel, of blocks first .. first + parts - 1, of which this one is `own`.
 template <class S, class PartOf>
@@ -276,7 +272,8 @@ UM_DEVICE int EndPanel(const ChainArgs& a, int l, const PanelWork& work, int pan
 // Ends a square of no rows: then the instructions are there when time counts.
 template <class T, class S>
 UM_DEVICE void RehearseEnd(const ChainArgs& a) {
-  EndPiece<T, S>(a, 0, ChainPiece<S>(FormOf(a, 0), 0), 0, [&](int) { return a.words; }, 0, 0, 0);
+  EndPiece<T, S>(
+      a, 0, ChainPiece<S>(FormOf(a, 0), 0), 0, [&](int) { return a.words; }, 0, 0, 0);
 }
 
 }  // namespace unimax::gpu

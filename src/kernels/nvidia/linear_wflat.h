@@ -71,7 +71,9 @@ UM_DEVICE void FetchWeights(const LinearArgs& a, const PanelWork& work, const Ri
   const StripPiece piece = PieceOf<S>(a, work, stage, Lane());
   const uint32_t to = at.Stage() + Lane() * S::kStripBytes;
   BulkCopyOnce(to, piece.from, piece.tiles * kTileBytes, at.Full());
-  for (int t = piece.tiles; t < S::kStageTiles; ++t) BulkCopyOnce(to + t * kTileBytes, piece.from, kTileBytes, at.Full());
+  for (int t = piece.tiles; t < S::kStageTiles; ++t) {
+    BulkCopyOnce(to + t * kTileBytes, piece.from, kTileBytes, at.Full());
+  }
 }
 
 // One warpgroup's x, by chunks of 16 bytes: 8 a row and part.
@@ -109,14 +111,14 @@ struct WflatX {
   }
 };
 
-// One warpgroup copies x of a block's stages, `free(stage, at)` first when a slot has become free.
-template <class T, class S, class Free>
+// One warpgroup copies x of a block's stages, `freed(stage, at)` first when a slot has become free.
+template <class T, class S, class Freed>
 UM_DEVICE void FillStages(const LinearArgs& a, const PanelWork& work, RingPlace<S>& at, RingPlace<S>& arrived,
-                          WflatX<T, S> x, Free free) {
+                          WflatX<T, S> x, Freed freed) {
   for (int stage = work.begin; stage < work.end + S::kBehind; ++stage) {
     if (stage < work.end) {
       WaitPhase(at.Empty(), at.parity);
-      free(stage, at);
+      freed(stage, at);
       x.Copy(a, at.Stage() + S::kWeights);
       at.Advance();
     }
