@@ -94,7 +94,9 @@ class GraphExecutor : public Executor {
   bool Draws() const { return program_.logits >= 0 && program_.ops.back().kind == OpKind::kSample; }
   uint64_t SplitBytes() const;
   size_t SplitCounters() const;
-  uint64_t RingWords() const { return static_cast<uint64_t>(RingBytes(program_.attention.head_dim, device_.limits())); }
+  uint64_t RingWords() const {
+    return static_cast<uint64_t>(RingBytes(program_.attention, graph_.deterministic, device_.limits()));
+  }
   Status CheckRows() const;
   Status CheckFits(uint64_t weight_bytes);
   Status Allocate();

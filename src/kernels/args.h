@@ -152,6 +152,12 @@ struct AttentionArgs {
 inline constexpr int kRingHeads = 8;           // query heads of a KV head, at most
 inline constexpr int kRingGroups = 6;          // of a block
 inline constexpr int kRingShared = 113 << 10;  // bytes a block: two of them fit a multiprocessor
+// Of attention_fixed: into how many units each KV head of a row is cut at most. One row keeps a device busy.
+constexpr int MostUnits(int kv_heads) {
+  constexpr unsigned kAlone = 64, kTogether = 128;
+  const unsigned each = kTogether / static_cast<unsigned>(kv_heads);
+  return each < 1 ? 1 : each < kAlone ? static_cast<int>(each) : static_cast<int>(kAlone);
+}
 
 // Of rows whose blocks copy queries, keys and values in boxes.
 inline constexpr int kBoxKeys = 32;  // keys, or values, in a box: a page holds a multiple of them

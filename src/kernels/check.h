@@ -12,8 +12,10 @@
 namespace unimax {
 
 struct CheckResult {
-  double error = 0;  // ||y - reference|| / ||reference||; infinity where an element was not written or is not finite
-  double norm = 0;   // ||reference||: zero would compare nothing
+  // ||y - reference|| / ||reference||; infinity where an element was not written or is not finite, or where a row that
+  // must have the same bits alone has others.
+  double error = 0;
+  double norm = 0;          // ||reference||: zero would compare nothing
   double microseconds = 0;  // median of `repeats` timed launches, 0 when not timed
 };
 

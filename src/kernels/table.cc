@@ -2,6 +2,8 @@
 #include "kernels/table.h"
 
 #include <algorithm>
+#include <array>
+#include <iterator>
 
 #include "kernels/args.h"
 #include "kernels/draw_args.h"
@@ -57,11 +59,16 @@ bool Few(const Case& c, const Limits& l) {
          c.attention.head_dim % 8 == 0 && SplitShared(128) <= l.shared_bytes_per_block;
 }
 template <int kDims>
-bool Rings(const Case& c, const Limits& l) {
+bool Fixed(const Case& c, const Limits& l) {
   const AttentionShape& a = c.attention;
-  return c.decode && a.head_dim == kDims && a.heads <= kRingHeads * a.kv_heads &&
-         c.split_tokens == 0 &&  // its sums depend on the device's size
+  return c.decode && a.head_dim == kDims && a.heads <= kRingHeads * a.kv_heads && c.split_tokens > 0 &&
          kRingShared <= l.shared_bytes_per_block;
+}
+template <int kDims>
+bool Rings(const Case& c, const Limits& l) {
+  Case fixed = c;
+  fixed.split_tokens = 1;
+  return c.split_tokens == 0 && Fixed<kDims>(fixed, l);  // its sums depend on the device's size
 }
 // A lane holds 8 elements of a head, and 32 lanes all of it.
 bool HeadFits(const Case& c, const Limits&) { return c.attention.head_dim % 8 == 0 && c.attention.head_dim <= 256; }
@@ -395,6 +402,18 @@ constexpr Case kRingCases[] = {
     {.m = 5, .attention = {12, 4, 128, 0.09f}, .decode = true, .tokens = 1000, .window = 300, .cap = 20},
     {.m = 9, .attention = {4, 2, 64, 0.125f}, .decode = true, .tokens = 700, .window = 33, .cap = 3}};
 
+// The same, and rows of so many lengths that blocks share them in many ways.
+constexpr auto kFixedCases = [] {
+  std::array<Case, std::size(kRingCases) + 4> cases = {};
+  auto end = std::copy(std::begin(kRingCases), std::end(kRingCases), cases.begin());
+  *end++ = {.m = 37, .attention = {8, 2, 128, 0.09f}, .decode = true, .tokens = 2900};
+  *end++ = {.m = 1, .attention = {1, 1, 128, 0.09f}, .decode = true, .tokens = 9000};
+  *end++ = {.m = 19, .attention = {5, 1, 64, 0.125f}, .decode = true, .tokens = 3000, .window = 2100};
+  *end++ = {.m = 64, .attention = {8, 8, 64, 0.125f}, .decode = true, .tokens = 1030};
+  for (Case& c : cases) c.split_tokens = 256;
+  return cases;
+}();
+
 constexpr DType f32 = DType::kF32, bf16 = DType::kBF16, f16 = DType::kF16;
 
 constexpr const char* k90a = "sm_90a";  // Hopper
@@ -456,6 +475,8 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "prefill", "attention_prefill_f32",   f32,  HeadFits,Prefill, 5e-6f, KvBytes, kHeadCases},
     {OpKind::kAttention, "ring64","attention_ring_bf16_64",bf16, Rings<64>,Ring, 3e-3f, KvBytes, kRingCases, k90a},
     {OpKind::kAttention, "ring128","attention_ring_bf16_128",bf16, Rings<128>,Ring,3e-3f, KvBytes, kRingCases, k90a},
+    {OpKind::kAttention, "fixed64","attention_fixed_bf16_64",bf16,Fixed<64>,Ring, 3e-3f, KvBytes, kFixedCases, k90a},
+    {OpKind::kAttention,"fixed128","attention_fixed_bf16_128",bf16,Fixed<128>,Ring,3e-3f,KvBytes, kFixedCases, k90a},
     {OpKind::kAttention, "split64", "attention_split_bf16_64", bf16, Few<64>, Split<64>, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "split128","attention_split_bf16_128",bf16, Few<128>,Split<128>,3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_bf16_1", bf16, Alone,   Decode,  3e-3f, KvBytes, kHeadCases},
@@ -475,6 +496,8 @@ constexpr Row kRows[] = {
     {OpKind::kAttention, "prefill", "attention_prefill_bf16",  bf16, HeadFits,Prefill, 3e-3f, KvBytes, kHeadCases},
     {OpKind::kAttention, "ring64","attention_ring_f16_64",f16, Rings<64>,Ring, 4e-4f, KvBytes, kRingCases, k90a},
     {OpKind::kAttention, "ring128","attention_ring_f16_128",f16, Rings<128>,Ring, 4e-4f, KvBytes, kRingCases, k90a},
+    {OpKind::kAttention, "fixed64","attention_fixed_f16_64",f16, Fixed<64>,Ring, 4e-4f, KvBytes, kFixedCases, k90a},
+    {OpKind::kAttention, "fixed128","attention_fixed_f16_128",f16, Fixed<128>,Ring,4e-4f,KvBytes, kFixedCases, k90a},
     {OpKind::kAttention, "split64", "attention_split_f16_64", f16, Few<64>, Split<64>, 4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "split128","attention_split_f16_128",f16, Few<128>,Split<128>,4e-4f, KvBytes, kHeadCases},
     {OpKind::kAttention, "decode1", "attention_decode_f16_1",  f16,  Alone,   Decode,  4e-4f, KvBytes, kHeadCases},
@@ -515,9 +538,11 @@ int AttentionBlocks(const Case& c, const Limits& limits) {
   return std::min(AttentionSplits(c, limits), AttentionSplits(free, limits));
 }
 
-// A block leaves the sums of at most two pieces, 16 bytes for two elements.
-int64_t RingBytes(int head_dim, const Limits& l) {
-  return l.target == k90a ? int64_t{2} * kRingHeads * head_dim / 2 * 16 * l.multiprocessors : 0;
+// 16 bytes for two elements: of at most two pieces a block, or of all units of a row and head that begins in a block
+// and does not end there.
+int64_t RingBytes(const AttentionShape& a, bool fixed, const Limits& l) {
+  const int64_t piece = int64_t{a.heads / a.kv_heads} * a.head_dim / 2 * 16;
+  return l.target == k90a ? (fixed ? MostUnits(a.kv_heads) : 2) * piece * l.multiprocessors : 0;
 }
 
 int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv_heads ? 1 : 4; }

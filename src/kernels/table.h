@@ -110,8 +110,9 @@ int LinearCounters(int n, const Limits& limits);
 // them in turn. Pure functions of the case.
 int AttentionSplits(const Case& c, const Limits& limits);
 int AttentionBlocks(const Case& c, const Limits& limits);
-// Bytes of AttentionArgs::words that rows need which cut all rows of a step together; 0: there are none on the device.
-int64_t RingBytes(int head_dim, const Limits& limits);
+// Bytes of AttentionArgs::words that rows need whose blocks wait for each other; 0: there are none on the device.
+// `fixed`: of those whose sums come in one order.
+int64_t RingBytes(const AttentionShape& shape, bool fixed, const Limits& limits);
 // Query heads that one block of the decode row takes.
 int AttentionQueries(const Case& c);
 

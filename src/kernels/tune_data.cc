@@ -197,7 +197,7 @@ class AttentionData : public TuneData {
     UM_ASSIGN_OR_RETURN(partial_,
                         device_.Allocate(states * splits * static_cast<size_t>(a.head_dim + 2) * 4, "attention sums"));
     UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(states * sizeof(int), "attention counters"));
-    const auto words = static_cast<size_t>(RingBytes(a.head_dim, device_.limits()));
+    const auto words = static_cast<size_t>(RingBytes(a, false, device_.limits()));
     UM_ASSIGN_OR_RETURN(words_, device_.Allocate(words, "words of ring rows"));
     UM_RETURN_IF_ERROR(device_.Fill(words_.data(), 0xff, words));
     return Reset();

@@ -192,13 +192,13 @@ struct RingReader {
     GroupSync();  // orders the zeros before they are read
   }
 
-  // Leaves the group's sums in shared memory: [set][group][head][kPitch].
-  UM_DEVICE void Leave(Shared<float>& states, int set) {
+  // Leaves the group's sums in shared memory: [set][place][head][kPitch].
+  UM_DEVICE void Leave(Shared<float>& states, int set, int place) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       for (int mask = 4; mask < kLanes; mask *= 2) sum[h] += ShuffleXor(sum[h], mask);
       if (2 * c + h >= heads) continue;
-      const int at = ((set * kRingReaders + Group()) * heads + 2 * c + h) * L::kPitch;
+      const int at = ((set * kRingReaders + place) * heads + 2 * c + h) * L::kPitch;
 #pragma unroll
       for (int j = 0; j < kOut; j += 4) {
 #pragma unroll
@@ -241,7 +241,7 @@ UM_DEVICE void ReadRing(const AttentionArgs& a, const RingDeal& d) {
     }
     states.WaitFree(number);
     Shared<float> sums(L::kStates);
-    reader.Leave(sums, states.Set(number));
+    reader.Leave(sums, states.Set(number), Group());
     GroupSync();  // orders the sums of all lanes before they are shown
     if (Lane() == 0) states.Show(number);
     if (!w.Holds()) break;
