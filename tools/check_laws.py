@@ -23,7 +23,7 @@ import sys
 Exempt = collections.namedtuple("Exempt", "law path reason expires")  # expires: "YYYY-MM-DD"
 EXCEPTIONS = []
 
-MAX_SRC_LINES = 66000  # raising it is a commit of its own
+MAX_SRC_LINES = 68000  # raising it is a commit of its own
 BASELINE = "bbb17be"  # commits after this one are held to law 24
 
 # Law 1: what a folder of src/ may include besides itself and base. A test may reach through several arrows.
