@@ -110,8 +110,8 @@ class GraphExecutor : public Executor {
   Result<Launch> Plan(const Op& op, const StepShape& shape, RowPart part);
   AttentionArgs AttentionOf(const Op& op, const StepShape& shape, RowPart part) const;
   LinearArgs LinearOf(const Op& op, const Case& c, RowPart part) const;
-  RopeStoreArgs RopeOf(const Op& op, const StepShape& shape) const;
-  Result<Launch> Chain(const ChainOps& chain, const StepShape& shape);
+  RopeStoreArgs RopeOf(const Op& op, const StepShape& shape, RowPart part) const;
+  Result<Launch> Chain(const ChainOps& chain, const StepShape& shape, RowPart part);
   template <class Args>
   Result<Launch> MakeLaunch(const Case& c, const Args& args);
 
@@ -254,7 +254,7 @@ Status GraphExecutor::Allocate() {
 }
 
 Status GraphExecutor::Load(const WeightSource& source) {
-  plan_ = PlanBuffers(program_, program_.logits);
+  plan_ = PlanBuffers(program_, program_.logits, launches_.Together());
   UM_RETURN_IF_ERROR(CheckRows());
   UM_RETURN_IF_ERROR(CheckFits(DeviceWeightBytes(program_, graph_.act)));
   UM_ASSIGN_OR_RETURN(weights_, UploadWeights(program_, source, device_, graph_.act, kScratchBytes, options_.loading));
@@ -374,21 +374,21 @@ LinearArgs GraphExecutor::LinearOf(const Op& op, const Case& c, RowPart part) co
   return args;
 }
 
-Result<Launch> GraphExecutor::Chain(const ChainOps& chain, const StepShape& shape) {
+Result<Launch> GraphExecutor::Chain(const ChainOps& chain, const StepShape& shape, RowPart part) {
   ChainArgs args{};
   for (int number : chain.linear) {
     const Op& op = program_.ops[static_cast<size_t>(number)];
-    const RowPart all = launches_.PartsOf(op, shape).front();
-    static_cast<LinearArgs&>(args.link[args.links++]) = LinearOf(op, launches_.CaseOf(op, shape, all), all);
+    static_cast<LinearArgs&>(args.link[args.links++]) = LinearOf(op, launches_.CaseOf(op, shape, part), part);
   }
-  if (chain.rope >= 0) args.rope = RopeOf(program_.ops[static_cast<size_t>(chain.rope)], shape);
+  if (chain.rope >= 0) args.rope = RopeOf(program_.ops[static_cast<size_t>(chain.rope)], shape, part);
   return chains_->Plan(program_, chain, args, [this](int w) { return Floats(w); });
 }
 
-RopeStoreArgs GraphExecutor::RopeOf(const Op& op, const StepShape& shape) const {
+RopeStoreArgs GraphExecutor::RopeOf(const Op& op, const StepShape& shape, RowPart part) const {
   const AttentionShape& a = program_.attention;
   RopeStoreArgs args{};
-  std::tie(args.q, args.k, args.v) = std::make_tuple(At(op.in), At(op.in2), At(op.in3));
+  std::tie(args.q, args.k, args.v) =
+      std::make_tuple(AtRow(op.in, part.first), AtRow(op.in2, part.first), AtRow(op.in3, part.first));
   std::tie(args.k_cache, args.v_cache) = std::make_tuple(pages_.Keys(op.layer), pages_.Values(op.layer));
   if (op.rope >= 0) {
     const Rope& rope = program_.ropes[static_cast<size_t>(op.rope)];
@@ -396,11 +396,11 @@ RopeStoreArgs GraphExecutor::RopeOf(const Op& op, const StepShape& shape) const 
     args.interleaved = rope.interleaved;
     args.rotary = static_cast<int>(rope.inv_freq.size()) * 2;
   }
-  args.positions = Input(1, shape);
-  args.sequences = Input(2, shape);
-  args.rope_rows = Input(3, shape);
+  args.positions = Input(1, shape) + part.first;
+  args.sequences = Input(2, shape) + part.first;
+  args.rope_rows = Input(3, shape) + part.first;
   args.page_table = reinterpret_cast<const int*>(page_table_.data());
-  std::tie(args.m, args.stride) = std::make_tuple(shape.tokens, Stride(op.in));
+  std::tie(args.m, args.stride) = std::make_tuple(part.count, Stride(op.in));
   std::tie(args.heads, args.kv_heads, args.head_dim) = std::tie(a.heads, a.kv_heads, a.head_dim);
   std::tie(args.page_tokens, args.max_pages) = std::tie(options_.page_tokens, options_.max_pages);
   return args;
@@ -425,7 +425,7 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart
     case OpKind::kLinear:
       return MakeLaunch(c, LinearOf(op, c, part));
     case OpKind::kRopeAndStore:
-      return MakeLaunch(c, RopeOf(op, shape));
+      return MakeLaunch(c, RopeOf(op, shape, part));
     case OpKind::kAttention:
       return MakeLaunch(c, AttentionOf(op, shape, part));
     case OpKind::kActMul:
@@ -451,8 +451,10 @@ Result<RecordedStep*> GraphExecutor::Recorded(const StepShape& shape) {
     const Op& op = program_.ops[i];
     const ChainOps chain = launches_.ChainAt(i, shape);
     if (chain.linear.size() > 1) {
-      UM_ASSIGN_OR_RETURN(const Launch launch, Chain(chain, shape));
-      step.launches.push_back(launch);
+      for (const RowPart& part : launches_.PartsOf(op, shape)) {
+        UM_ASSIGN_OR_RETURN(const Launch launch, Chain(chain, shape, part));
+        step.launches.push_back(launch);
+      }
       i = chain.Last();
       chained = true;
       continue;

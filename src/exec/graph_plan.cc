@@ -123,13 +123,27 @@ std::vector<RowPart> GraphPlan::PartsOf(const Op& op, const StepShape& shape) co
 }
 
 bool GraphPlan::Chains() const {
-  return !graph_.deterministic && graph_.forced.empty() && options_.max_tokens >= kChainRows &&
-         ChainKernel(graph_.act, kChainRows, limits_) != nullptr;
+  return graph_.forced.empty() && ChainKernel(graph_.act, kChainRows, limits_) != nullptr;
+}
+
+std::vector<OpRange> GraphPlan::Together() const {
+  std::vector<OpRange> ranges;
+  for (size_t i = 0; Chains() && i < program_.ops.size(); ++i) {
+    const ChainOps chain = ChainFrom(program_, i);
+    if (chain.linear.size() < 2) continue;
+    ranges.push_back({static_cast<int>(i), static_cast<int>(chain.Last())});
+    i = chain.Last();
+  }
+  return ranges;
 }
 
 ChainOps GraphPlan::ChainAt(size_t first, const StepShape& shape) const {
-  if (!Chains() || ChainKernel(graph_.act, shape.tokens, limits_) == nullptr) return {};
-  return ChainFrom(program_, first);
+  if (!Chains()) return {};
+  const ChainOps chain = ChainFrom(program_, first);
+  if (chain.linear.size() < 2 || graph_.deterministic) return chain;  // then all steps go the same way, in parts
+  const Value& out = program_.values[static_cast<size_t>(program_.ops[first].out)];
+  const bool pays = ChainPays(shape.tokens, static_cast<int>(chain.linear.size()), out.cols, limits_);
+  return pays && shape.tokens <= kChainRows ? chain : ChainOps();
 }
 
 std::string GraphPlan::Text(const StepShape& shape) const {
@@ -140,7 +154,7 @@ std::string GraphPlan::Text(const StepShape& shape) const {
     const ChainOps chain = ChainAt(i, shape);
     if (chain.linear.size() > 1) {
       const std::string line = fmt::format("{:<13} {:<44} {}\n", "Linear, ...", ChainName(program_, chain),
-                                           ChainKernel(graph_.act, shape.tokens, limits_));
+                                           ChainKernel(graph_.act, PartsOf(op, shape).front().count, limits_));
       if (seen.insert(line).second) text += line;
       i = chain.Last();
       continue;

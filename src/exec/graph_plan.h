@@ -12,6 +12,7 @@
 #include "exec/graph.h"
 #include "exec/graph_chain.h"
 #include "kernels/plan.h"
+#include "program/liveness.h"
 #include "program/program.h"
 
 namespace unimax {
@@ -43,6 +44,8 @@ class GraphPlan {
   // Whether any step goes by chains, and the chain that begins with op number `first` of a step: none, or at least two
   // products.
   bool Chains() const;
+  // Ops of which some rows may be done with the last before others begin with the first.
+  std::vector<OpRange> Together() const;
   ChainOps ChainAt(size_t first, const StepShape& shape) const;
   // The launches of an op. Attention of a step that holds both takes decodes by the split rows and prompts by the tiled
   // ones, where a decode would fill a whole tile.

@@ -4,8 +4,7 @@
 namespace unimax {
 namespace {
 
-// With fewer rows the flat rows leave the memory less idle than what a link waits for its x.
-constexpr int kLeastRows = 9, kNarrowRows = 32;
+constexpr int kNarrowRows = 32;
 constexpr int kPanel = 128;  // as in nvidia/linear_wflat.h
 
 bool Narrow(int m) { return m <= kNarrowRows; }
@@ -26,8 +25,18 @@ constexpr uint64_t kSquareBytes = sizeof(unsigned long long) * kChainLinks * kCh
 
 const char* ChainKernel(DType act, int m, const Limits& limits) {
   // In f16 a stream times the norm's weights may be more than there is.
-  if (act != DType::kBF16 || limits.target != "sm_90a" || m < kLeastRows || m > kChainRows) return nullptr;
+  if (act != DType::kBF16 || limits.target != "sm_90a" || m > kChainRows) return nullptr;
   return Narrow(m) ? "linear_chain_bf16_32" : "linear_chain_bf16_64";
+}
+
+// Measured on an H200 (docs/performance.md). The flat rows, which are best of up to 8 rows, take 32 outputs a block:
+// where a few blocks more than there are multiprocessors leave most of these idle at the end, chains are faster.
+bool ChainPays(int m, int links, int n, const Limits& limits) {
+  constexpr int kFlat = 8, kLeastOfTwo = 17, kFlatOutputs = 32;
+  if (links < 3) return m >= kLeastOfTwo;
+  const int blocks = (n + kFlatOutputs - 1) / kFlatOutputs;
+  const bool uneven = blocks > limits.multiprocessors && 2 * blocks < 3 * limits.multiprocessors;
+  return m > kFlat || (m == kFlat && uneven);
 }
 
 bool IsLink(int n, int k, bool normed) {

@@ -13,8 +13,10 @@
 
 namespace unimax {
 
-// The kernel that takes chains of `m` rows of x; null: the device has none, or other rows are faster.
+// The kernel that takes chains of `m` rows of x; null: the device has none. Sums do not depend on m.
 const char* ChainKernel(DType act, int m, const Limits& limits);
+// Whether a chain of `links` products, the first one of n outputs, takes less time than a launch a product.
+bool ChainPays(int m, int links, int n, const Limits& limits);
 
 // Whether a product of N x K may be a link; `normed`: with a norm of its N outputs behind it.
 bool IsLink(int n, int k, bool normed);

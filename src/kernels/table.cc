@@ -18,10 +18,13 @@ int ColumnTiles(const Case& c, const Limits& l) { return CeilDiv(c.m, l.tile_col
 bool Always(const Case&, const Limits&) { return true; }
 template <int kTiles>
 LaunchShape Flat(const Case& c, const Limits& l);
+// Under --deterministic all products go by rows that sum in one order whatever M is: on Hopper those of linear_wflat,
+// elsewhere the flat ones.
+bool ByWflat(const Case& c, const Limits& l) { return c.act != DType::kF32 && l.target == "sm_90a"; }
 template <int kTiles>
 bool FlatFits(const Case& c, const Limits& l) {
   return ColumnTiles(c, l) <= kTiles && c.k % 8 == 0 &&  // rows of x are read 16 bytes at a time
-         Flat<kTiles>(c, l).shared_bytes <= l.shared_bytes_per_block;
+         (c.split_tokens == 0 || !ByWflat(c, l)) && Flat<kTiles>(c, l).shared_bytes <= l.shared_bytes_per_block;
 }
 template <int kRows>
 LaunchShape ShareX(const Case& c, const Limits& l);
@@ -34,7 +37,7 @@ template <int kRows>
 LaunchShape Wflat(const Case& c, const Limits& l);
 template <int kRows>
 bool UpTo(const Case& c, const Limits& l) {
-  return c.m <= kRows && c.k % 8 == 0 && c.split_tokens == 0 &&  // its sums depend on the device's size
+  return c.m <= kRows && c.k % 8 == 0 && (c.split_tokens == 0 || ByWflat(c, l)) &&
          Wflat<kRows>(c, l).shared_bytes <= l.shared_bytes_per_block;
 }
 LaunchShape Form(const Case& c, const Limits& l);

@@ -10,8 +10,13 @@ int Root(const Program& program, int value) {
 
 }  // namespace
 
-BufferPlan PlanBuffers(const Program& program, int kept) {
+BufferPlan PlanBuffers(const Program& program, int kept, const std::vector<OpRange>& together) {
   const int ops = static_cast<int>(program.ops.size());
+  std::vector<OpRange> range_of;  // op -> the range that it is in, or itself
+  for (int i = 0; i < ops; ++i) range_of.push_back({i, i});
+  for (const OpRange& range : together) {
+    for (int i = range.first; i <= range.last; ++i) range_of[i] = range;
+  }
   std::vector<int> first(program.values.size(), -1), last(program.values.size(), -1);
   for (int i = 0; i < ops; ++i) {
     const Op& op = program.ops[i];
@@ -19,7 +24,7 @@ BufferPlan PlanBuffers(const Program& program, int kept) {
       if (value < 0) continue;
       const int root = Root(program, value);
       if (first[root] < 0) first[root] = i;
-      last[root] = i;
+      last[root] = range_of[i].last;
     }
   }
   if (kept >= 0) last[Root(program, kept)] = ops;
@@ -37,7 +42,7 @@ BufferPlan PlanBuffers(const Program& program, int kept) {
     if (plan.buffer_of[value] >= 0) continue;
     int found = -1;
     for (size_t b = 0; b < busy_until.size() && found < 0; ++b) {
-      if (busy_until[b] < i && same(plan.example[b], value)) found = static_cast<int>(b);
+      if (busy_until[b] < range_of[i].first && same(plan.example[b], value)) found = static_cast<int>(b);
     }
     if (found < 0) {
       found = static_cast<int>(busy_until.size());
