@@ -100,5 +100,33 @@ TEST(Chain, ItsOpsWriteNothingThatTheyRead) {
   EXPECT_GT(shared(PlanBuffers(program, program.logits)), 0) << "nothing is compared";
 }
 
+// Op by op, too, every read finds what was written.
+TEST(Chain, ItsBuffersServeStepsThatGoOpByOp) {
+  for (int head_dim : {64, 128}) {
+    const Program program = Decoder({.head_dim = head_dim});
+    std::vector<OpRange> ranges;
+    for (size_t i = 0; i < program.ops.size(); ++i) {
+      const ChainOps chain = ChainFrom(program, i);
+      if (chain.linear.size() < 2) continue;
+      ranges.push_back({static_cast<int>(i), static_cast<int>(chain.Last())});
+      i = chain.Last();
+    }
+    const BufferPlan plan = PlanBuffers(program, program.logits, ranges);
+    std::vector<int> tenant(plan.example.size(), -1);
+    const auto whole = [&](int v) {
+      const int parent = program.values[static_cast<size_t>(v)].parent;
+      return parent < 0 ? v : parent;
+    };
+    const auto buffer = [&](int v) { return static_cast<size_t>(plan.buffer_of[static_cast<size_t>(v)]); };
+    for (const Op& op : program.ops) {
+      for (int in : {op.in, op.in2, op.in3}) {
+        if (in < 0) continue;
+        ASSERT_EQ(tenant[buffer(in)], whole(in)) << OpName(op.kind);
+      }
+      tenant[buffer(op.out)] = whole(op.out);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace unimax
