@@ -32,8 +32,8 @@ const char* ChainKernel(DType act, int m, const Limits& limits) {
 // Measured on an H200 (docs/performance.md). The flat rows, which are best of up to 8 rows, take 32 outputs a block:
 // where a few blocks more than there are multiprocessors leave most of these idle at the end, chains are faster.
 bool ChainPays(int m, int links, int n, const Limits& limits) {
-  constexpr int kFlat = 8, kLeastOfTwo = 17, kFlatOutputs = 32;
-  if (links < 3) return m >= kLeastOfTwo;
+  constexpr int kFlat = 8, kFlatOutputs = 32;
+  if (links < 3) return false;
   const int blocks = (n + kFlatOutputs - 1) / kFlatOutputs;
   const bool uneven = blocks > limits.multiprocessors && 2 * blocks < 3 * limits.multiprocessors;
   return m > kFlat || (m == kFlat && uneven);
