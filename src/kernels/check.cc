@@ -25,6 +25,8 @@ struct Tensor {
   Buffer device;
 };
 
+struct Pages;
+
 class Checker {
  public:
   Checker(Device& device, const Row& row, const Case& c, uint64_t seed, int repeats)
@@ -58,6 +60,7 @@ class Checker {
   Result<CheckResult> Linear();
   Result<CheckResult> RopeAndStore();
   Result<CheckResult> Attention();
+  Status SpoilUnseen(const Pages& pages, Tensor* cache);
   Result<bool> SameAlone(const AttentionArgs& args, const Buffer& y);
   Result<CheckResult> ActMul();
   Result<CheckResult> Add();
@@ -364,6 +367,24 @@ Result<bool> Checker::SameAlone(const AttentionArgs& args, const Buffer& y) {
   return true;
 }
 
+// What lies behind a sequence's newest position is no number: nothing of it may reach a sum.
+Status Checker::SpoilUnseen(const Pages& pages, Tensor* cache) {
+  const AttentionShape& a = case_.attention;
+  const size_t dims = static_cast<size_t>(a.head_dim);
+  std::vector<double> values(cache->exact.size(), std::numeric_limits<double>::quiet_NaN());
+  for (int t = 0; t < case_.m; ++t) {
+    const auto row = static_cast<size_t>(t);
+    for (int p = 0; p <= pages.positions[row]; ++p) {
+      for (int kv = 0; kv < a.kv_heads; ++kv) {
+        const int64_t at = CacheRow(pages, a, pages.sequences[row], p, kv);
+        std::copy_n(cache->exact.begin() + at, dims, values.begin() + at);
+      }
+    }
+  }
+  UM_ASSIGN_OR_RETURN(cache->device, UploadAs(row_.act, values));
+  return {};
+}
+
 Result<CheckResult> Checker::Attention() {
   const AttentionShape& a = case_.attention;
   const Pages pages = MakePages(case_, random_);
@@ -372,6 +393,8 @@ Result<CheckResult> Checker::Attention() {
   UM_ASSIGN_OR_RETURN(Tensor q, Random(row_.act, case_.m * q_cols, 2.0f));
   UM_ASSIGN_OR_RETURN(Tensor k, Random(row_.act, cache, 2.0f));
   UM_ASSIGN_OR_RETURN(Tensor v, Random(row_.act, cache));
+  UM_RETURN_IF_ERROR(SpoilUnseen(pages, &k));
+  UM_RETURN_IF_ERROR(SpoilUnseen(pages, &v));
   UM_ASSIGN_OR_RETURN(Buffer y, Poisoned(row_.act, case_.m * q_cols));
   UM_ASSIGN_OR_RETURN(Buffer positions, UploadInts(pages.positions));
   UM_ASSIGN_OR_RETURN(Buffer sequences, UploadInts(pages.sequences));
