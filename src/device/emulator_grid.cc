@@ -120,7 +120,8 @@ void Grid::StartBlock(BlockState& block, int index) {
   block.y = index / l.grid_x % l.grid_y;
   block.z = index / l.grid_x / l.grid_y;
   block.threads = l.threads;
-  block.arrived = block.some_arrived = block.done = 0;
+  block.arrived = block.done = 0;
+  std::ranges::fill(block.some_arrived, 0);
   block.bars.Reset();
   block.epoch = 0;
   block.running = true;
@@ -185,14 +186,15 @@ void Grid::FinishBlock(ThreadState& self) {
   }
 }
 
-void Grid::MeetSome(ThreadState& self, int threads) {
+void Grid::MeetSome(ThreadState& self, int threads, int number) {
   BlockState& block = *self.block;
   self.waiting = Meeting::kSomeBarrier;
-  if (++block.some_arrived == threads) {
-    block.some_arrived = 0;
+  self.number = number;
+  if (++block.some_arrived[number] == threads) {
+    block.some_arrived[number] = 0;
     ++block.epoch;
     for (int i = block.threads - 1; i >= 0; --i) {
-      if (block.thread[i].waiting != Meeting::kSomeBarrier) continue;
+      if (block.thread[i].waiting != Meeting::kSomeBarrier || block.thread[i].number != number) continue;
       block.thread[i].waiting = Meeting::kNone;
       if (i != self.thread || shuffled_) MakeReady(&block.thread[i]);
     }

@@ -44,7 +44,7 @@ enum class Meeting : uint8_t {
 };
 
 constexpr int kMaxLanes = 64;
-constexpr int kMaxThreads = 1024;
+constexpr int kMaxThreads = 1024, kSomeBarriers = 16;
 
 struct GroupState {
   Meeting meeting = Meeting::kNone;  // of those that have arrived
@@ -60,6 +60,7 @@ struct ThreadState {
   Fiber fiber;
   int thread = 0, lane = 0;
   Meeting waiting = Meeting::kNone;
+  int number = 0;  // of the barrier of some threads
   bool done = false;
   BlockState* block = nullptr;
   GroupState* group = nullptr;
@@ -68,7 +69,8 @@ struct ThreadState {
 struct BlockState {
   Grid* grid = nullptr;
   int x = 0, y = 0, z = 0;
-  int threads = 0, arrived = 0, some_arrived = 0, done = 0;
+  int threads = 0, arrived = 0, done = 0;
+  int some_arrived[kSomeBarriers] = {};
   bool running = false;
   uint32_t epoch = 0;  // barriers so far
   SharedMemory shared;
@@ -97,8 +99,8 @@ class Grid {
   // threads of the block have.
   void Meet(ThreadState& self, Meeting meeting);
   void MeetBlock(ThreadState& self);
-  // Returns when `threads` threads of the block have called it.
-  void MeetSome(ThreadState& self, int threads);
+  // Returns when `threads` threads of the block have called it with this number.
+  void MeetSome(ThreadState& self, int threads, int number = 0);
   // Only in launches whose blocks run together (Launch::together). Pause lets everybody else go on; what a thread
   // pauses for must come, or the launch fails once nothing happens any more.
   void Pause(ThreadState& self);

@@ -13,7 +13,7 @@
 
 namespace unimax {
 
-// The kernel that takes chains of `m` rows of x; null: the device has none. Sums do not depend on m.
+// The kernel that takes chains of `m` rows of x; null: there is none for such a device. Sums do not depend on m.
 const char* ChainKernel(DType act, int m, const Limits& limits);
 // Whether a chain of `links` products, the first one of n outputs, takes less time than a launch a product.
 bool ChainPays(int m, int links, int n, const Limits& limits);

@@ -17,7 +17,7 @@
 #include "kernels/nvidia/linear_chain_ends.h"
 #include "kernels/nvidia/linear_wflat.h"
 
-namespace unimax::gpu {
+namespace unimax::UM_PORT_NAMESPACE {
 
 inline constexpr int kChainFiller = 2 * kWarpgroup / kLanes;  // the first group that copies x: four of them
 inline constexpr int kChainFetcher = kChainFiller + kWarpgroup / kLanes, kChainHerald = kChainFetcher + 1;
@@ -99,6 +99,7 @@ UM_DEVICE void HeraldChain(const ChainArgs& a, uint32_t ready, uint32_t scaled) 
     int looks = 0;
     while (wanted > 0 && LoadAcquire(ChainCount(a, l - 1, Lane())) < wanted) {
       if (++looks == kLooks) Fail();
+      Pause();
     }
     GroupSync();  // orders what each lane has seen before it is told
     if (Lane() == 0) Arrive(ready + 8 * l);
@@ -136,7 +137,7 @@ UM_DEVICE void MultiplyChain(const ChainArgs& a, RingPlace<S> at, uint32_t scale
 template <class T, int kM>
 UM_DEVICE void LinearChain(const ChainArgs& a) {
   using S = ChainShape<kM>;
-  const uint32_t base = SharedAddress(um_shared), barriers = base + S::kBarriers;
+  const uint32_t base = SharedOffset(0), barriers = base + S::kBarriers;
   RingPlace<S> at = {barriers, (base + S::kRing + 1023) / 1024 * 1024};
   if (Thread() == 0) {
     for (int s = 0; s < S::kStages; ++s) {
@@ -162,4 +163,4 @@ UM_DEVICE void LinearChain(const ChainArgs& a) {
   if (Group() == kChainHerald) HeraldChain<S>(a, base + S::kReady, base + S::kScaled);
 }
 
-}  // namespace unimax::gpu
+}  // namespace unimax::UM_PORT_NAMESPACE

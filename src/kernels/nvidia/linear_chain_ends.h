@@ -13,27 +13,18 @@
 
 #include "kernels/gpu/linear_parts.h"
 #include "kernels/gpu/rowwise.h"
-#include "kernels/nvidia/port_cluster.h"
+#include "kernels/nvidia/port_panel.h"
 
-namespace unimax::gpu {
+namespace unimax::UM_PORT_NAMESPACE {
 
 UM_DEVICE float FactorOf(unsigned long long squares, int k, float eps) {
-  if (squares >> 63) return __int_as_float(0x7fffffff);
+  if (squares >> 63) return BitCopy<float>(0x7fffffffu);
   const float mean = static_cast<float>(squares) * (1.0f / (1ull << kSquareBits)) / static_cast<float>(k);
   return Rsqrt(mean + eps);
 }
 UM_DEVICE void AddSquares(unsigned long long* to, float squares) {
   constexpr float kMost = 1 << 30;  // of 512 strips at most
-  if (squares < kMost) {
-    atomicAdd(to, __float2ull_rn(squares * (1 << kSquareBits)));
-  } else {
-    atomicOr(to, 1ull << 63);
-  }
-}
-UM_DEVICE unsigned long long LoadAgain(const unsigned long long* p) {
-  unsigned long long v;
-  asm volatile("ld.relaxed.gpu.global.b64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
-  return v;
+  squares < kMost ? AddWhole(to, ToWhole(squares * (1 << kSquareBits))) : SetBits(to, 1ull << 63);
 }
 
 // What a lane has of a square: two octets of neighbouring weight rows. Of two rows of x; or a gate and what it weighs;
@@ -70,11 +61,6 @@ UM_DEVICE ChainForm FormOf(const ChainArgs& a, int link) {
   return a.link[link].flags & kLinearActMul ? ChainForm::kGated : ChainForm::kPlain;
 }
 
-// Adds to what LoadAcquire reads; what the group did before it is seen by who reads it.
-UM_DEVICE void AddRelease(int* counter, int v) {
-  asm volatile("red.release.gpu.global.add.s32 [%0], %1;" ::"l"(counter), "r"(v) : "memory");
-}
-
 UM_DEVICE bool AnyNone(const Vec16& v) { return v.w[0] == ~0u || v.w[1] == ~0u || v.w[2] == ~0u || v.w[3] == ~0u; }
 
 // Adds up the parts of a panel, of blocks first .. first + parts - 1, of which this one is `own`.
@@ -104,6 +90,7 @@ UM_DEVICE void AddParts(const ChainPiece<S>& piece, PartOf part_of, int first, i
         for (int i = 0; i < kVectors; ++i) missing |= AnyNone(v[b][i]);
       }
       if (++looks == kLooks) Fail();
+      if (missing) Pause();
     } while (missing);
 #pragma unroll
     for (int b = 0; b < kAtOnce; ++b) {
@@ -179,7 +166,9 @@ UM_DEVICE void EndSquare(const ChainLink& link, const ChainPiece<S>& piece, int 
     if (link.norm != nullptr) LeaveNormed<T>(link, out, norm);
     return;
   }
-  LinearOctets<1> gate = {{out.row[0]}, out.n};
+  LinearOctets<1> gate = {};
+  gate.row[0] = out.row[0];
+  gate.n = out.n;
   float up[8];
 #pragma unroll
   for (int j = 0; j < 8; ++j) {
@@ -276,4 +265,4 @@ UM_DEVICE void RehearseEnd(const ChainArgs& a) {
       a, 0, ChainPiece<S>(FormOf(a, 0), 0), 0, [&](int) { return a.words; }, 0, 0, 0);
 }
 
-}  // namespace unimax::gpu
+}  // namespace unimax::UM_PORT_NAMESPACE

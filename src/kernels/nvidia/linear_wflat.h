@@ -12,10 +12,10 @@
 
 #include "kernels/args.h"
 #include "kernels/gpu/linear_parts.h"
-#include "kernels/nvidia/port_wgmma.h"
+#include "kernels/nvidia/port_panel.h"
 #include "kernels/nvidia/wgmma_weights.h"
 
-namespace unimax::gpu {
+namespace unimax::UM_PORT_NAMESPACE {
 
 template <int kM>
 struct WflatShape {
@@ -37,7 +37,7 @@ struct WflatShape {
 template <class S>
 struct RingPlace {
   uint32_t barriers, ring;
-  int slot = 0, parity;  // of the barrier that the role waits for
+  int slot = 0, parity = 0;  // of the barrier that the role waits for
   UM_DEVICE uint32_t Full() const { return barriers + slot * 16; }
   UM_DEVICE uint32_t Empty() const { return Full() + 8; }
   UM_DEVICE uint32_t Stage() const { return ring + slot * S::kStage; }
@@ -194,7 +194,7 @@ UM_DEVICE void MeetRows() {
 template <class T, int kM>
 UM_DEVICE void LinearWflat(const LinearArgs& a) {
   using S = WflatShape<kM>;
-  const uint32_t barriers = SharedAddress(um_shared) + S::kBarriers;
+  const uint32_t barriers = SharedOffset(S::kBarriers);
   RingPlace<S> at = {barriers, (barriers + 16 * S::kStages + 1023) / 1024 * 1024};
   if (Thread() == 0) {
     for (int s = 0; s < S::kStages; ++s) {
@@ -214,4 +214,4 @@ UM_DEVICE void LinearWflat(const LinearArgs& a) {
   }
 }
 
-}  // namespace unimax::gpu
+}  // namespace unimax::UM_PORT_NAMESPACE

@@ -42,6 +42,20 @@ UM_DEVICE int LoadAcquire(const int* counter) {
   return v;
 }
 
+// Adds to what LoadAcquire reads; what the group did before it is seen by who reads it.
+UM_DEVICE void AddRelease(int* counter, int v) {
+  asm volatile("red.release.gpu.global.add.s32 [%0], %1;" ::"l"(counter), "r"(v) : "memory");
+}
+// Whole numbers that many add to, and the nearest one of a float.
+UM_DEVICE void AddWhole(unsigned long long* to, unsigned long long v) { atomicAdd(to, v); }
+UM_DEVICE void SetBits(unsigned long long* to, unsigned long long bits) { atomicOr(to, bits); }
+UM_DEVICE unsigned long long ToWhole(float v) { return __float2ull_rn(v); }
+UM_DEVICE unsigned long long LoadAgain(const unsigned long long* p) {
+  unsigned long long v;
+  asm volatile("ld.relaxed.gpu.global.b64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
+  return v;
+}
+
 // Has `bytes`, a multiple of 16 like the address, brought near.
 UM_DEVICE void FetchNear(const void* from, int bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");

@@ -10,6 +10,8 @@ namespace unimax::gpu {
 inline constexpr int kWarpgroup = 128;  // threads that issue one wgmma together
 
 UM_DEVICE uint32_t SharedAddress(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+UM_DEVICE uint32_t SharedOffset(int offset) { return SharedAddress(um_shared + offset); }
+UM_DEVICE void Pause() {}
 
 // ---- Barriers in shared memory: 8 bytes each ----
 UM_DEVICE void InitBarrier(uint32_t barrier, int arrivals) {

@@ -10,8 +10,6 @@
 
 namespace unimax::gpu {
 
-UM_DEVICE uint32_t SharedOffset(int offset) { return SharedAddress(um_shared + offset); }
-
 // Of a thread; a warp of the feeders and two of the readers share the registers of a quarter of a multiprocessor, 504 a
 // lane at the launch.
 inline constexpr int kStreamReaderRegisters = 208, kStreamFeederRegisters = 88;
@@ -81,7 +79,6 @@ UM_DEVICE unsigned long long Nanoseconds() {
   asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
   return now;
 }
-UM_DEVICE void Pause() {}
 
 UM_DEVICE void SomeBarrier(int threads) { SomeBarrier(1, threads); }
 

@@ -69,6 +69,15 @@ UM_DEVICE void MultiplyColumns(ColumnSums<256>& d, const Vec16& a, uint64_t b) {
   }
 }
 
+// Two words: of a row and of the row 8 below.
+struct TwoRows {
+  uint32_t w[2];
+};
+UM_DEVICE TwoRows LoadTwoRows(uint32_t at) {
+  TwoRows v;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.w[0]), "=r"(v.w[1]) : "r"(at) : "memory");
+  return v;
+}
 // CopyAsync16 by address.
 UM_DEVICE void CopyShared16(uint32_t to, const void* from, bool take) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(take ? 16 : 0) : "memory");

@@ -8,9 +8,9 @@
 // Source:    PTX ISA 9.0, wgmma, "Register fragments".
 #pragma once
 
-#include "kernels/nvidia/port_hopper.h"
+#include "kernels/nvidia/port_panel.h"
 
-namespace unimax::gpu {
+namespace unimax::UM_PORT_NAMESPACE {
 
 // The instruction takes k in the order of x's rows: a lane (row r, t of four) needs words that the packed tile gives to
 // other lanes of the row (see MmaTileIndex). {row, row + 8} of k = 8 j + 2 t lie side by side, j the eighth of a tile.
@@ -29,15 +29,6 @@ UM_DEVICE WgmmaWeights WeightsOf(int thread) {
   return {at + t / 2 * (kTileBytes / 2) + r * 64 + turn * 16 + t % 2 * 8, turn};
 }
 
-// Two words: of a row and of the row 8 below.
-struct TwoRows {
-  uint32_t w[2];
-};
-UM_DEVICE TwoRows LoadTwoRows(uint32_t at) {
-  TwoRows v;
-  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.w[0]), "=r"(v.w[1]) : "r"(at) : "memory");
-  return v;
-}
 UM_DEVICE void SwapWhere(bool swap, TwoRows& a, TwoRows& b) {
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
@@ -68,4 +59,4 @@ UM_DEVICE void LoadWeights(Vec16 (&held)[kHeld], uint32_t stage, const WgmmaWeig
   }
 }
 
-}  // namespace unimax::gpu
+}  // namespace unimax::UM_PORT_NAMESPACE

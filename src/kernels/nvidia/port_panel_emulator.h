@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// The words of linear_wflat and linear_chain on the emulator with 32 lanes: addresses in shared memory are offsets;
+// bulk copies and words for other blocks arrive late and in any order where the device is shuffled; a product is there
+// at once. What they mean stands in port_hopper.h, port_wgmma.h and port_cluster.h.
+#pragma once
+
+#include "kernels/gpu/port_stream.h"
+
+namespace unimax::UM_PORT_NAMESPACE {
+
+inline constexpr int kWarpgroup = 128;
+inline uint32_t SharedOffset(int offset) { return static_cast<uint32_t>(offset); }
+
+// ---- Barriers ----
+inline void InitBarrier(uint32_t barrier, int arrivals) {
+  emulator::Self().block->bars.Init(static_cast<int>(barrier), arrivals);
+}
+inline void Arrive(uint32_t barrier) {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->bars.Arrive(static_cast<int>(barrier));
+  self.block->grid->Progress();
+}
+inline void ArriveExpecting(uint32_t barrier, int bytes) {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->bars.Expect(static_cast<int>(barrier), bytes);
+  self.block->grid->Progress();
+}
+inline void WaitPhase(uint32_t barrier, int parity) { WaitBar(static_cast<int>(barrier), parity); }
+inline void SomeBarrier(int number, int threads) {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->grid->MeetSome(self, threads, number);
+}
+
+// ---- Copies ----
+inline void BulkCopyOnce(uint32_t to, const void* from, int bytes, uint32_t barrier) {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->grid->CopyLater(self, static_cast<int>(barrier), static_cast<int>(to), from, bytes);
+}
+inline void CopyShared16(uint32_t to, const void* from, bool take) {
+  CopyAsync16(Shared<uint32_t>(0), static_cast<int>(to / 4), from, take);
+}
+inline void FetchNear(const void*, int) {}
+inline void FenceAsync() {}
+
+// ---- Words between blocks ----
+inline Vec16 LoadRelaxed(const void* p) { return Load16(p); }
+inline void StoreRelaxed(void* p, const Vec16& v) {
+  StoreWord(p, v.w[0], v.w[1]);
+  StoreWord(static_cast<char*>(p) + 8, v.w[2], v.w[3]);
+}
+inline int LoadAcquire(const int* counter) {
+  emulator::CheckGlobal(counter, sizeof(int), emulator::GlobalMemory::kRead);
+  return *counter;
+}
+inline void AddRelease(int* counter, int v) {
+  AtomicAdd(counter, v);
+  emulator::Self().block->grid->Progress();
+}
+inline void AddWhole(unsigned long long* to, unsigned long long v) {
+  emulator::CheckGlobal(to, sizeof(v), emulator::GlobalMemory::kWrite);
+  *to += v;
+}
+inline void SetBits(unsigned long long* to, unsigned long long bits) {
+  emulator::CheckGlobal(to, sizeof(bits), emulator::GlobalMemory::kWrite);
+  *to |= bits;
+}
+inline unsigned long long ToWhole(float v) { return static_cast<unsigned long long>(std::nearbyint(v)); }
+inline unsigned long long LoadAgain(const unsigned long long* p) {
+  emulator::CheckGlobal(p, sizeof(*p), emulator::GlobalMemory::kRead);
+  return *p;
+}
+inline void Fail() {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->grid->Fault(self, "has waited in vain for other blocks");
+}
+
+// ---- Matrix ----
+struct TwoRows {
+  uint32_t w[2];
+};
+inline TwoRows LoadTwoRows(uint32_t at) {
+  const Shared<uint32_t> shared(0);
+  return {{shared.Get(static_cast<int>(at / 4)), shared.Get(static_cast<int>(at / 4) + 1)}};
+}
+template <int kColumns>
+struct ColumnSums {
+  float v[kColumns / 2];
+};
+inline uint64_t SwizzledMatrix(uint32_t address) { return address; }
+inline void BeginProducts() {}
+inline void CommitProducts() {}
+template <int kLeft>
+void WaitProducts() {}
+// Rows of 128 bytes from a border of 1,024 on, of which the 16-byte chunks are exchanged by the row's number.
+template <class T, int kColumns>
+void MultiplyColumns(ColumnSums<kColumns>& d, const Vec16& a, uint64_t b) {
+  const Shared<uint32_t> shared(0);
+  for (int j = 0; j < kColumns / 8; ++j) {
+    FragB<T> x = {};
+    for (int half = 0; half < 2; ++half) {
+      const auto at = static_cast<uint32_t>(b) + static_cast<uint32_t>((8 * j + Lane() / 4) * 128 + half * 16 + Lane() % 4 * 4);
+      x.v.w[half] = shared.Get(static_cast<int>((at ^ (at >> 7 & 7) << 4) / 4));
+    }
+    FragC c;
+    for (int i = 0; i < kFragC; ++i) c.v[i] = d.v[4 * j + i];
+    Mma<T>(c, FragA<T>{{a, {}}}, x);
+    for (int i = 0; i < kFragC; ++i) d.v[4 * j + i] = c.v[i];
+  }
+}
+
+}  // namespace unimax::UM_PORT_NAMESPACE
