@@ -123,8 +123,7 @@ std::vector<RowPart> GraphPlan::PartsOf(const Op& op, const StepShape& shape) co
 }
 
 bool GraphPlan::Chains() const {
-  return limits_.target == "sm_90a" && graph_.forced.empty() &&
-         ChainKernel(graph_.act, kChainRows, limits_) != nullptr;
+  return limits_.target == "sm_90a" && graph_.forced.empty() && ChainKernel(graph_.act, kChainRows, limits_) != nullptr;
 }
 
 std::vector<OpRange> GraphPlan::Together() const {

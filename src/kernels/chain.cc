@@ -6,7 +6,7 @@ namespace {
 
 constexpr int kNarrowRows = 32;
 constexpr const char* kEmulator = "emulator32";  // has the kernels in their own test alone
-constexpr int kPanel = 128;  // as in nvidia/linear_wflat.h
+constexpr int kPanel = 128;                      // as in nvidia/linear_wflat.h
 
 bool Narrow(int m) { return m <= kNarrowRows; }
 

@@ -42,7 +42,8 @@ struct Case {
 
 struct LaunchShape {
   int grid_x = 1, grid_y = 1, grid_z = 1, threads = 256, shared_bytes = 0;
-  int x_box = 0;  // rows of x or q in a box that the kernel copies, which takes Mapped...Args; 0: no boxes
+  bool talk = false;  // threads wait without a barrier: an emulator must run all blocks together, as a GPU does
+  int x_box = 0;      // rows of x or q in a box that the kernel copies, which takes Mapped...Args; 0: no boxes
 };
 
 struct Row {
@@ -88,6 +89,7 @@ Result<Launch> LaunchOf(Device& device, const Row& row, const Case& c, const Arg
   launch.grid_z = shape.grid_z;
   launch.threads = shape.threads;
   launch.shared_bytes = shape.shared_bytes;
+  launch.together = shape.talk && device.limits().target.starts_with("emulator");
   return launch;
 }
 

@@ -18,7 +18,7 @@
 #include "kernels/nvidia/attention_fixed_deal.h"
 #include "kernels/nvidia/attention_ring.h"
 
-namespace unimax::gpu {
+namespace unimax::UM_PORT_NAMESPACE {
 
 // Both, in this order; the compiler has no choice how. One without a unit in it is like none.
 UM_DEVICE RingMix Joined(const RingMix& a, const RingMix& b) {
@@ -65,7 +65,7 @@ struct UnitMerge : RingMerge<T, kDims> {
   using Ring::kPairs;
   using Ring::set;
   using Ring::states;
-  UM_DEVICE UnitMerge(const AttentionArgs& args, int set) : Ring{args, set} {}
+  UM_DEVICE UnitMerge(const AttentionArgs& args, int number) : Ring{args, number} {}
 
   UM_DEVICE void Write(const UnitPlace& p, int i, const RingMix& mix) const {
     Ring::Write({p.row, p.head, 0, 0, 0, 0, 0, 0}, i, mix);
@@ -77,11 +77,10 @@ struct UnitMerge : RingMerge<T, kDims> {
   // As RingMerge::Own, but the compiler has no choice how.
   UM_DEVICE RingMix Own(int i) const { return Own(i / kPairs, i % kPairs); }
   UM_DEVICE RingMix Own(int head, int of_head) const {
-    using L = RingLayout<kDims>;
     RingMix of[kRingReaders], mix;
 #pragma unroll
     for (int g = 0; g < kRingReaders; ++g) {
-      const int at = ((set * kRingReaders + g) * heads + head) * L::kPitch, pair = at + of_head * 2;
+      const int at = ((set * kRingReaders + g) * heads + head) * Ring::L::kPitch, pair = at + of_head * 2;
       of[g] = {states.Get(pair), states.Get(pair + 1), states.Get(at + kDims), states.Get(at + kDims + 1)};
       mix.top = Max(mix.top, of[g].top);
     }
@@ -104,27 +103,28 @@ struct UnitMerge : RingMerge<T, kDims> {
 
   // Pair number i of all units in turn, some of which are awaited together.
   UM_DEVICE RingMix All(const UnitPlace& p, int i) const {
-    constexpr int kAhead = Ring::kAhead;
+    constexpr int kUnits = Ring::kAhead;
     const int step = heads * kPairs * static_cast<int>(sizeof(RingMix));
     char* words = Word(p, 0, i);
     const RingMix own = Own(i);
     RingMix mix;
 #pragma unroll 1
-    for (int first = 0; first < p.units; first += kAhead, words += kAhead * step) {
+    for (int first = 0; first < p.units; first += kUnits, words += kUnits * step) {
       const int units = p.units - first, mine = p.number - first;
-      RingMix of[kAhead];
+      RingMix of[kUnits];
       bool there = false;
       for (int looks = 0; !there && looks < Ring::kPatience; ++looks) {
         there = true;
 #pragma unroll
-        for (int k = 0; k < kAhead; ++k) {  // what is not awaited is loaded all the same: no branch between loads
+        for (int k = 0; k < kUnits; ++k) {  // what is not awaited is loaded all the same: no branch between loads
           const bool whole = LoadWhole(&of[k], words + (k < units ? k : 0) * step);
           there &= whole || k >= units || k == mine;
         }
+        if (!there) Pause();
       }
       if (!there) Fail();  // another process holds multiprocessors: what comes late would meet the next launch
 #pragma unroll
-      for (int k = 0; k < kAhead; ++k) {
+      for (int k = 0; k < kUnits; ++k) {
         if (k >= units) continue;
         if (k == mine) of[k] = own;
         mix = Joined(mix, of[k]);
@@ -252,4 +252,4 @@ UM_DEVICE void AttentionFixed(const AttentionArgs& a) {
   if (p.Shares()) UnitMerge<T, kDims>(a, states.Set(number)).Finish(p);
 }
 
-}  // namespace unimax::gpu
+}  // namespace unimax::UM_PORT_NAMESPACE

@@ -13,7 +13,7 @@
 #include "kernels/args.h"
 #include "kernels/nvidia/attention_ring_deal.h"
 
-namespace unimax::gpu {
+namespace unimax::UM_PORT_NAMESPACE {
 
 inline constexpr int kUnitTiles = 6;  // of a unit, at least: two for each chain
 
@@ -174,4 +174,4 @@ UM_DEVICE RingDeal DealUnits(const AttentionArgs& a) {
   return d;
 }
 
-}  // namespace unimax::gpu
+}  // namespace unimax::UM_PORT_NAMESPACE

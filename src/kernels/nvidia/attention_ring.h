@@ -18,7 +18,7 @@
 #include "kernels/args.h"
 #include "kernels/nvidia/attention_ring_merge.h"
 
-namespace unimax::gpu {
+namespace unimax::UM_PORT_NAMESPACE {
 
 // Keys, then values, are the left side of the matrix instruction, and the query heads its eight columns. Which elements
 // its rows and k stand for is free: a lane reads 16 bytes of a row at once, and lanes of neighbouring rows the halves
@@ -293,4 +293,4 @@ UM_DEVICE void AttentionRing(const AttentionArgs& a) {
   MergeRing<T, kDims>(a, d);  // what it reads follows what the readers do after they have waited
 }
 
-}  // namespace unimax::gpu
+}  // namespace unimax::UM_PORT_NAMESPACE

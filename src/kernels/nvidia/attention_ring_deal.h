@@ -11,9 +11,9 @@
 
 #include "kernels/args.h"
 #include "kernels/gpu/attention.h"
-#include "kernels/nvidia/port_stream.h"
+#include "kernels/nvidia/port_hopper_words.h"
 
-namespace unimax::gpu {
+namespace unimax::UM_PORT_NAMESPACE {
 
 inline constexpr int kRingTile = 32;    // positions; a page holds a multiple of them, those of a KV head together
 inline constexpr int kRingReaders = 3;  // groups that compute
@@ -246,4 +246,4 @@ struct RingWalk {
   }
 };
 
-}  // namespace unimax::gpu
+}  // namespace unimax::UM_PORT_NAMESPACE

@@ -13,7 +13,7 @@
 #include "kernels/args.h"
 #include "kernels/nvidia/attention_ring_deal.h"
 
-namespace unimax::gpu {
+namespace unimax::UM_PORT_NAMESPACE {
 
 // Two neighbouring elements of a head, their weights relative to 2^top.
 struct RingMix {
@@ -142,6 +142,7 @@ struct RingMerge {
           of[k].top = -Infinity();
           if (first + k < p.parts && first + k != p.part) there &= LoadWhole(&of[k], Word(p, first + k, i));
         }
+        if (!there) Pause();
       }
       if (!there) Fail();  // another process holds multiprocessors: what comes late would meet the next launch
       float most = mix.top;
@@ -179,4 +180,4 @@ struct RingMerge {
   }
 };
 
-}  // namespace unimax::gpu
+}  // namespace unimax::UM_PORT_NAMESPACE

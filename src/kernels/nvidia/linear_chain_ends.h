@@ -13,7 +13,7 @@
 
 #include "kernels/gpu/linear_parts.h"
 #include "kernels/gpu/rowwise.h"
-#include "kernels/nvidia/port_panel.h"
+#include "kernels/nvidia/port_hopper_words.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
 

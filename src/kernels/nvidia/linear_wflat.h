@@ -12,7 +12,7 @@
 
 #include "kernels/args.h"
 #include "kernels/gpu/linear_parts.h"
-#include "kernels/nvidia/port_panel.h"
+#include "kernels/nvidia/port_hopper_words.h"
 #include "kernels/nvidia/wgmma_weights.h"
 
 namespace unimax::UM_PORT_NAMESPACE {

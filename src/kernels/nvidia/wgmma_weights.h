@@ -8,7 +8,7 @@
 // Source:    PTX ISA 9.0, wgmma, "Register fragments".
 #pragma once
 
-#include "kernels/nvidia/port_panel.h"
+#include "kernels/nvidia/port_hopper_words.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
 

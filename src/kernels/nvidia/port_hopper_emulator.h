@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The words of linear_wflat and linear_chain on the emulator with 32 lanes: addresses in shared memory are offsets;
-// bulk copies and words for other blocks arrive late and in any order where the device is shuffled; a product is there
-// at once. What they mean stands in port_hopper.h, port_wgmma.h and port_cluster.h.
+// Words of Hopper on the emulator with 32 lanes: addresses in shared memory are offsets; bulk copies and words for
+// other blocks arrive late and in any order where the device is shuffled; a product is there at once. What they mean
+// stands in port_hopper.h, port_wgmma.h and port_cluster.h.
 #pragma once
 
 #include "kernels/gpu/port_stream.h"
@@ -74,7 +74,33 @@ inline void Fail() {
   self.block->grid->Fault(self, "has waited in vain for other blocks");
 }
 
+// ---- Arithmetic ----
+inline float QuickExp2(float x) { return std::exp2(x); }
+inline float Reciprocal(float x) { return 1.0f / x; }
+inline bool OneLane() { return Lane() == 0; }
+
 // ---- Matrix ----
+// Element [column][row] of 8 x 8: two neighbours of row lane / 4 a lane.
+inline uint32_t Transposed(uint32_t v) {
+  const int column = Lane() / 4, low = (Lane() % 4 * 2) * 4 + column / 2, high = low + 4;
+  const auto a = static_cast<uint32_t>(Shuffle(static_cast<int>(v), low));
+  const auto b = static_cast<uint32_t>(Shuffle(static_cast<int>(v), high));
+  const int shift = column % 2 * 16;
+  return (a >> shift & 0xffffu) | (b >> shift & 0xffffu) << 16;
+}
+struct TwoWords {
+  uint32_t a, b;
+  uint32_t Low() const { return (a & 0xffffu) | b << 16; }
+  uint32_t High() const { return a >> 16 | (b & 0xffff0000u); }
+};
+template <class T>
+uint32_t Pair(float low, float high) {
+  return BitCopy<uint16_t>(FromFloat<T>(low)) | static_cast<uint32_t>(BitCopy<uint16_t>(FromFloat<T>(high))) << 16;
+}
+template <class T>
+void Mma16(FragC& c, const Vec16& a, uint32_t b0, uint32_t b1) {
+  Mma<T>(c, FragA<T>{{a, {}}}, FragB<T>{{{b0, b1, 0, 0}}});
+}
 struct TwoRows {
   uint32_t w[2];
 };
@@ -96,14 +122,15 @@ template <class T, int kColumns>
 void MultiplyColumns(ColumnSums<kColumns>& d, const Vec16& a, uint64_t b) {
   const Shared<uint32_t> shared(0);
   for (int j = 0; j < kColumns / 8; ++j) {
-    FragB<T> x = {};
+    uint32_t x[2];
     for (int half = 0; half < 2; ++half) {
-      const auto at = static_cast<uint32_t>(b) + static_cast<uint32_t>((8 * j + Lane() / 4) * 128 + half * 16 + Lane() % 4 * 4);
-      x.v.w[half] = shared.Get(static_cast<int>((at ^ (at >> 7 & 7) << 4) / 4));
+      const auto at =
+          static_cast<uint32_t>(b) + static_cast<uint32_t>((8 * j + Lane() / 4) * 128 + half * 16 + Lane() % 4 * 4);
+      x[half] = shared.Get(static_cast<int>((at ^ (at >> 7 & 7) << 4) / 4));
     }
     FragC c;
     for (int i = 0; i < kFragC; ++i) c.v[i] = d.v[4 * j + i];
-    Mma<T>(c, FragA<T>{{a, {}}}, x);
+    Mma16<T>(c, a, x[0], x[1]);
     for (int i = 0; i < kFragC; ++i) d.v[4 * j + i] = c.v[i];
   }
 }
