@@ -123,7 +123,10 @@ std::vector<RowPart> GraphPlan::PartsOf(const Op& op, const StepShape& shape) co
 }
 
 bool GraphPlan::Chains() const {
-  return limits_.target == "sm_90a" && graph_.forced.empty() && ChainKernel(graph_.act, kChainRows, limits_) != nullptr;
+  const bool forced = std::ranges::any_of(graph_.forced, [](const ForcedRow& row) {
+    return row.op == OpKind::kLinear || row.op == OpKind::kNorm || row.op == OpKind::kRopeAndStore;
+  });
+  return limits_.target == "sm_90a" && !forced && ChainKernel(graph_.act, kChainRows, limits_) != nullptr;
 }
 
 std::vector<OpRange> GraphPlan::Together() const {
