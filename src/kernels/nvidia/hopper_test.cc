@@ -50,16 +50,19 @@ TEST(Chain, EqualsTheReferenceInAnyOrder) {
   }
 }
 
+constexpr bool kSlow = sizeof(UM_SANITIZERS) > 1;  // then a few small cases are enough
+
 TEST(HopperRows, EqualTheReferenceInAnyOrder) {
   int cases = 0;
-  for (uint64_t seed : {0, 1}) {
+  for (uint64_t seed : kSlow ? std::vector<uint64_t>{1} : std::vector<uint64_t>{0, 1}) {
     const auto device = OpenEmulatorWith({.seed = seed}, kEntries);
     ASSERT_TRUE(device.ok()) << device.status().text();
     for (const Row& row : GpuRows()) {
       if (!(*device)->FindKernel(row.kernel).ok()) continue;
       for (const Case& own : row.cases) {
         const Case c = OwnCase(row, own);
-        const bool long_one = int64_t{c.m} * c.n * c.k > 20000000 || c.m * c.attention.heads * c.tokens > 60000;
+        const int64_t size = std::max(int64_t{c.m} * c.n * c.k / 400, int64_t{c.m} * c.attention.heads * c.tokens);
+        const bool long_one = size > (kSlow ? 4000 : 60000);
         if (!row.fits(c, (*device)->limits()) || long_one) continue;
         const Result<CheckResult> result = CheckRow(**device, row, c, 11 + seed, 0);
         ASSERT_TRUE(result.ok()) << row.kernel << " " << CaseName(row, c) << ": " << result.status().text();
@@ -70,7 +73,7 @@ TEST(HopperRows, EqualTheReferenceInAnyOrder) {
     }
   }
   fmt::print("{} cases\n", cases);
-  EXPECT_GT(cases, 60);
+  EXPECT_GT(cases, kSlow ? 8 : 60);
 }
 
 }  // namespace
