@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-# Planted bugs of linear_chain: one header with one text replaced; hopper_test, built with it, must fail.
+# Planted bugs of linear_chain: one header with one text replaced; linear_chain_test, built with it, must fail.
 
 # um_planted_chain(name path from to)
 function(um_planted_chain name path from to)
   um_planted_copy(${name} ${path} "${from}" "${to}")
-  add_executable(chain_mutant_${name} src/kernels/nvidia/hopper_test.cc)
+  add_executable(chain_mutant_${name} src/kernels/nvidia/linear_chain_test.cc)
   target_link_libraries(chain_mutant_${name} PRIVATE um_kernels um_emulator GTest::gtest GTest::gtest_main)
   target_include_directories(chain_mutant_${name} BEFORE PRIVATE ${CMAKE_BINARY_DIR}/mutants/${name})
-  target_compile_definitions(chain_mutant_${name} PRIVATE UM_PORT_EMULATOR UM_EMULATOR_LANES=32 UM_SANITIZERS="")
+  target_compile_definitions(chain_mutant_${name} PRIVATE UM_PORT_EMULATOR UM_EMULATOR_LANES=32)
   target_compile_options(chain_mutant_${name} PRIVATE -O1 -Wno-unknown-pragmas -Wno-missing-field-initializers)
-  add_test(NAME chain_mutant_${name} COMMAND chain_mutant_${name} --gtest_filter=Chain.* --gtest_fail_fast)
+  add_test(NAME chain_mutant_${name} COMMAND chain_mutant_${name} --gtest_fail_fast)
   set_tests_properties(chain_mutant_${name} PROPERTIES TIMEOUT 120 WILL_FAIL ON)
 endfunction()
 

@@ -5,11 +5,10 @@
 #include <gtest/gtest.h>
 
 #include "device/emulator_entry.h"
-#include "kernels/chain.h"
 #include "kernels/check.h"
 #include "kernels/nvidia/attention_fixed.h"
 #include "kernels/nvidia/attention_ring.h"
-#include "kernels/nvidia/linear_chain.h"
+#include "kernels/nvidia/linear_wflat.h"
 
 namespace unimax {
 namespace {
@@ -20,35 +19,12 @@ constexpr EmulatorEntry Entry(const char* name, int threads) {
   return {name, sizeof(Args), threads, [](const void* args) { kBody(*static_cast<const Args*>(args)); }};
 }
 constexpr EmulatorEntry kEntries[] = {
-    Entry<ChainArgs, emulator32::LinearChain<bf16, 32>>("linear_chain_bf16_32", kChainThreads),
-    Entry<ChainArgs, emulator32::LinearChain<bf16, 64>>("linear_chain_bf16_64", kChainThreads),
     Entry<LinearArgs, emulator32::LinearWflat<bf16, 32>>("linear_wflat_bf16_32", 384),
     Entry<LinearArgs, emulator32::LinearWflat<bf16, 64>>("linear_wflat_bf16_64", 384),
     Entry<AttentionArgs, emulator32::AttentionRing<bf16, 64>>("attention_ring_bf16_64", emulator32::kRingAll),
     Entry<AttentionArgs, emulator32::AttentionRing<bf16, 128>>("attention_ring_bf16_128", emulator32::kRingAll),
     Entry<AttentionArgs, emulator32::AttentionFixed<bf16, 64>>("attention_fixed_bf16_64", emulator32::kRingAll),
     Entry<AttentionArgs, emulator32::AttentionFixed<bf16, 128>>("attention_fixed_bf16_128", emulator32::kRingAll)};
-
-// Panels that one block has to itself, that two share and that all share; outputs that end within a panel.
-constexpr ChainCase kSmall[] = {{17, 96, 160, 64, 96, 4},
-                                {9, 256, 128, 512, 256, 4},
-                                {32, 384, 256, 96, 512, 4, 2, 1},
-                                {45, 1536, 128, 64, 384, 4, 1, 1},
-                                {64, 128, 640, 32, 128, 3}};
-
-TEST(Chain, EqualsTheReferenceInAnyOrder) {
-  for (uint64_t seed : {0, 1, 2}) {
-    const auto device = OpenEmulatorWith({.seed = seed}, kEntries);
-    ASSERT_TRUE(device.ok()) << device.status().text();
-    for (const ChainCase& c : kSmall) {
-      const Result<CheckResult> result = CheckChain(**device, c, 11 + seed, 0);
-      ASSERT_TRUE(result.ok()) << ChainCaseName(c) << ": " << result.status().text();
-      fmt::print("{}, order {}: error {:.1e} of norm {:.3g}\n", ChainCaseName(c), seed, result->error, result->norm);
-      EXPECT_LE(result->error, static_cast<double>(kChainTolerance)) << ChainCaseName(c) << ", order " << seed;
-      EXPECT_GT(result->norm, 0.0);
-    }
-  }
-}
 
 constexpr bool kSlow = sizeof(UM_SANITIZERS) > 1;  // then a few small cases are enough
 
