@@ -74,6 +74,17 @@ ChainOps ChainFrom(const Program& program, size_t first) {
   return chain;
 }
 
+std::vector<OpRange> ChainRanges(const Program& program) {
+  std::vector<OpRange> ranges;
+  for (size_t i = 0; i < program.ops.size(); ++i) {
+    const ChainOps chain = ChainFrom(program, i);
+    if (chain.linear.size() < 2) continue;
+    ranges.push_back({static_cast<int>(i), static_cast<int>(chain.Last())});
+    i = chain.Last();
+  }
+  return ranges;
+}
+
 std::string ChainName(const Program& program, const ChainOps& chain) {
   std::string name;
   for (int op : chain.linear) {
@@ -109,7 +120,7 @@ Result<Launch> ChainStage::Plan(const Program& program, const ChainOps& chain, C
     behind.eps = norm.eps;
   }
   memory_.AddTo(&args);
-  UM_ASSIGN_OR_RETURN(Launch launch, LaunchOfChain(device_, DType::kBF16, args));
+  UM_ASSIGN_OR_RETURN(Launch launch, LaunchOfChain(device_, args));
   launch.overlap = true;
   return launch;
 }

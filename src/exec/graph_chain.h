@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/chain.h"
+#include "program/liveness.h"
 #include "program/program.h"
 
 namespace unimax {
@@ -23,6 +24,8 @@ struct ChainOps {
 
 // The longest chain that begins with op number `first`, of at most kChainLinks products; shorter than two: none.
 ChainOps ChainFrom(const Program& program, size_t first);
+// The first and last op of each chain of a program, in order.
+std::vector<OpRange> ChainRanges(const Program& program);
 std::string ChainName(const Program& program, const ChainOps& chain);  // "out, gate_up, down, qkv"
 
 class ChainStage {

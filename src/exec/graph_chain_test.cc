@@ -49,11 +49,9 @@ Program Decoder(const Shape& s) {
 std::string Chains(const Shape& shape) {
   const Program program = Decoder(shape);
   std::string text;
-  for (size_t i = 0; i < program.ops.size(); ++i) {
-    const ChainOps chain = ChainFrom(program, i);
-    if (chain.linear.size() < 2) continue;
+  for (const OpRange& range : ChainRanges(program)) {
+    const ChainOps chain = ChainFrom(program, static_cast<size_t>(range.first));
     text += (text.empty() ? "" : " | ") + ChainName(program, chain);
-    i = chain.Last();
   }
   return text;
 }
@@ -77,17 +75,15 @@ TEST(Chain, LeavesSizesThatThePanelsDoNotHave) { EXPECT_EQ(Chains({.hidden = 264
 // Rows of a step may be through a chain before others begin with it.
 TEST(Chain, ItsOpsWriteNothingThatTheyRead) {
   const Program program = Decoder({});
-  size_t first = 0;
-  while (ChainFrom(program, first).linear.size() < 2) ++first;
-  const int last = static_cast<int>(ChainFrom(program, first).Last());
+  const OpRange range = ChainRanges(program).front();
   const auto whole = [&](int v) {
     const int parent = program.values[static_cast<size_t>(v)].parent;
     return parent < 0 ? v : parent;
   };
   const auto shared = [&](const BufferPlan& plan) {
     int count = 0;
-    for (int i = static_cast<int>(first); i <= last; ++i) {
-      for (int j = static_cast<int>(first); j <= last; ++j) {
+    for (int i = range.first; i <= range.last; ++i) {
+      for (int j = range.first; j <= range.last; ++j) {
         const int in = whole(program.ops[static_cast<size_t>(i)].in);
         const int out = whole(program.ops[static_cast<size_t>(j)].out);
         count += in != out && plan.buffer_of[static_cast<size_t>(in)] == plan.buffer_of[static_cast<size_t>(out)];
@@ -95,7 +91,6 @@ TEST(Chain, ItsOpsWriteNothingThatTheyRead) {
     }
     return count;
   };
-  const OpRange range = {static_cast<int>(first), last};
   EXPECT_EQ(shared(PlanBuffers(program, program.logits, {range})), 0);
   EXPECT_GT(shared(PlanBuffers(program, program.logits)), 0) << "nothing is compared";
 }
@@ -104,14 +99,7 @@ TEST(Chain, ItsOpsWriteNothingThatTheyRead) {
 TEST(Chain, ItsBuffersServeStepsThatGoOpByOp) {
   for (int head_dim : {64, 128}) {
     const Program program = Decoder({.head_dim = head_dim});
-    std::vector<OpRange> ranges;
-    for (size_t i = 0; i < program.ops.size(); ++i) {
-      const ChainOps chain = ChainFrom(program, i);
-      if (chain.linear.size() < 2) continue;
-      ranges.push_back({static_cast<int>(i), static_cast<int>(chain.Last())});
-      i = chain.Last();
-    }
-    const BufferPlan plan = PlanBuffers(program, program.logits, ranges);
+    const BufferPlan plan = PlanBuffers(program, program.logits, ChainRanges(program));
     std::vector<int> tenant(plan.example.size(), -1);
     const auto whole = [&](int v) {
       const int parent = program.values[static_cast<size_t>(v)].parent;

@@ -129,16 +129,7 @@ bool GraphPlan::Chains() const {
   return limits_.target == "sm_90a" && !forced && ChainKernel(graph_.act, kChainRows, limits_) != nullptr;
 }
 
-std::vector<OpRange> GraphPlan::Together() const {
-  std::vector<OpRange> ranges;
-  for (size_t i = 0; Chains() && i < program_.ops.size(); ++i) {
-    const ChainOps chain = ChainFrom(program_, i);
-    if (chain.linear.size() < 2) continue;
-    ranges.push_back({static_cast<int>(i), static_cast<int>(chain.Last())});
-    i = chain.Last();
-  }
-  return ranges;
-}
+std::vector<OpRange> GraphPlan::Together() const { return Chains() ? ChainRanges(program_) : std::vector<OpRange>(); }
 
 ChainOps GraphPlan::ChainAt(size_t first, const StepShape& shape) const {
   if (!Chains()) return {};

@@ -73,9 +73,9 @@ void ChainMemory::AddTo(ChainArgs* args) const {
   }
 }
 
-Result<Launch> LaunchOfChain(Device& device, DType act, const ChainArgs& args) {
+Result<Launch> LaunchOfChain(Device& device, const ChainArgs& args) {
   const int m = args.link[0].m;
-  const char* name = ChainKernel(act, m, device.limits());
+  const char* name = ChainKernel(DType::kBF16, m, device.limits());
   if (name == nullptr) return Internal("no kernel takes a chain of {} rows", m);
   UM_ASSIGN_OR_RETURN(const Kernel kernel, device.FindKernel(name));
   Launch launch = Launch::Of(kernel, args);

@@ -35,7 +35,7 @@ class ChainMemory {
 };
 
 // Errors: of the device.
-Result<Launch> LaunchOfChain(Device& device, DType act, const ChainArgs& args);
+Result<Launch> LaunchOfChain(Device& device, const ChainArgs& args);
 
 // The chains of the test: x [M, in] to a residual stream [M, hidden], to act(gate) * up [M, wide] of its norm, to the
 // stream again, and to [M, out] of its norm; the first `links` of these. Where there are heads, `out` is their queries,

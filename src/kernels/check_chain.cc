@@ -258,7 +258,7 @@ Result<CheckResult> ChainCheck::Run(int repeats) {
   if (case_.heads > 0) UM_RETURN_IF_ERROR(AddRope(&args));
   UM_ASSIGN_OR_RETURN(const ChainMemory memory, ChainMemory::Make(device_));
   memory.AddTo(&args);
-  UM_ASSIGN_OR_RETURN(const Launch launch, LaunchOfChain(device_, DType::kBF16, args));
+  UM_ASSIGN_OR_RETURN(const Launch launch, LaunchOfChain(device_, args));
   UM_RETURN_IF_ERROR(device_.Run(launch));
   UM_RETURN_IF_ERROR(device_.Synchronize());
   std::vector<double> last = x_, narrow;
