@@ -121,6 +121,9 @@ struct Runner {
       const Status run = executor->Run({ids, positions, sequences, table, {}});
       EXPECT_TRUE(run.ok()) << run.text();
     }
+    // Two executors that run at once on a GPU may keep each other's blocks out, for which the stream waits.
+    const Status done = device->Synchronize();
+    EXPECT_TRUE(done.ok()) << done.text();
   }
   // Decodes one token of each of `who`; the logits of all rows, one after the other.
   std::vector<float> Decode(const std::vector<int>& who, int step) {
