@@ -135,9 +135,7 @@ ChainOps GraphPlan::ChainAt(size_t first, const StepShape& shape) const {
   if (!Chains()) return {};
   const ChainOps chain = ChainFrom(program_, first);
   if (chain.linear.size() < 2 || graph_.deterministic) return chain;  // then all steps go the same way, in parts
-  const Value& out = program_.values[static_cast<size_t>(program_.ops[first].out)];
-  const bool pays = ChainPays(shape.tokens, static_cast<int>(chain.linear.size()), out.cols, limits_);
-  return pays && shape.tokens <= kChainRows ? chain : ChainOps();
+  return chain.linear.size() >= kLeastLinks && shape.tokens <= kChainRows ? chain : ChainOps();
 }
 
 std::string GraphPlan::Text(const StepShape& shape) const {

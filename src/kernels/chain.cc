@@ -1,24 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/chain.h"
 
+#include <algorithm>
+
+#include "kernels/wflat_layout.h"
+
 namespace unimax {
 namespace {
 
-constexpr int kNarrowRows = 32;
 constexpr const char* kEmulator = "emulator32";  // has the kernels in their own test alone
-constexpr int kPanel = 128;                      // as in nvidia/linear_wflat.h
 
-bool Narrow(int m) { return m <= kNarrowRows; }
-
-// As nvidia/linear_chain.h lays it out: sums of a panel, the stages' barriers, two barriers a link, factors, a border,
-// the stages.
-int SharedBytes(int rows) {
-  const int stages = Narrow(rows) ? 5 : 4, stage_k = 128;
-  return rows * (kPanel + 4) * 4 + 16 * stages + 16 * kChainLinks + rows * 4 + 1024 +
-         stages * (kPanel + rows) * stage_k * 2;
+struct ChainRow {
+  int rows;  // at most
+  const char* kernel;
+  int shared_bytes;
+};
+constexpr ChainRow kRows[] = {{16, "linear_chain_bf16_16", WflatLayout<16>::kBytes},
+                              {32, "linear_chain_bf16_32", WflatLayout<32>::kBytes},
+                              {kChainRows, "linear_chain_bf16_64", WflatLayout<kChainRows>::kBytes}};
+const ChainRow& RowOf(int m) {
+  return *std::ranges::find_if(kRows, [&](const ChainRow& row) { return m <= row.rows; });
 }
+
 uint64_t WordBytes(const Limits& limits) {  // two parts a block
-  return 2ull * kChainRows * kPanel * 4 * static_cast<uint64_t>(limits.multiprocessors);
+  return 2ull * kChainRows * WflatLayout<kChainRows>::kPanel * 4 * static_cast<uint64_t>(limits.multiprocessors);
 }
 constexpr uint64_t kSquareBytes = sizeof(unsigned long long) * kChainLinks * kChainRows;
 
@@ -28,17 +33,7 @@ const char* ChainKernel(DType act, int m, const Limits& limits) {
   // In f16 a stream times the norm's weights may be more than there is.
   const bool has = limits.target == "sm_90a" || limits.target == kEmulator;
   if (act != DType::kBF16 || !has || m > kChainRows) return nullptr;
-  return Narrow(m) ? "linear_chain_bf16_32" : "linear_chain_bf16_64";
-}
-
-// Measured on an H200 (docs/performance.md). The flat rows, which are best of up to 8 rows, take 32 outputs a block:
-// where a few blocks more than there are multiprocessors leave most of these idle at the end, chains are faster.
-bool ChainPays(int m, int links, int n, const Limits& limits) {
-  constexpr int kFlat = 8, kFlatOutputs = 32;
-  if (links < 3) return false;
-  const int blocks = (n + kFlatOutputs - 1) / kFlatOutputs;
-  const bool uneven = blocks > limits.multiprocessors && 2 * blocks < 3 * limits.multiprocessors;
-  return m > kFlat || (m == kFlat && uneven);
+  return RowOf(m).kernel;
 }
 
 bool IsLink(int n, int k, bool normed) {
@@ -82,7 +77,7 @@ Result<Launch> LaunchOfChain(Device& device, const ChainArgs& args) {
   launch.grid_x = device.limits().multiprocessors;
   launch.threads = kChainThreads;
   launch.together = device.limits().target == kEmulator;  // a GPU runs all blocks anyway, and starts them early
-  launch.shared_bytes = SharedBytes(Narrow(m) ? kNarrowRows : kChainRows);
+  launch.shared_bytes = RowOf(m).shared_bytes;
   return launch;
 }
 

@@ -15,8 +15,8 @@ namespace unimax {
 
 // The kernel that takes chains of `m` rows of x; null: there is none for such a device. Sums do not depend on m.
 const char* ChainKernel(DType act, int m, const Limits& limits);
-// Whether a chain of `links` products, the first one of n outputs, takes less time than a launch a product.
-bool ChainPays(int m, int links, int n, const Limits& limits);
+// Chains of so many products take less time than a launch a product (an H200, 1 to 64 rows; docs/performance.md).
+inline constexpr int kLeastLinks = 3;
 
 // Whether a product of N x K may be a link; `normed`: with a norm of its N outputs behind it.
 bool IsLink(int n, int k, bool normed);

@@ -7,6 +7,7 @@
 
 #include "kernels/args.h"
 #include "kernels/draw_args.h"
+#include "kernels/wflat_layout.h"
 
 namespace unimax {
 namespace {
@@ -147,15 +148,14 @@ LaunchShape Wgmma(const Case&, const Limits& l) {
           .shared_bytes = 4 * (48 * 1024 + 16) + 2 * 16 * 1024 + 1024,
           .x_box = 128};
 }
-// As kernels/nvidia/linear_wflat.h lays it out: sums of a panel, the stages' barriers, a border, the stages. No more
-// blocks than equal shares make.
+// No more blocks than equal shares make.
 template <int kRows>
 LaunchShape Wflat(const Case& c, const Limits& l) {
-  constexpr int kStages = kRows == 32 ? 5 : 4, kStageK = 128;
-  const int stages = CeilDiv(c.n, 128) * CeilDiv(c.k, kStageK);
+  using Layout = WflatLayout<kRows>;
+  const int stages = CeilDiv(c.n, Layout::kPanel) * CeilDiv(c.k, Layout::kStageK);
   return {.grid_x = CeilDiv(stages, CeilDiv(stages, l.multiprocessors)),
           .threads = 384,
-          .shared_bytes = kRows * (128 + 4) * 4 + 16 * kStages + 1024 + kStages * (128 + kRows) * kStageK * 2,
+          .shared_bytes = Layout::kBytes,
           .talk = true};
 }
 int TeamLanes(int head_dim) {

@@ -18,4 +18,4 @@ um_planted_chain(full_ring kernels/nvidia/linear_chain.h
   "WaitPhase(at.Empty(), at.parity);\n      FetchWeights" "FetchWeights")
 um_planted_chain(early_parts kernels/nvidia/linear_chain_ends.h "missing |= AnyNone(v[b][i]);" "missing |= false;")
 um_planted_chain(kept_words kernels/nvidia/linear_chain_ends.h
-  "StoreRelaxed(piece.Place(part_of(block + b), i), none);" "(void)none;")
+  "StoreRelaxed(piece.Place(parts.Of(block + b), i), none);" "(void)none;")

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// linear_chain: up to kChainLinks products in one launch, each of what the one before has made, for 1 <= M <= kRows (32
-//            or 64) on Hopper. Between two of them may stand a root-mean-square norm: the first leaves its outputs
-//            times the norm's weights and their sums of squares, the second divides its own by the root. The last
-//            one's outputs may be queries, keys and values, which turn by their positions and go to their pages.
+// linear_chain: up to kChainLinks products in one launch, each of what the one before has made, for 1 <= M <= kRows
+//            (16, 32 or 64) on Hopper. Between two of them may stand a root-mean-square norm: the first leaves its
+//            outputs times the norm's weights and their sums of squares, the second divides its own by the root. The
+//            last one's outputs may be queries, keys and values, which turn by their positions and go to their pages.
 // Who calls: runs of ops Linear, Norm and RopeAndStore, of steps of few rows (kernels/chain.h).
-// Work:      that of linear_wflat, link after link in the blocks' one ring: the weights of the next link come while
-//            the blocks still wait for its x. A group that ends squares of a panel counts them; one group of a block
+// Work:      that of linear_wflat, link after link in the blocks' rings: the weights of the next link come while the
+//            blocks still wait for its x. A group that ends squares of a panel counts them; one group of a block
 //            looks at the counts of all, and finds the factors of the rows.
 // Bound:     memory. bytes = sum of N*K*2 + M*(K+N)*2; from L2 also N/128 * M*K*2.
 // Launch:    grid at most the multiprocessors, since blocks wait for each other; threads kChainThreads; shared
-//            ChainShape::kBytes.
+//            WflatLayout::kBytes.
 // Reference: RefLinear, RefNorm, RefRope. Sum order: that of linear_wflat; squares in whole numbers.
 // Source:    FlashDecoding++ (arXiv 2311.01282), section 4.
 #pragma once
@@ -24,50 +24,47 @@ inline constexpr int kChainFetcher = kChainFiller + kWarpgroup / kLanes, kChainH
 
 template <int kM>
 struct ChainShape : WflatShape<kM> {
-  using S = WflatShape<kM>;
-  // Stages behind the ring that are brought to L2 while blocks wait for x: measured; more rows of x leave L2 less time.
-  static constexpr int kNear = kM == 32 ? 2 : 0;
-  // Behind the ring's barriers, for each link: x may be read; its rows' factors are there. Then the factors.
-  static constexpr int kReady = S::kBarriers + 16 * S::kStages, kScaled = kReady + 8 * kChainLinks;
-  static constexpr int kFactors = kScaled + 8 * kChainLinks;
-  static constexpr int kRing = kFactors + kM * 4, kBytes = kRing + 1024 + S::kStages * S::kStage;
+  // Stages on their way at once, as measured: as many as keep the memory busy, since with more some multiprocessors get
+  // ahead of the others, which all wait for the last; and fewer of a link that is still without x, as what its blocks
+  // then tell each other queues behind them.
+  static constexpr int kFlying = 3, kFlyingEarly = 1;
 };
 // Two warpgroups multiply, one copies x. Of the last one two groups idle: it takes whole ones to hand registers over.
 static_assert(kChainThreads == 4 * kWarpgroup && kChainHerald * kLanes < kChainThreads);
-inline constexpr int kChainTaken = 184, kChainGiven = 72;
+inline constexpr int kChainTaken = 200, kChainGiven = 56;
 inline constexpr int kChainMeeting = 8;  // number of the barrier of all that multiply; MeetRows has those up to it
 
 // The fetching group: weights of all links, as slots become free.
 template <class S>
-UM_DEVICE void FetchChain(const ChainArgs& a, RingPlace<S> at) {
+UM_DEVICE void FetchChain(const ChainArgs& a, WeightRing<S> at) {
+  WeightRing<S> arrived = {0, 0};
+  int flying = 0;
   for (int l = 0; l < a.links; ++l) {
     const PanelWork work = WorkOf<S>(a.link[l]);
     for (int stage = work.begin; stage < work.end; ++stage) {
-      // The ring is full, and nobody empties it until x is there: the memory would rest.
-      const int filled = stage + 1 == work.begin + S::kStages ? S::kNear : 0;
-      for (int i = 1; l > 0 && i <= filled && stage + i < work.end; ++i) {
-        if (Lane() >= S::kStrips) continue;
-        const StripPiece piece = PieceOf<S>(a.link[l], work, stage + i, Lane());
-        FetchNear(piece.from, piece.tiles * kTileBytes);
-      }
       WaitPhase(at.Empty(), at.parity);
-      FetchWeights(a.link[l], work, at, stage);
+      FetchWeights<S>(a.link[l], work, at, stage);
       at.Advance();
+      const int most = l > 0 && stage < work.begin + S::kWeightSlots ? S::kFlyingEarly : S::kFlying;
+      for (++flying; flying >= most; --flying) {
+        WaitPhase(arrived.Full(), arrived.parity);
+        arrived.Advance();
+      }
     }
   }
 }
 
 // Four groups: x of all links, of each as soon as it is whole.
 template <class T, class S>
-UM_DEVICE void FillChain(const ChainArgs& a, RingPlace<S> at, uint32_t ready) {
-  RingPlace<S> arrived = at;
+UM_DEVICE void FillChain(const ChainArgs& a, XRing<S> at, uint32_t ready) {
+  XRing<S> arrived = at;
   WaitForPrevious();
   for (int l = 0; l < a.links; ++l) {
     const LinearArgs& link = a.link[l];
     const PanelWork work = WorkOf<S>(link);
     const WflatX<T, S> x(link, work, Thread() % kWarpgroup);
     if (l > 0) WaitPhase(ready + 8 * l, 0);
-    FillStages<T, S>(link, work, at, arrived, x, [](int, const RingPlace<S>&) {});
+    FillStages<T, S>(link, work, at, arrived, x, [](int) {});
   }
 }
 
@@ -79,8 +76,8 @@ template <class S>
 UM_DEVICE void FindFactors(const ChainLink& link) {
   Shared<float> factors(S::kFactors);
 #pragma unroll
-  for (int i = 0; i < S::kRows / kLanes; ++i) {
-    const int row = Lane() + i * kLanes;
+  for (int i = 0; i < S::kRows; i += kLanes) {
+    const int row = Lane() + i;
     if (row < link.m) factors.Set(row, FactorOf(LoadAgain(link.x_squares + row), link.k, link.eps));
   }
 }
@@ -117,17 +114,17 @@ UM_DEVICE void HeraldChain(const ChainArgs& a, uint32_t ready, uint32_t scaled) 
 }
 
 template <class T, class S>
-UM_DEVICE void MultiplyChain(const ChainArgs& a, RingPlace<S> at, uint32_t scaled) {
-  RehearseEnd<T, S>(a);
+UM_DEVICE void MultiplyChain(const ChainArgs& a, Rings<S> at, uint32_t scaled) {
   for (int l = 0; l < a.links; ++l) {
     const ChainLink& link = a.link[l];
     const PanelWork work = WorkOf<S>(link);
-    int ended = 0;
     const bool turned = Turns(a, l);
+    int ended = 0;
     const auto meet = [turned] { turned ? SomeBarrier(kChainMeeting, S::kMultiplying) : MeetRows<S>(); };
-    MultiplyStages<T, S>(work, at, meet, [&](int panel) {
+    const auto plan = [&](int panel) { return PanelEnd<S>(a, work, panel); };
+    MultiplyStages<T, S>(work, at, meet, plan, [&](const PanelEnd<S>& end) {
       if (link.x_squares != nullptr) WaitPhase(scaled + 8 * l, 0);
-      ended += EndPanel<T, S>(a, l, work, panel);
+      ended += end.template Run<T>(a, l);
     });
     GroupSync();  // orders the outputs of all lanes before they are counted
     if (Lane() == 0 && ended > 0 && l + 1 < a.links) AddRelease(ChainCount(a, l, Group()), ended);
@@ -137,30 +134,26 @@ UM_DEVICE void MultiplyChain(const ChainArgs& a, RingPlace<S> at, uint32_t scale
 template <class T, int kM>
 UM_DEVICE void LinearChain(const ChainArgs& a) {
   using S = ChainShape<kM>;
-  const uint32_t base = SharedOffset(0), barriers = base + S::kBarriers;
-  RingPlace<S> at = {barriers, (base + S::kRing + 1023) / 1024 * 1024};
+  const uint32_t ready = SharedOffset(S::kReady), scaled = SharedOffset(S::kScaled);
   if (Thread() == 0) {
-    for (int s = 0; s < S::kStages; ++s) {
-      InitBarrier(barriers + s * 16, kWarpgroup / kLanes + 1);
-      InitBarrier(barriers + s * 16 + 8, S::kMultiplying / kLanes);
-    }
+    Rings<S>::Init();
     for (int l = 0; l < kChainLinks; ++l) {
-      InitBarrier(base + S::kReady + 8 * l, 1);
-      InitBarrier(base + S::kScaled + 8 * l, 1);
+      InitBarrier(ready + 8 * l, 1);
+      InitBarrier(scaled + 8 * l, 1);
     }
     FenceAsync();
   }
   Barrier();  // orders the barriers before their use
   LetNextStart();
-  at.parity = Group() < kChainFiller ? 0 : 1;  // the slots begin empty
+  const Rings<S> at(Group() < kChainFiller ? 0 : 1);  // the slots begin empty
   if (Group() < kChainFiller) {
     TakeRegisters<kChainTaken>();
-    return MultiplyChain<T, S>(a, at, base + S::kScaled);
+    return MultiplyChain<T, S>(a, at, scaled);
   }
   GiveRegisters<kChainGiven>();
-  if (Group() < kChainFetcher) return FillChain<T, S>(a, at, base + S::kReady);
-  if (Group() == kChainFetcher) return FetchChain<S>(a, at);
-  if (Group() == kChainHerald) HeraldChain<S>(a, base + S::kReady, base + S::kScaled);
+  if (Group() < kChainFetcher) return FillChain<T, S>(a, at.x, ready);
+  if (Group() == kChainFetcher) return FetchChain<S>(a, at.w);
+  if (Group() == kChainHerald) HeraldChain<S>(a, ready, scaled);
 }
 
 }  // namespace unimax::UM_PORT_NAMESPACE

@@ -63,14 +63,35 @@ UM_DEVICE ChainForm FormOf(const ChainArgs& a, int link) {
 
 UM_DEVICE bool AnyNone(const Vec16& v) { return v.w[0] == ~0u || v.w[1] == ~0u || v.w[2] == ~0u || v.w[3] == ~0u; }
 
-// Adds up the parts of a panel, of blocks first .. first + parts - 1, of which this one is `own`.
-template <class S, class PartOf>
-UM_DEVICE void AddParts(const ChainPiece<S>& piece, PartOf part_of, int first, int parts, float (&sum)[16]) {
+// The blocks that have part of a panel: first .. first + count - 1; and where they leave it. A block has parts of two
+// panels at most, and only the first one of a panel may have begun in another panel.
+template <class S>
+struct PanelParts {
+  float* words;
+  int first, count, share, begin;  // stages of a block, stages before the panel
+  UM_DEVICE float* Of(int block) const {
+    const int slot = block * 2 + (block * share < begin ? 1 : 0);
+    return words + static_cast<int64_t>(slot) * S::kRows * S::kPanel;
+  }
+};
+
+// Adds up the parts of a panel.
+template <class S>
+UM_DEVICE void AddParts(const ChainPiece<S>& piece, const PanelParts<S>& parts, float (&sum)[16]) {
   constexpr int kAtOnce = 4, kVectors = ChainPiece<S>::kVectors, kLooks = 1 << 24;
   const Vec16 none = {{~0u, ~0u, ~0u, ~0u}};
 #pragma unroll 1
-  for (int block = first; block < first + parts; block += kAtOnce) {
+  for (int block = parts.first; block < parts.first + parts.count; block += kAtOnce) {
+    const int left = parts.first + parts.count - block;
     Vec16 v[kAtOnce][kVectors];
+#pragma unroll
+    for (int b = 0; b < kAtOnce; ++b) {
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) {
+        v[b][i] = b >= left ? Vec16{} : none;
+        if (block + b == BlockX()) v[b][i] = piece.Own(i);
+      }
+    }
     bool missing;
     int looks = 0;
     do {
@@ -78,9 +99,7 @@ UM_DEVICE void AddParts(const ChainPiece<S>& piece, PartOf part_of, int first, i
       for (int b = 0; b < kAtOnce; ++b) {
 #pragma unroll
         for (int i = 0; i < kVectors; ++i) {
-          v[b][i] = {};
-          if (block + b >= first + parts) continue;
-          v[b][i] = block + b == BlockX() ? piece.Own(i) : LoadRelaxed(piece.Place(part_of(block + b), i));
+          if (AnyNone(v[b][i])) v[b][i] = LoadRelaxed(piece.Place(parts.Of(block + b), i));
         }
       }
       missing = false;
@@ -97,7 +116,7 @@ UM_DEVICE void AddParts(const ChainPiece<S>& piece, PartOf part_of, int first, i
 #pragma unroll
       for (int i = 0; i < kVectors; ++i) {
         AddFour(sum + 4 * i, v[b][i]);
-        if (block + b < first + parts && block + b != BlockX()) StoreRelaxed(piece.Place(part_of(block + b), i), none);
+        if (b < left && block + b != BlockX()) StoreRelaxed(piece.Place(parts.Of(block + b), i), none);
       }
     }
   }
@@ -138,12 +157,11 @@ UM_DEVICE void Divide(const ChainLink& link, int row0, int row1, float (&sum)[16
   }
 }
 
-// Ends one square of which all parts come together here; of rows of x below m.
-template <class T, class S, class PartOf>
-UM_DEVICE void EndSquare(const ChainLink& link, const ChainPiece<S>& piece, int panel, PartOf part_of, int first,
-                         int parts, int m) {
+// What a lane ends of a square; `n` is `outputs` or more where it is nothing.
+template <class S>
+UM_DEVICE LinearOctets<2> OutputsOf(const ChainPiece<S>& piece, int panel, int outputs, int m) {
   const bool gated = piece.form == ChainForm::kGated;
-  const int outputs = gated ? link.n / 2 : link.n, in_panel = gated ? piece.row / 32 * 16 + piece.row % 16 : piece.row;
+  const int in_panel = gated ? piece.row / 32 * 16 + piece.row % 16 : piece.row;
   LinearOctets<2> out = {};
   out.n = panel * (gated ? S::kPanel / 2 : S::kPanel) + in_panel;
 #pragma unroll
@@ -151,13 +169,23 @@ UM_DEVICE void EndSquare(const ChainLink& link, const ChainPiece<S>& piece, int 
     const int row = piece.column + 8 * i;
     out.row[i] = out.n < outputs && row < m && !(gated && i > 0) ? row : -1;
   }
+  return out;
+}
+
+// Ends one square of which all parts come together here.
+template <class T, class S>
+UM_DEVICE void EndSquare(const ChainLink& link, const ChainPiece<S>& piece, int panel, const PanelParts<S>& parts,
+                         int m) {
+  const bool gated = piece.form == ChainForm::kGated;
+  const int outputs = gated ? link.n / 2 : link.n;
+  LinearOctets<2> out = OutputsOf(piece, panel, outputs, m);
   Vec16 residual[4] = {}, norm[2] = {};
   LoadResidual(link, out, residual);
   if (link.norm != nullptr && out.n < outputs) {
     norm[0] = Load16(link.norm + out.n);
     norm[1] = Load16(link.norm + out.n + 4);
   }
-  AddParts<S>(piece, part_of, first, parts, out.sum);
+  AddParts<S>(piece, parts, out.sum);
   if (out.n >= outputs) return;  // all lanes', since N is a multiple of 32
   Divide<S>(link, out.row[0], gated ? out.row[0] : out.row[1], out.sum);
   if (!gated) {
@@ -180,9 +208,9 @@ UM_DEVICE void EndSquare(const ChainLink& link, const ChainPiece<S>& piece, int 
 }
 
 // The same of a head, number `head` of queries, keys and values: what comes early are the angles and the page.
-template <class T, class S, class PartOf>
+template <class T, class S>
 UM_DEVICE void EndTurned(const ChainLink& link, const RopeStoreArgs& rope, const ChainPiece<S>& piece, int head,
-                         PartOf part_of, int first, int parts, int m) {
+                         const PanelParts<S>& parts, int m) {
   const int row = piece.column < m ? piece.column : -1, turning = rope.heads + rope.kv_heads;
   Vec16 turns[4] = {};  // cosine and sine of two pairs each
   T* to = static_cast<T*>(rope.q) + static_cast<int64_t>(row) * rope.stride + head * kChainHead + piece.row;
@@ -196,7 +224,7 @@ UM_DEVICE void EndTurned(const ChainLink& link, const RopeStoreArgs& rope, const
     to = CacheAt<T>(rope, key ? rope.k_cache : rope.v_cache, row, head - (key ? rope.heads : turning)) + piece.row;
   }
   float sum[16] = {};
-  AddParts<S>(piece, part_of, first, parts, sum);
+  AddParts<S>(piece, parts, sum);
   if (row < 0) return;
   Divide<S>(link, row, row, sum);
   if (link.bias != nullptr) {
@@ -219,50 +247,53 @@ UM_DEVICE void EndTurned(const ChainLink& link, const RopeStoreArgs& rope, const
   Store16(to + kChainHead / 2, high);
 }
 
-template <class T, class S, class PartOf>
-UM_DEVICE void EndPiece(const ChainArgs& a, int l, const ChainPiece<S>& piece, int panel, PartOf part_of, int first,
-                        int parts, int m) {
+template <class T, class S>
+UM_DEVICE void EndPiece(const ChainArgs& a, int l, const ChainPiece<S>& piece, int panel, const PanelParts<S>& parts,
+                        int m) {
   if (piece.form == ChainForm::kTurned) {
-    EndTurned<T, S>(a.link[l], a.rope, piece, panel, part_of, first, parts, m);
+    EndTurned<T, S>(a.link[l], a.rope, piece, panel, parts, m);
   } else {
-    EndSquare<T, S>(a.link[l], piece, panel, part_of, first, parts, m);
+    EndSquare<T, S>(a.link[l], piece, panel, parts, m);
   }
 }
 
-// After a block's last stage of a panel, by the groups that multiply: ends the squares that are the block's to end, and
-// gives away the others. Returns how many it has ended.
-template <class T, class S>
-UM_DEVICE int EndPanel(const ChainArgs& a, int l, const PanelWork& work, int panel) {
-  using Q = Squares<S>;
-  const int first = panel * work.stages / work.share, parts = ((panel + 1) * work.stages - 1) / work.share - first + 1;
-  // A block has parts of two panels at most, and only the first one of a panel may have begun in another panel.
-  const auto part_of = [&](int block) {
-    const int slot = block * 2 + (block * work.share < panel * work.stages ? 1 : 0);
-    return a.words + static_cast<int64_t>(slot) * S::kRows * S::kPanel;
-  };
-  // A run that goes on behind the panel's end began with it, long before the blocks that have the rest come to theirs:
-  // it must not wait for them.
-  const bool goes_on = (first + parts) * work.share > (panel + 1) * work.stages;
-  const int sharing = goes_on && parts > 1 ? parts - 1 : parts, m = a.link[l].m;
-  int ended = 0;
+// What a block does after its last stage of a panel, by the groups that multiply; planned before its first one, since
+// afterwards each instruction is waited for.
+template <class S>
+struct PanelEnd {
+  PanelParts<S> parts;
+  int panel, sharing;  // blocks among which the squares are dealt
+
+  UM_DEVICE PanelEnd(const ChainArgs& a, const PanelWork& work, int p) : panel(p) {
+    const int begin = panel * work.stages, first = begin / work.share;
+    const int count = (begin + work.stages - 1) / work.share - first + 1;
+    parts = {a.words, first, count, work.share, begin};
+    // A run that goes on behind the panel's end began with it, long before the blocks that have the rest come to
+    // theirs: it must not wait for them.
+    const bool goes_on = (first + count) * work.share > begin + work.stages;
+    sharing = goes_on && count > 1 ? count - 1 : count;
+  }
+  UM_DEVICE bool Owns(const ChainPiece<S>& piece) const { return parts.first + piece.square % sharing == BlockX(); }
+
+  // Ends the squares that are the block's to end, gives away the others. Returns how many it has ended.
+  template <class T>
+  UM_DEVICE int Run(const ChainArgs& a, int l) const {
+    PanelParts<S> own = parts;
+    own.words = Afresh(own.words);
+    const int m = a.link[l].m;
+    int ended = 0;
 #pragma unroll 1
-  for (int s = 0; s < Q::Count(m); ++s) {
-    const ChainPiece<S> piece(FormOf(a, l), s);
-    if (first + piece.square % sharing != BlockX()) {
-      piece.Send(part_of(BlockX()));
-      continue;
+    for (int s = 0; s < Squares<S>::Count(m); ++s) {
+      const ChainPiece<S> piece(FormOf(a, l), s);
+      if (!Owns(piece)) {
+        piece.Send(own.Of(BlockX()));
+        continue;
+      }
+      EndPiece<T, S>(a, l, piece, panel, own, m);
+      ++ended;
     }
-    EndPiece<T, S>(a, l, piece, panel, part_of, first, parts, m);
-    ++ended;
+    return ended;
   }
-  return ended;
-}
-
-// Ends a square of no rows: then the instructions are there when time counts.
-template <class T, class S>
-UM_DEVICE void RehearseEnd(const ChainArgs& a) {
-  EndPiece<T, S>(
-      a, 0, ChainPiece<S>(FormOf(a, 0), 0), 0, [&](int) { return a.words; }, 0, 0, 0);
-}
+};
 
 }  // namespace unimax::UM_PORT_NAMESPACE

@@ -2,10 +2,10 @@
 // linear_wflat: y[M, N] = x[M, K] * w[N, K]^T for 1 <= M <= kRows (32 or 64) on Hopper, w in packed tiles.
 // Who calls: op Linear when the plan says "wflat32" or "wflat64".
 // Work:      panels of 128 weight rows in stages of 128 k, dealt evenly over the blocks (gpu/linear_parts.h). A
-//            warpgroup keeps a ring of stages filled: weights by bulk copies of 4 KB, x by copies of 16 bytes. Two
+//            warpgroup keeps two rings filled: weights by bulk copies of 4 KB, x by copies of 16 bytes. Two
 //            warpgroups multiply 64 weight rows each: weights from registers, x from shared memory.
 // Bound:     memory. bytes = N*K*2 + M*(K+N)*2; from L2 also N/128 * M*K*2.
-// Launch:    grid at most the multiprocessors; threads 384; shared WflatShape::kBytes.
+// Launch:    grid at most the multiprocessors; threads 384; shared WflatLayout::kBytes.
 // Reference: RefLinear. Sum order: k-tiles in turn, that of the instruction within one, then blocks in the order of k.
 // Source:    FlashDecoding++ (arXiv 2311.01282), section 4: flat GEMM with double buffering; PTX ISA (wgmma).
 #pragma once
@@ -14,37 +14,61 @@
 #include "kernels/gpu/linear_parts.h"
 #include "kernels/nvidia/port_hopper_words.h"
 #include "kernels/nvidia/wgmma_weights.h"
+#include "kernels/wflat_layout.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
 
 template <int kM>
-struct WflatShape {
-  static constexpr int kRows = kM, kPanel = 128, kStrips = kPanel / kTileRows;
-  static constexpr int kParts = 2, kPartK = 64, kPart = kRows * kPartK * 2;  // of a stage's x
-  static constexpr int kStageK = kParts * kPartK, kStageTiles = kStageK / kTileK;
-  static constexpr int kStripBytes = kStageTiles * kTileBytes, kWeights = kStrips * kStripBytes;
-  static constexpr int kStage = kWeights + kParts * kPart, kStages = kRows == 32 ? 5 : 4;
+struct WflatShape : WflatLayout<kM> {
+  using L = WflatLayout<kM>;
+  static constexpr int kStrips = L::kPanel / kTileRows, kStageTiles = L::kStageK / kTileK;
+  static constexpr int kParts = 2, kPartK = L::kStageK / kParts, kPart = L::kX / kParts;  // of a stage's x
+  static constexpr int kStripBytes = kStageTiles * kTileBytes;
   static constexpr int kMultiplying = 2 * kWarpgroup, kThreads = kMultiplying + kWarpgroup;
-  // The panel's sums, as linear_parts.h wants them; then the barriers, then the ring on a border of 1,024 bytes.
-  static constexpr int kGroups = 8, kKGroups = 1, kCellPitch = kPanel + 4, kCells = kRows * kCellPitch, kCellBytes = 0;
-  static constexpr int kBarriers = kCells * 4;
-  static constexpr int kBytes = kBarriers + 16 * kStages + 1024 + kStages * kStage;
+  static constexpr int kGroups = 8, kKGroups = 1, kCellBytes = 0;  // as linear_parts.h wants them
   // Of x: rows between a thread's chunks of 16 bytes, chunks a part, and stages that are copied at once.
-  static constexpr int kApart = kWarpgroup / 8, kEach = kRows / kApart, kBehind = 2;
+  static constexpr int kApart = kWarpgroup / 8, kEach = kM / kApart, kBehind = 2;
 };
 
-// Where a role stands in the ring.
-template <class S>
-struct RingPlace {
-  uint32_t barriers, ring;
-  int slot = 0, parity = 0;  // of the barrier that the role waits for
-  UM_DEVICE uint32_t Full() const { return barriers + slot * 16; }
+// Where a role stands in a ring: barriers from byte kBarriers on, slots from byte kSlot0 behind the border.
+template <class S, int kSlots, int kSlotBytes, int kBarriers, int kSlot0>
+struct Ring {
+  int slot, parity;  // of the barrier that the role waits for
+  UM_DEVICE uint32_t Full() const { return SharedOffset(kBarriers) + slot * 16; }
   UM_DEVICE uint32_t Empty() const { return Full() + 8; }
-  UM_DEVICE uint32_t Stage() const { return ring + slot * S::kStage; }
+  UM_DEVICE uint32_t Slot() const {
+    return (SharedOffset(S::kRings) + 1023) / 1024 * 1024 + kSlot0 + slot * kSlotBytes;
+  }
   UM_DEVICE void Advance() {
-    if (++slot < S::kStages) return;
+    if (++slot < kSlots) return;
     slot = 0;
     parity ^= 1;
+  }
+  UM_DEVICE void Free() {  // by a group that has read the slot
+    GroupSync();           // orders all lanes' reads before their one arrival
+    if (Lane() == 0) Arrive(Empty());
+    Advance();
+  }
+  UM_DEVICE static void Init(int filling) {
+    for (int i = 0; i < kSlots; ++i) {
+      const Ring at = {i, 0};
+      InitBarrier(at.Full(), filling);
+      InitBarrier(at.Empty(), S::kMultiplying / kLanes);
+    }
+  }
+};
+template <class S>
+using WeightRing = Ring<S, S::kWeightSlots, S::kWeights, S::kWeightBarriers, 0>;
+template <class S>
+using XRing = Ring<S, S::kXSlots, S::kX, S::kXBarriers, S::kWeightSlots * S::kWeights>;
+template <class S>
+struct Rings {
+  WeightRing<S> w;
+  XRing<S> x;
+  UM_DEVICE explicit Rings(int parity) : w{0, parity}, x{0, parity} {}
+  UM_DEVICE static void Init() {
+    WeightRing<S>::Init(1);
+    XRing<S>::Init(kWarpgroup / kLanes);
   }
 };
 
@@ -64,12 +88,12 @@ UM_DEVICE StripPiece PieceOf(const LinearArgs& a, const PanelWork& work, int sta
 
 // By one warp, a lane a strip. Beyond K a tile before is repeated, which meets zeros in x.
 template <class S>
-UM_DEVICE void FetchWeights(const LinearArgs& a, const PanelWork& work, const RingPlace<S>& at, int stage) {
+UM_DEVICE void FetchWeights(const LinearArgs& a, const PanelWork& work, const WeightRing<S>& at, int stage) {
   if (Lane() == 0) ArriveExpecting(at.Full(), S::kWeights);
   GroupSync();  // orders the expectation before the copies
   if (Lane() >= S::kStrips) return;
   const StripPiece piece = PieceOf<S>(a, work, stage, Lane());
-  const uint32_t to = at.Stage() + Lane() * S::kStripBytes;
+  const uint32_t to = at.Slot() + Lane() * S::kStripBytes;
   BulkCopyOnce(to, piece.from, piece.tiles * kTileBytes, at.Full());
   for (int t = piece.tiles; t < S::kStageTiles; ++t) {
     BulkCopyOnce(to + t * kTileBytes, piece.from, kTileBytes, at.Full());
@@ -111,15 +135,15 @@ struct WflatX {
   }
 };
 
-// One warpgroup copies x of a block's stages, `freed(stage, at)` first when a slot has become free.
-template <class T, class S, class Freed>
-UM_DEVICE void FillStages(const LinearArgs& a, const PanelWork& work, RingPlace<S>& at, RingPlace<S>& arrived,
-                          WflatX<T, S> x, Freed freed) {
+// One warpgroup copies x of a block's stages, `begin(stage)` first of each.
+template <class T, class S, class Begin>
+UM_DEVICE void FillStages(const LinearArgs& a, const PanelWork& work, XRing<S>& at, XRing<S>& arrived, WflatX<T, S> x,
+                          Begin begin) {
   for (int stage = work.begin; stage < work.end + S::kBehind; ++stage) {
     if (stage < work.end) {
+      begin(stage);
       WaitPhase(at.Empty(), at.parity);
-      freed(stage, at);
-      x.Copy(a, at.Stage() + S::kWeights);
+      x.Copy(a, at.Slot());
       at.Advance();
     }
     CommitCopies();
@@ -133,55 +157,112 @@ UM_DEVICE void FillStages(const LinearArgs& a, const PanelWork& work, RingPlace<
 }
 
 template <class T, class S>
-UM_DEVICE void FillRing(const LinearArgs& a, const PanelWork& work, RingPlace<S> at) {
+UM_DEVICE void FillRings(const LinearArgs& a, const PanelWork& work, Rings<S> at) {
   const bool copies = Thread() % kWarpgroup < kLanes;  // the warp that fetches weights
-  if (copies) {                                        // weights depend on no other launch
-    RingPlace<S> place = at;
-    for (int i = 0; i < S::kStages && work.begin + i < work.end; ++i) {
-      FetchWeights(a, work, place, work.begin + i);
-      place.Advance();
-    }
+  const auto fetch = [&](int stage) {
+    WaitPhase(at.w.Empty(), at.w.parity);
+    FetchWeights<S>(a, work, at.w, stage);
+    at.w.Advance();
+  };
+  int fetched = work.begin;
+  if (copies) {  // weights depend on no other launch
+    for (; fetched < work.begin + S::kWeightSlots && fetched < work.end; ++fetched) fetch(fetched);
   }
   const WflatX<T, S> x(a, work, Thread() % kWarpgroup);
-  RingPlace<S> arrived = at;
+  XRing<S> arrived = at.x;
   WaitForPrevious();
-  FillStages<T, S>(a, work, at, arrived, x, [&](int stage, const RingPlace<S>& slot) {
-    if (copies && stage >= work.begin + S::kStages) FetchWeights(a, work, slot, stage);
+  FillStages<T, S>(a, work, at.x, arrived, x, [&](int stage) {
+    if (copies && stage >= fetched) fetch(stage);
   });
 }
 
-// Two warpgroups multiply a block's stages. After the last one of a panel its sums lie in the cells, `meet()` orders
-// that among the groups that read them, and `end(panel)` takes them.
-template <class T, class S, class Meet, class End>
-UM_DEVICE void MultiplyStages(const PanelWork& work, RingPlace<S>& at, Meet meet, End end) {
-  constexpr int kProducts = 2 * S::kStageTiles;
+// A strip's weights of a stage as operands.
+template <class S>
+struct StageWeights {
+  Vec16 w[2 * S::kStageTiles];
+  UM_DEVICE void Order(WeightWords<S::kStageTiles>& words, const WgmmaWeights& weights) {
+    words.Order(w, weights);
+#pragma unroll
+    for (Vec16& v : w) KeepHere(v);
+  }
+  UM_DEVICE void Take(WeightRing<S>& at, const WgmmaWeights& weights) {
+    WeightWords<S::kStageTiles> words;
+    WaitPhase(at.Full(), at.parity);
+    words.Load(at.Slot(), weights);
+    Order(words, weights);
+    at.Free();
+  }
+};
+
+template <class T, class S>
+UM_DEVICE void MultiplyOne(ColumnSums<S::kRows>& sum, XRing<S>& at, const StageWeights<S>& held) {
+  WaitPhase(at.Full(), at.parity);
+  BeginProducts();
+#pragma unroll
+  for (int p = 0; p < 2 * S::kStageTiles; ++p) {
+    MultiplyColumns<T>(sum, held.w[p], SwizzledMatrix(at.Slot() + p / 4 * S::kPart + p % 4 * 32));
+  }
+  CommitProducts();
+}
+
+// The products of a stage, while the weights of the one behind it come to registers.
+template <class T, class S>
+UM_DEVICE void MultiplyAndTake(ColumnSums<S::kRows>& sum, Rings<S>& at, const WgmmaWeights& weights,
+                               const StageWeights<S>& held, StageWeights<S>& next) {
+  WeightWords<S::kStageTiles> words;
+  WaitPhase(at.w.Full(), at.w.parity);
+  words.Load(at.w.Slot(), weights);
+  MultiplyOne<T, S>(sum, at.x, held);
+  next.Order(words, weights);
+  at.w.Free();
+  WaitProducts<0>();
+  at.x.Free();
+}
+template <class T, class S>
+UM_DEVICE void MultiplyLast(ColumnSums<S::kRows>& sum, Rings<S>& at, const StageWeights<S>& held) {
+  MultiplyOne<T, S>(sum, at.x, held);
+  WaitProducts<0>();
+  at.x.Free();
+}
+
+// Where the run ends, or the panel with a stage of it.
+UM_DEVICE int EndOfPanel(const PanelWork& work, int stage) {
+  const int end = (stage / work.stages + 1) * work.stages;
+  return end < work.end ? end : work.end;
+}
+
+// Two warpgroups multiply a block's stages. `plan(panel)` comes before the first one of a panel. After the last one its
+// sums lie in the cells, `meet()` orders that among the groups that read them, and `end(what was planned)` takes them.
+template <class T, class S, class Meet, class Plan, class End>
+UM_DEVICE void MultiplyStages(const PanelWork& work, Rings<S>& at, Meet meet, Plan plan, End end) {
   Shared<float> cells(S::kCellBytes);
   ColumnSums<S::kRows> sum = {};
   const WgmmaWeights weights = WeightsOf<0, 0, S::kStageTiles>(Thread());
   const int cell = Lane() % 4 * 2 * S::kCellPitch + Group() * kTileRows + Lane() / 4;
-  for (int stage = work.begin; stage < work.end; ++stage) {
-    WaitPhase(at.Full(), at.parity);
-    Vec16 w[kProducts];
-    LoadWeights<S::kStageTiles>(w, at.Stage(), weights);
-    BeginProducts();
-#pragma unroll
-    for (int p = 0; p < kProducts; ++p) {
-      MultiplyColumns<T>(sum, w[p], SwizzledMatrix(at.Stage() + S::kWeights + p / 4 * S::kPart + p % 4 * 32));
+  for (int stage = work.begin; stage < work.end;) {
+    const int last = EndOfPanel(work, stage);
+    const auto planned = plan(stage / work.stages);
+    StageWeights<S> even, odd;
+    even.Take(at.w, weights);
+    for (; stage + 2 < last; stage += 2) {
+      MultiplyAndTake<T, S>(sum, at, weights, even, odd);
+      MultiplyAndTake<T, S>(sum, at, weights, odd, even);
     }
-    CommitProducts();
-    WaitProducts<0>();
-    GroupSync();  // orders all lanes' reads before their one arrival
-    if (Lane() == 0) Arrive(at.Empty());
-    at.Advance();
-    if ((stage + 1) % work.stages != 0 && stage + 1 < work.end) continue;
+    if (stage + 1 < last) {
+      MultiplyAndTake<T, S>(sum, at, weights, even, odd);
+      MultiplyLast<T, S>(sum, at, odd);
+    } else {
+      MultiplyLast<T, S>(sum, at, even);
+    }
+    stage = last;
     meet();  // orders the last reads of these rows' cells before they are written again
 #pragma unroll
     for (int i = 0; i < S::kRows / 2; ++i) {
       cells.Set(cell + (i / 4 * 8 + i % 2) * S::kCellPitch + i % 4 / 2 * 8, sum.v[i]);
-      sum.v[i] = 0;
     }
     meet();  // orders the sums before they are read
-    end(stage / work.stages);
+    end(planned);
+    sum = {};
   }
 }
 
@@ -194,23 +275,21 @@ UM_DEVICE void MeetRows() {
 template <class T, int kM>
 UM_DEVICE void LinearWflat(const LinearArgs& a) {
   using S = WflatShape<kM>;
-  const uint32_t barriers = SharedOffset(S::kBarriers);
-  RingPlace<S> at = {barriers, (barriers + 16 * S::kStages + 1023) / 1024 * 1024};
   if (Thread() == 0) {
-    for (int s = 0; s < S::kStages; ++s) {
-      InitBarrier(barriers + s * 16, kWarpgroup / kLanes + 1);  // the copying warp arrives twice
-      InitBarrier(barriers + s * 16 + 8, S::kMultiplying / kLanes);
-    }
+    Rings<S>::Init();
     FenceAsync();
   }
   Barrier();  // orders the barriers before their use
   LetNextStart();
   const PanelWork work = WorkOf<S>(a);
-  at.parity = Thread() < S::kMultiplying ? 0 : 1;  // the slots begin empty
-  if (Thread() < S::kMultiplying) {
-    MultiplyStages<T, S>(work, at, MeetRows<S>, [&](int panel) { FinishPanel<T, S>(a, work, panel); });
+  const bool multiplies = Thread() < S::kMultiplying;
+  Rings<S> at(multiplies ? 0 : 1);  // the slots begin empty
+  if (multiplies) {
+    const auto end = [&](int panel) { FinishPanel<T, S>(a, work, panel); };
+    MultiplyStages<T, S>(
+        work, at, MeetRows<S>, [](int panel) { return panel; }, end);
   } else {
-    FillRing<T, S>(a, work, at);
+    FillRings<T, S>(a, work, at);
   }
 }
 

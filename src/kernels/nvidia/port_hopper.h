@@ -132,6 +132,14 @@ UM_DEVICE uint64_t SwizzledMatrix(uint32_t address) {
   constexpr uint64_t kSwizzle128 = 1ull << 62, kTileStride = 1024 / 16;
   return kSwizzle128 | kTileStride << 32 | 1ull << 16 | (address & 0x3ffffu) >> 4;
 }
+// Has the compiler finish `v` before it goes on: an operand that it finishes between two products parts these.
+UM_DEVICE void KeepHere(Vec16& v) { asm volatile("" : "+r"(v.w[0]), "+r"(v.w[1]), "+r"(v.w[2]), "+r"(v.w[3])); }
+// `p`, of which the compiler computes nothing before: what it hoists out of a loop holds registers.
+template <class T>
+UM_DEVICE T* Afresh(T* p) {
+  asm volatile("" : "+l"(p));
+  return p;
+}
 UM_DEVICE void BeginProducts() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 UM_DEVICE void CommitProducts() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int kLeft>

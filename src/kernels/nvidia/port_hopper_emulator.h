@@ -39,7 +39,6 @@ inline void BulkCopyOnce(uint32_t to, const void* from, int bytes, uint32_t barr
 inline void CopyShared16(uint32_t to, const void* from, bool take) {
   CopyAsync16(Shared<uint32_t>(0), static_cast<int>(to / 4), from, take);
 }
-inline void FetchNear(const void*, int) {}
 inline void FenceAsync() {}
 
 // ---- Words between blocks ----
@@ -113,6 +112,11 @@ struct ColumnSums {
   float v[kColumns / 2];
 };
 inline uint64_t SwizzledMatrix(uint32_t address) { return address; }
+inline void KeepHere(Vec16&) {}
+template <class T>
+T* Afresh(T* p) {
+  return p;
+}
 inline void BeginProducts() {}
 inline void CommitProducts() {}
 template <int kLeft>

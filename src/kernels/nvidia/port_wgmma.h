@@ -39,6 +39,14 @@ struct ColumnSums {
 // clang-format on
 
 template <class T>
+UM_DEVICE void MultiplyColumns(ColumnSums<16>& d, const Vec16& a, uint64_t b) {
+  if constexpr (__is_same(T, bf16)) {
+    UM_WGMMA("16", "%0, %1, %2, %3, %4, %5, %6, %7", "{%8, %9, %10, %11}, %12", "bf16", UM_SUMS(0));
+  } else {
+    UM_WGMMA("16", "%0, %1, %2, %3, %4, %5, %6, %7", "{%8, %9, %10, %11}, %12", "f16", UM_SUMS(0));
+  }
+}
+template <class T>
 UM_DEVICE void MultiplyColumns(ColumnSums<32>& d, const Vec16& a, uint64_t b) {
   if constexpr (__is_same(T, bf16)) {
     UM_WGMMA("32", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15", "{%16, %17, %18, %19}, %20",

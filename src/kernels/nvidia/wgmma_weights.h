@@ -37,26 +37,38 @@ UM_DEVICE void SwapWhere(bool swap, TwoRows& a, TwoRows& b) {
     b.w[i] = second;
   }
 }
-// The operands of a strip's kTiles k-tiles, two instructions each.
-template <int kTiles, int kHeld>
-UM_DEVICE void LoadWeights(Vec16 (&held)[kHeld], uint32_t stage, const WgmmaWeights& weights) {
+// The words of a strip's kTiles k-tiles on their way to registers.
+template <int kTiles>
+struct WeightWords {
   TwoRows v[kTiles][4];
+  UM_DEVICE void Load(uint32_t stage, const WgmmaWeights& weights) {
 #pragma unroll
-  for (int d = 0; d < kTiles; ++d) {
+    for (int d = 0; d < kTiles; ++d) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) v[d][i] = LoadTwoRows(((stage + weights.first) ^ (i * 16)) + d * kTileBytes);
-  }
-#pragma unroll
-  for (int d = 0; d < kTiles; ++d) {
-    SwapWhere(weights.turn & 1, v[d][0], v[d][1]);
-    SwapWhere(weights.turn & 1, v[d][2], v[d][3]);
-    SwapWhere(weights.turn & 2, v[d][0], v[d][2]);
-    SwapWhere(weights.turn & 2, v[d][1], v[d][3]);
-#pragma unroll
-    for (int q = 0; q < 2; ++q) {
-      held[d * 2 + q] = {{v[d][2 * q].w[0], v[d][2 * q].w[1], v[d][2 * q + 1].w[0], v[d][2 * q + 1].w[1]}};
+      for (int i = 0; i < 4; ++i) v[d][i] = LoadTwoRows(((stage + weights.first) ^ (i * 16)) + d * kTileBytes);
     }
   }
+  // As operands of two instructions a k-tile.
+  template <int kHeld>
+  UM_DEVICE void Order(Vec16 (&held)[kHeld], const WgmmaWeights& weights) {
+#pragma unroll
+    for (int d = 0; d < kTiles; ++d) {
+      SwapWhere(weights.turn & 1, v[d][0], v[d][1]);
+      SwapWhere(weights.turn & 1, v[d][2], v[d][3]);
+      SwapWhere(weights.turn & 2, v[d][0], v[d][2]);
+      SwapWhere(weights.turn & 2, v[d][1], v[d][3]);
+#pragma unroll
+      for (int q = 0; q < 2; ++q) {
+        held[d * 2 + q] = {{v[d][2 * q].w[0], v[d][2 * q].w[1], v[d][2 * q + 1].w[0], v[d][2 * q + 1].w[1]}};
+      }
+    }
+  }
+};
+template <int kTiles, int kHeld>
+UM_DEVICE void LoadWeights(Vec16 (&held)[kHeld], uint32_t stage, const WgmmaWeights& weights) {
+  WeightWords<kTiles> words;
+  words.Load(stage, weights);
+  words.Order(held, weights);
 }
 
 }  // namespace unimax::UM_PORT_NAMESPACE
