@@ -24,10 +24,10 @@ inline constexpr int kChainFetcher = kChainFiller + kWarpgroup / kLanes, kChainH
 
 template <int kM>
 struct ChainShape : WflatShape<kM> {
-  // Stages on their way at once, as measured: as many as keep the memory busy, since with more some multiprocessors get
+  // Measured. Stages on their way at once: as many as keep the memory busy, since with more some multiprocessors get
   // ahead of the others, which all wait for the last; and fewer of a link that is still without x, as what its blocks
-  // then tell each other queues behind them.
-  static constexpr int kFlying = 3, kFlyingEarly = 1;
+  // then tell each other queues behind them. Stages behind the ring that come to L2 while x is awaited.
+  static constexpr int kFlying = 3, kFlyingEarly = 1, kNear = 1;
 };
 // Two warpgroups multiply, one copies x. Of the last one two groups idle: it takes whole ones to hand registers over.
 static_assert(kChainThreads == 4 * kWarpgroup && kChainHerald * kLanes < kChainThreads);
@@ -42,6 +42,13 @@ UM_DEVICE void FetchChain(const ChainArgs& a, WeightRing<S> at) {
   for (int l = 0; l < a.links; ++l) {
     const PanelWork work = WorkOf<S>(a.link[l]);
     for (int stage = work.begin; stage < work.end; ++stage) {
+      // Ring and registers are full, and nobody empties them until x is there: the memory would rest.
+      const int near = l > 0 && stage == work.begin + S::kWeightSlots ? S::kNear : 0;
+      for (int i = 1; i <= near && stage + i < work.end; ++i) {
+        if (Lane() >= S::kStrips) continue;
+        const StripPiece piece = PieceOf<S>(a.link[l], work, stage + i, Lane());
+        FetchNear(piece.from, piece.tiles * kTileBytes);
+      }
       WaitPhase(at.Empty(), at.parity);
       FetchWeights<S>(a.link[l], work, at, stage);
       at.Advance();

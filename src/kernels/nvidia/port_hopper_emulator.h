@@ -39,6 +39,7 @@ inline void BulkCopyOnce(uint32_t to, const void* from, int bytes, uint32_t barr
 inline void CopyShared16(uint32_t to, const void* from, bool take) {
   CopyAsync16(Shared<uint32_t>(0), static_cast<int>(to / 4), from, take);
 }
+inline void FetchNear(const void*, int) {}
 inline void FenceAsync() {}
 
 // ---- Words between blocks ----
