@@ -112,11 +112,14 @@ struct StreamAsk {
     GroupSync();  // orders all elements before they are turned
     Turn(fresh, s, newest, c, sine);
     GroupSync();  // orders the turned elements before they are handed over, and stored
+    if (newest) {
+      Store(fresh, s, place);
+      GroupSync();  // orders all lanes' reads before readers, who may write x there once they are done with the run
+    }
     if (Lane() == 0) {
       HandOver(to, kBytes);
       TellAsked(t.run);
     }
-    if (newest) Store(fresh, s, place);  // whoever overwrites them is this group
   }
   // Of `askers` groups this one takes the runs first, first + askers, ...
   UM_DEVICE void Run(int first, int askers) {
