@@ -123,12 +123,11 @@ void Grid::StartBlock(BlockState& block, int index) {
   block.arrived = block.done = 0;
   std::ranges::fill(block.some_arrived, 0);
   block.bars.Reset();
-  block.epoch = 0;
+  block.order.Reset(check_races_ ? l.threads / lanes_ : 0);
   block.running = true;
   block.shared.Reset(l.shared_bytes, check_races_);
   for (int g = 0; g < l.threads / lanes_; ++g) {
     block.group[g].arrived = 0;
-    block.group[g].epoch = 0;
   }
   // Backwards, as the last one made ready runs first.
   for (int i = l.threads - 1; i >= 0; --i) {
@@ -179,7 +178,11 @@ void Grid::MeetBlock(ThreadState& self) {
 void Grid::FinishBlock(ThreadState& self) {
   BlockState& block = *self.block;
   block.arrived = 0;
-  ++block.epoch;
+  if (check_races_) {
+    std::vector<int> all(static_cast<size_t>(block.threads / lanes_));
+    std::iota(all.begin(), all.end(), 0);
+    block.order.Meet(all);
+  }
   for (int i = block.threads - 1; i >= 0; --i) {
     block.thread[i].waiting = Meeting::kNone;
     if (i != self.thread || shuffled_) MakeReady(&block.thread[i]);
@@ -192,16 +195,32 @@ void Grid::MeetSome(ThreadState& self, int threads, int number) {
   self.number = number;
   if (++block.some_arrived[number] == threads) {
     block.some_arrived[number] = 0;
-    ++block.epoch;
+    std::vector<int> met;
     for (int i = block.threads - 1; i >= 0; --i) {
       if (block.thread[i].waiting != Meeting::kSomeBarrier || block.thread[i].number != number) continue;
       block.thread[i].waiting = Meeting::kNone;
+      if (met.empty() || met.back() != i / lanes_) met.push_back(i / lanes_);
       if (i != self.thread || shuffled_) MakeReady(&block.thread[i]);
     }
+    if (check_races_) block.order.Meet(met);
     progress_ = true;
     if (!shuffled_) return;
   }
   Suspend(self);
+}
+
+void Grid::ArriveBar(ThreadState& self, int bar) {
+  self.block->bars.Arrive(bar, GroupOf(self), self.block->order);
+  progress_ = true;
+}
+
+void Grid::ExpectBar(ThreadState& self, int bar, int bytes) {
+  self.block->bars.Expect(bar, bytes, GroupOf(self), self.block->order);
+  progress_ = true;
+}
+
+void Grid::PassBar(ThreadState& self, int bar) {
+  if (check_races_) self.block->order.Take(GroupOf(self), self.block->bars.Known(bar));
 }
 
 void Grid::Pause(ThreadState& self) {
@@ -245,6 +264,10 @@ void Grid::CopyLater(ThreadState& self, int bar, int to, const void* from, int b
   if (to < 0 || to + bytes > launch_->shared_bytes || to % 16 != 0 || bytes % 16 != 0) {
     Fault(self, fmt::format("a copy of {} bytes to shared offset {} of {}", bytes, to, launch_->shared_bytes));
   }
+  const Toucher who = {self.thread, GroupOf(self)};
+  std::string wrong = self.block->shared.Check(static_cast<uint64_t>(to), static_cast<uint64_t>(bytes), Touch::kWrite,
+                                               who, self.block->order);
+  if (!wrong.empty()) Fault(self, std::move(wrong));
   mail_.Add({self.block, bar, to, bytes, from});
   if (!shuffled_) mail_.DeliverAll();
   progress_ = true;
@@ -274,7 +297,7 @@ void Grid::Finish(ThreadState& self) {
   GroupState& group = *self.group;
   switch (group.meeting) {
     case Meeting::kGroupSync:
-      ++group.epoch;
+      self.block->order.Sync(GroupOf(self));
       break;
     case Meeting::kShuffle:
       for (int i = 0; i < lanes_; ++i) group.result[i] = group.value[group.source[i]];
@@ -372,8 +395,8 @@ std::byte* CheckShared(uint64_t offset, unsigned bytes, Touch touch) {
     block.grid->Fault(self, fmt::format("thread {} touches {} bytes at shared offset {}, which is not aligned",
                                         self.thread, bytes, static_cast<int64_t>(offset)));
   }
-  const Toucher who = {self.thread, self.thread / block.grid->lanes(), block.epoch, self.group->epoch};
-  std::string wrong = block.shared.Check(offset, bytes, touch, who);
+  const Toucher who = {self.thread, block.grid->GroupOf(self)};
+  std::string wrong = block.shared.Check(offset, bytes, touch, who, block.order);
   if (!wrong.empty()) block.grid->Fault(self, std::move(wrong));
   return block.shared.data() + offset;
 }

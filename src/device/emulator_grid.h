@@ -49,7 +49,6 @@ constexpr int kMaxThreads = 1024, kSomeBarriers = 16;
 struct GroupState {
   Meeting meeting = Meeting::kNone;  // of those that have arrived
   int arrived = 0;
-  uint32_t epoch = 0;  // GroupSyncs so far
   uint32_t value[kMaxLanes];
   int source[kMaxLanes];  // shuffles: the lane whose value is wanted
   uint32_t result[kMaxLanes];
@@ -72,7 +71,7 @@ struct BlockState {
   int threads = 0, arrived = 0, done = 0;
   int some_arrived[kSomeBarriers] = {};
   bool running = false;
-  uint32_t epoch = 0;  // barriers so far
+  Order order;  // of its groups; notes nothing where no races are looked for
   SharedMemory shared;
   CopyBars bars;
   FiberStacks stacks;
@@ -101,6 +100,11 @@ class Grid {
   void MeetBlock(ThreadState& self);
   // Returns when `threads` threads of the block have called it with this number.
   void MeetSome(ThreadState& self, int threads, int number = 0);
+  // Barriers in shared memory (CopyBars): arrives, with `bytes` to come or without; has passed.
+  void ArriveBar(ThreadState& self, int bar);
+  void ExpectBar(ThreadState& self, int bar, int bytes);
+  void PassBar(ThreadState& self, int bar);
+  int GroupOf(const ThreadState& self) const { return self.thread / lanes_; }
   // Only in launches whose blocks run together (Launch::together). Pause lets everybody else go on; what a thread
   // pauses for must come, or the launch fails once nothing happens any more.
   void Pause(ThreadState& self);

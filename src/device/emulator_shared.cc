@@ -28,14 +28,14 @@ void SharedMemory::Reset(int bytes, bool check_races) {
   if (check_races) words_.assign((bytes_ + kWordBytes - 1) / kWordBytes, Word());
 }
 
-std::string SharedMemory::Check(uint64_t offset, unsigned bytes, Touch touch, const Toucher& who) {
+std::string SharedMemory::Check(uint64_t offset, uint64_t bytes, Touch touch, const Toucher& who, const Order& order) {
   if (offset >= bytes_ || bytes > bytes_ - offset) {
     return fmt::format("thread {} {} {} bytes at shared offset {} of {}", who.thread, Act(touch), bytes,
                        static_cast<int64_t>(offset), bytes_);
   }
   if (!check_races_) return {};
   for (uint64_t w = offset / kWordBytes; w <= (offset + bytes - 1) / kWordBytes; ++w) {
-    const std::string wrong = CheckWord(words_[w], touch, who);
+    const std::string wrong = CheckWord(words_[w], touch, who, order);
     if (!wrong.empty()) return fmt::format("{} at shared offset {}", wrong, w * kWordBytes);
   }
   return {};
@@ -48,47 +48,49 @@ void SharedMemory::MarkCopied(uint64_t offset, uint64_t bytes) {
   std::fill_n(words_.begin() + static_cast<std::ptrdiff_t>(offset / kWordBytes), bytes / kWordBytes, copied);
 }
 
-std::string SharedMemory::CheckWord(Word& word, Touch touch, const Toucher& who) {
+std::string SharedMemory::CheckWord(Word& word, Touch touch, const Toucher& who, const Order& order) {
   const bool add = touch == Touch::kAdd;
   if (word.writer < 0 && touch != Touch::kWrite) return fmt::format("thread {} reads what nobody wrote", who.thread);
-  // Unordered with the last write: same block epoch, and not separated by a GroupSync of one common group.
   const bool others = word.writer != who.thread || word.added;
-  if (word.writer >= 0 && word.writer != kCopied && others && !(word.added && add) &&
-      word.write_epoch == who.block_epoch &&
-      (word.writer_group != who.group || word.write_group_epoch == who.group_epoch)) {
+  const bool wrote = word.writer >= 0 && word.writer != kCopied;
+  const bool ordered = !wrote || order.Before(word.writer_group, word.write_epoch, who.group);
+  if (!ordered && others && !(word.added && add)) {
     return fmt::format("race: thread {} wrote and thread {} {} without a barrier between", word.writer, who.thread,
                        Act(touch));
   }
-  if (word.read_epoch != who.block_epoch) {
-    word.read_epoch = who.block_epoch;
-    word.readers[0] = word.readers[1] = Readers();
-  }
-  if (touch != Touch::kRead) {
-    for (const Readers& r : word.readers) {
-      if (r.thread < 0 || (r.group == who.group && r.group_epoch != who.group_epoch)) continue;
-      const int reader = r.thread != who.thread ? r.thread : r.other;
-      if (reader < 0) continue;
-      return fmt::format("race: thread {} read and thread {} {} without a barrier between", reader, who.thread,
-                         Act(touch));
-    }
-    word.writer = static_cast<int16_t>(who.thread);
-    // Its own addition does not hide what this thread wrote just before.
-    word.added = add && (word.added || word.write_epoch != who.block_epoch);
-    word.writer_group = static_cast<int16_t>(who.group);
-    word.write_epoch = who.block_epoch;
-    word.write_group_epoch = who.group_epoch;
+  if (touch == Touch::kRead) {
+    NoteReader(word, who, order);
     return {};
   }
   for (Readers& r : word.readers) {
-    if (r.thread >= 0 && r.group != who.group) continue;
-    if (r.thread >= 0 && r.group_epoch == who.group_epoch) {
-      if (r.thread != who.thread) r.other = static_cast<int16_t>(who.thread);
-    } else {
-      r = {static_cast<int16_t>(who.thread), -1, static_cast<int16_t>(who.group), who.group_epoch};
+    if (r.thread >= 0 && !order.Before(r.group, r.epoch, who.group)) {
+      const int reader = r.thread != who.thread ? r.thread : r.other;
+      if (reader >= 0) {
+        return fmt::format("race: thread {} read and thread {} {} without a barrier between", reader, who.thread,
+                           Act(touch));
+      }
     }
-    break;
+    r = {};
   }
+  // Its own addition does not hide what this thread wrote just before.
+  word.added = add && (word.added || ordered);
+  word.writer = static_cast<int16_t>(who.thread);
+  word.writer_group = static_cast<int16_t>(who.group);
+  word.write_epoch = order.Epoch(who.group);
   return {};
+}
+
+void SharedMemory::NoteReader(Word& word, const Toucher& who, const Order& order) {
+  const uint32_t epoch = order.Epoch(who.group);
+  for (Readers& r : word.readers) {
+    if (r.thread >= 0 && r.group == who.group && r.epoch == epoch) {
+      if (r.thread != who.thread) r.other = static_cast<int16_t>(who.thread);
+      return;
+    }
+    if (r.thread >= 0 && !order.Before(r.group, r.epoch, who.group)) continue;
+    r = {static_cast<int16_t>(who.thread), -1, static_cast<int16_t>(who.group), epoch};
+    return;
+  }
 }
 
 }  // namespace unimax::emulator

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shared memory of one emulated block: bounds, and a record a word of who touched it since the last barrier.
+// The shared memory of one emulated block: bounds, and a record a word of who touched it last.
 #pragma once
 
 #include <cstddef>
@@ -8,16 +8,15 @@
 #include <string>
 #include <vector>
 
+#include "device/emulator_order.h"
+
 namespace unimax::emulator {
 
 // Atomic additions of several threads do not race with each other, but with reads and writes.
 enum class Touch : uint8_t { kRead, kWrite, kAdd };
 
-// Who touches shared memory, and after how many synchronisations.
 struct Toucher {
   int thread, group;
-  uint32_t block_epoch;  // barriers of the block so far
-  uint32_t group_epoch;  // GroupSyncs of the thread's group so far
 };
 
 class SharedMemory {
@@ -31,7 +30,7 @@ class SharedMemory {
   // A copy of the hardware has written here, in an order that its barrier keeps.
   void MarkCopied(uint64_t offset, uint64_t bytes);
   // What is wrong with this access; "" when it may proceed. An access out of bounds is always wrong.
-  std::string Check(uint64_t offset, unsigned bytes, Touch touch, const Toucher& who);
+  std::string Check(uint64_t offset, uint64_t bytes, Touch touch, const Toucher& who, const Order& order);
 
  private:
   // A race needs two threads with no synchronisation between them. Two groups' last readers are enough to find one: a
@@ -39,19 +38,19 @@ class SharedMemory {
   struct Readers {
     int16_t thread = -1, other = -1;  // two different threads of one group in one group epoch, when there are
     int16_t group = -1;
-    uint32_t group_epoch = 0;
+    uint32_t epoch = 0;
   };
   struct Word {
     int16_t writer = -1, writer_group = -1;
     bool added = false;  // the last write was an atomic addition
-    uint32_t write_epoch = 0, write_group_epoch = 0;
-    uint32_t read_epoch = 0;  // the block epoch of the readers
-    Readers readers[2];
+    uint32_t write_epoch = 0;
+    Readers readers[2];  // since the last write
   };
   static constexpr int16_t kCopied = INT16_MAX;  // no thread: the copy's barrier orders it
   static constexpr unsigned kWordBytes = 2;      // a bf16: neighbours may be written by different threads
 
-  static std::string CheckWord(Word& word, Touch touch, const Toucher& who);
+  static std::string CheckWord(Word& word, Touch touch, const Toucher& who, const Order& order);
+  static void NoteReader(Word& word, const Toucher& who, const Order& order);
 
   std::unique_ptr<std::byte[]> storage_;
   std::byte* data_ = nullptr;  // aligned into storage_

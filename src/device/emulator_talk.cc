@@ -10,23 +10,27 @@ namespace unimax::emulator {
 
 void CopyBars::Init(int at, int arrivals) {
   if (bars_.size() <= Index(at)) bars_.resize(Index(at) + 1);
-  bars_[Index(at)] = {.arrivals = arrivals};
+  bars_[Index(at)] = Bar();
+  bars_[Index(at)].arrivals = arrivals;
 }
 
 void CopyBars::Settle(Bar& bar) {
   if (bar.arrived < bar.arrivals || bar.bytes > 0) return;
   bar.arrived = 0;
   ++bar.phase;
+  bar.ended = bar.arriving;
 }
 
-void CopyBars::Arrive(int at) {
+void CopyBars::Arrive(int at, int group, const Order& order) {
   Bar& bar = bars_[Index(at)];
+  order.Leave(group, &bar.arriving);
   ++bar.arrived;
   Settle(bar);
 }
 
-void CopyBars::Expect(int at, int bytes) {
+void CopyBars::Expect(int at, int bytes, int group, const Order& order) {
   Bar& bar = bars_[Index(at)];
+  order.Leave(group, &bar.arriving);
   bar.bytes += bytes;
   ++bar.arrived;
   Settle(bar);

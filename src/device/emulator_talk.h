@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "device/emulator_order.h"
+
 namespace unimax::emulator {
 
 // Barriers in a block's shared memory, by their offset, each 8 bytes. A phase ends when its arrivals have come and all
@@ -16,16 +18,20 @@ class CopyBars {
  public:
   void Reset() { bars_.clear(); }
   void Init(int at, int arrivals);
-  void Arrive(int at);
-  void Expect(int at, int bytes);  // arrives, too
+  // By a thread of the group: who sees the phase's end knows what it did before.
+  void Arrive(int at, int group, const Order& order);
+  void Expect(int at, int bytes, int group, const Order& order);  // arrives, too
   void Copied(int at, int bytes);
   // Whether the phase with this parity has ended.
   bool Passed(int at, int parity) const { return (bars_[Index(at)].phase & 1) != parity; }
+  // What those knew that arrived in phases that have ended.
+  const Order::Clock& Known(int at) const { return bars_[Index(at)].ended; }
 
  private:
   struct Bar {
     int arrivals = 0, arrived = 0, phase = 0;
     int64_t bytes = 0;
+    Order::Clock arriving, ended;
   };
   static size_t Index(int at) { return static_cast<size_t>(at) / 8; }
   void Settle(Bar& bar);

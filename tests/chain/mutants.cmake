@@ -19,3 +19,9 @@ um_planted_chain(full_ring kernels/nvidia/linear_chain.h
 um_planted_chain(early_parts kernels/nvidia/linear_chain_ends.h "missing |= AnyNone(v[b][i]);" "missing |= false;")
 um_planted_chain(kept_words kernels/nvidia/linear_chain_ends.h
   "StoreRelaxed(piece.Place(parts.Of(block + b), i), none);" "(void)none;")
+# What only the race check of shared memory finds for certain.
+um_planted_chain(no_meeting kernels/nvidia/linear_wflat.h "meet();  // orders the sums before they are read" "")
+um_planted_chain(lone_arrival kernels/nvidia/linear_wflat.h
+  "GroupSync();           // orders all lanes' reads before their one arrival" "")
+um_planted_chain(early_factors kernels/nvidia/linear_chain.h
+  "if (link.x_squares != nullptr) WaitPhase(scaled + 8 * l, 0);" "(void)scaled;")

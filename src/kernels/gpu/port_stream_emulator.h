@@ -27,12 +27,12 @@ inline void RingInit(int bars, int slots, int readers) {
 inline void WaitBar(int bar, int parity) {
   emulator::ThreadState& self = emulator::Self();
   while (!self.block->bars.Passed(bar, parity)) self.block->grid->Pause(self);
+  self.block->grid->PassBar(self, bar);
 }
 inline void RingWaitFree(int bars, int slot, int parity) { WaitBar(bars + slot * 16 + 8, parity ^ 1); }
 inline void RingExpect(int bars, int slot, int bytes) {
   emulator::ThreadState& self = emulator::Self();
-  self.block->bars.Expect(bars + slot * 16, bytes);
-  self.block->grid->Progress();
+  self.block->grid->ExpectBar(self, bars + slot * 16, bytes);
 }
 inline void RingCopy(int bars, int slot, int to, const void* from, int bytes) {
   emulator::ThreadState& self = emulator::Self();
@@ -52,8 +52,7 @@ inline void HandOver(int at, int bytes) {
 }
 inline void RingRelease(int bars, int slot) {
   emulator::ThreadState& self = emulator::Self();
-  self.block->bars.Arrive(bars + slot * 16 + 8);
-  self.block->grid->Progress();
+  self.block->grid->ArriveBar(self, bars + slot * 16 + 8);
 }
 
 struct Word {

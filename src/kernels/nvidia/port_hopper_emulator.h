@@ -17,13 +17,11 @@ inline void InitBarrier(uint32_t barrier, int arrivals) {
 }
 inline void Arrive(uint32_t barrier) {
   emulator::ThreadState& self = emulator::Self();
-  self.block->bars.Arrive(static_cast<int>(barrier));
-  self.block->grid->Progress();
+  self.block->grid->ArriveBar(self, static_cast<int>(barrier));
 }
 inline void ArriveExpecting(uint32_t barrier, int bytes) {
   emulator::ThreadState& self = emulator::Self();
-  self.block->bars.Expect(static_cast<int>(barrier), bytes);
-  self.block->grid->Progress();
+  self.block->grid->ExpectBar(self, static_cast<int>(barrier), bytes);
 }
 inline void WaitPhase(uint32_t barrier, int parity) { WaitBar(static_cast<int>(barrier), parity); }
 inline void SomeBarrier(int number, int threads) {
@@ -50,11 +48,15 @@ inline void StoreRelaxed(void* p, const Vec16& v) {
 }
 inline int LoadAcquire(const int* counter) {
   emulator::CheckGlobal(counter, sizeof(int), emulator::GlobalMemory::kRead);
+  emulator::ThreadState& self = emulator::Self();
+  self.block->order.TakeFrom(self.block->grid->GroupOf(self), counter);
   return *counter;
 }
 inline void AddRelease(int* counter, int v) {
   AtomicAdd(counter, v);
-  emulator::Self().block->grid->Progress();
+  emulator::ThreadState& self = emulator::Self();
+  self.block->order.LeaveAt(self.block->grid->GroupOf(self), counter);
+  self.block->grid->Progress();
 }
 inline void AddWhole(unsigned long long* to, unsigned long long v) {
   emulator::CheckGlobal(to, sizeof(v), emulator::GlobalMemory::kWrite);
