@@ -136,7 +136,9 @@ void Merger::Look(const MergeTable& table, const std::vector<Symbol>& symbols, i
   Pair& pair = pairs_[static_cast<size_t>(place)];
   pair.rank = -1;
   if (pair.next < 0) return;
-  const auto merge = table.Find(symbols[static_cast<size_t>(place)].id, symbols[static_cast<size_t>(pair.next)].id);
+  const int left = symbols[static_cast<size_t>(place)].id, right = symbols[static_cast<size_t>(pair.next)].id;
+  if (left != looked_.left || right != looked_.right) looked_ = {left, right, table.Find(left, right)};
+  const MergeTable::Merge merge = looked_.merge;
   if (merge.rank < 0) return;
   pair.rank = merge.rank;
   pair.result = merge.result;
@@ -152,6 +154,7 @@ void Merger::RunLong(const MergeTable& table, std::vector<Symbol>& symbols) {
   const int n = static_cast<int>(symbols.size());
   pairs_.resize(symbols.size());
   used_ = 0;
+  looked_ = {};
   for (int i = 0; i < n; ++i) {
     pairs_[static_cast<size_t>(i)] = {-1, -1, i - 1, i + 1 < n ? i + 1 : -1};
     Look(table, symbols, i);
@@ -220,7 +223,7 @@ bool Merger::RunWindows(const MergeTable& table, const std::vector<Symbol>& symb
     const size_t margin = end < symbols.size() ? kMargin : 0;
     const size_t kept = window_.size() - std::min(window_.size(), margin);
     const size_t next = std::accumulate(counts_.begin(), counts_.begin() + static_cast<ptrdiff_t>(kept), begin);
-    if (next - begin < size / 2 && margin > 0) {  // long results: a wider window
+    if (next - begin < size / 4 * 3 && margin > 0) {  // long results: a wider window
       size *= 2;
       continue;
     }

@@ -98,7 +98,13 @@ class Merger {
   int Pop(Bucket& bucket);  // the leftmost place; -1: none
   void Look(const MergeTable& table, const std::vector<Symbol>& symbols, int place);
 
+  struct Looked {
+    int left = -1, right = -1;
+    MergeTable::Merge merge{-1, -1};
+  };
+
   std::vector<Pair> pairs_;
+  Looked looked_;                                // the pair that was asked for last: runs ask for one again and again
   std::vector<int> seen_;                        // ranks that have a bucket
   std::vector<Symbol> window_, couple_, whole_;  // what one window becomes, two of its symbols, all windows
   std::vector<size_t> counts_;                   // how many symbols each of window_ is made of
