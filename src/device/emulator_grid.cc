@@ -126,9 +126,7 @@ void Grid::StartBlock(BlockState& block, int index) {
   block.order.Reset(check_races_ ? l.threads / lanes_ : 0);
   block.running = true;
   block.shared.Reset(l.shared_bytes, check_races_);
-  for (int g = 0; g < l.threads / lanes_; ++g) {
-    block.group[g].arrived = 0;
-  }
+  for (int g = 0; g < l.threads / lanes_; ++g) block.group[g].arrived = 0;
   // Backwards, as the last one made ready runs first.
   for (int i = l.threads - 1; i >= 0; --i) {
     ThreadState& t = block.thread[i];
