@@ -54,9 +54,6 @@ struct StreamWait {
   int looks = 0;
   // Whether to look again at words that had epoch `seen`, one of which is not `wanted`.
   UM_DEVICE bool Again(const StreamArgs& a, int stage, unsigned seen, unsigned wanted) {
-#ifdef NOWAIT
-    return false;
-#endif
     const bool newer = static_cast<int>(seen - wanted) > 0;
     if (!newer && ++looks % 1024 != 0) {
       if (looks > 1) Pause();  // the first look may have been long ago
