@@ -115,7 +115,8 @@ struct StreamLayout {
   // Runs of pages on their way through a block (stream_runs.h), 16 bytes of barriers and a note each. kAskBars has one
   // place more: attention has begun.
   static constexpr int kRunsAhead = 8, kRunBytes = 48;
-  static constexpr int kRunBars = kNotes + 128;
+  static constexpr int kReady = kNotes + 128;  // int: the last stage whose readers have had x; read at any time
+  static constexpr int kRunBars = kReady + 16;
   static constexpr int kAskBars = kRunBars + 16 * kRunsAhead;
   static constexpr int kRuns = kAskBars + 16 * (kRunsAhead + 1);
   static constexpr int kStages = kRuns + kRunsAhead * kRunBytes;  // this stage and the next
@@ -130,13 +131,18 @@ struct StreamLayout {
   constexpr int x() const { return kSums + (2 * sum_bytes() > kScratchBytes ? 2 * sum_bytes() : kScratchBytes); }
   constexpr int ring(int x_bytes) const { return (x() + x_bytes + 127) / 128 * 128; }
   // Attention has in place of x: q, k and v of kAsked runs, [run][group of heads + 2][dims] of 2 bytes, then the states
-  // of StatesOf runs, [run][group][group of heads][dims + 4] f32: sums of p v, the largest score, the sum of p.
+  // of StatesOf runs, [run][group][group of heads][dims + 4] f32: sums of p v, the largest score, the sum of p. The more
+  // there is room for, the further the readers go ahead of the group that puts them together.
   static constexpr int kAsked = 4;
   static constexpr int AskedBytes(int dims, int heads) { return (heads + 2) * dims * 2; }
-  static constexpr int StatesOf(int dims, int heads) { return dims * heads > 256 ? 1 : 2; }
+  static constexpr int LeastStates(int dims, int heads) { return dims * heads > 256 ? 1 : 2; }
   static constexpr int StateBytes(int dims, int heads) { return kStreamGroups * heads * (dims + 4) * 4; }
   static constexpr int AttentionBytes(int dims, int heads) {
-    return kAsked * AskedBytes(dims, heads) + StatesOf(dims, heads) * StateBytes(dims, heads);
+    return kAsked * AskedBytes(dims, heads) + LeastStates(dims, heads) * StateBytes(dims, heads);
+  }
+  static constexpr int StatesOf(int dims, int heads, int x_bytes) {  // a power of two
+    const int room = (x_bytes - kAsked * AskedBytes(dims, heads)) / StateBytes(dims, heads);
+    return room >= 4 ? 4 : room >= 2 ? 2 : 1;
   }
 };
 

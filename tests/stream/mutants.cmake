@@ -21,16 +21,15 @@ function(um_planted_kernel name path from to)
 endfunction()
 
 um_planted_kernel(missing_epoch kernels/gpu/stream_words.h "while (odd != epoch && " "while (false && ")
-um_planted_kernel(ring_overrun kernels/gpu/stream.h
-  "RingWaitFree(StreamLayout::kBarriers, t.slot, t.turn);\n      if (tile + chunk >= tiles)"
-  "if (tile + chunk >= tiles)")
-um_planted_kernel(lost_claim kernels/gpu/stream.h "next = next < s.units ? next : -1;" "next = -1;")
-um_planted_kernel(claimed_twice kernels/gpu/stream.h "Claim(a.claims + t.stage) - claimed"
+um_planted_kernel(ring_overrun kernels/gpu/stream_feed.h
+  "RingWaitFree(StreamLayout::kBarriers, t.slot, t.turn, base);\n        if (left <= chunk)" "if (left <= chunk)")
+um_planted_kernel(lost_claim kernels/gpu/stream_feed.h "next = next < s.units ? next : -1;" "next = -1;")
+um_planted_kernel(claimed_twice kernels/gpu/stream_feed.h "Claim(a.claims + t.stage) - claimed"
   "0 * claimed + unit + GridX() / 2")
 um_planted_kernel(kept_claims kernels/gpu/stream.h "a.claims[i] = 0;" "a.claims[i] += 0;")
 um_planted_kernel(early_query kernels/gpu/stream_ask.h "AwaitOpened(r);" "")
 um_planted_kernel(early_sums kernels/gpu/stream_merge.h "AwaitLeft(t.run);" "")
-um_planted_kernel(states_overrun kernels/gpu/stream_attention.h "AwaitDone(t.run - kStates);" "")
+um_planted_kernel(states_overrun kernels/gpu/stream_attention.h "AwaitDone(t.run - ahead);" "")
 um_planted_copy(early_reuse exec/stream_plan.cc "return user < writer && StreamOrdered(plan.stages, user, writer);"
   "return user >= 0 && writer >= 0;")
 um_planted_test(early_reuse ${CMAKE_BINARY_DIR}/mutants/early_reuse/exec/stream_plan.cc)

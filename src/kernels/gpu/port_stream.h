@@ -13,6 +13,9 @@
 //   RingNote(notes, slot, v)                the copying thread, before RingExpect: a number that goes with this use;
 //                                           `notes` is the offset of an int a slot
 //   RingNoted(notes, slot)                  a reader, after RingWaitFull
+//   uint32_t RingBase()                     the last argument of the functions above, for a thread that has no time to
+//                                           find out anew each time where shared memory begins
+//   bool OneLane()                          true for one lane of a group; the compiler knows that it is one
 //   HandOver(at, bytes)                     one lane: a wait or a release beside it orders this shared memory between
 //                                           groups; only the emulator's race check wants to know
 // Words: 8 bytes {payload, epoch}, read and written whole, in no order among each other

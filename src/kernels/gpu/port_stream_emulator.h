@@ -29,20 +29,22 @@ inline void WaitBar(int bar, int parity) {
   while (!self.block->bars.Passed(bar, parity)) self.block->grid->Pause(self);
   self.block->grid->PassBar(self, bar);
 }
-inline void RingWaitFree(int bars, int slot, int parity) { WaitBar(bars + slot * 16 + 8, parity ^ 1); }
-inline void RingExpect(int bars, int slot, int bytes) {
+inline uint32_t RingBase() { return 0; }
+inline bool OneLane() { return Lane() == 0; }
+inline void RingWaitFree(int bars, int slot, int parity, uint32_t = 0) { WaitBar(bars + slot * 16 + 8, parity ^ 1); }
+inline void RingExpect(int bars, int slot, int bytes, uint32_t = 0) {
   emulator::ThreadState& self = emulator::Self();
   self.block->grid->ExpectBar(self, bars + slot * 16, bytes);
 }
-inline void RingCopy(int bars, int slot, int to, const void* from, int bytes) {
+inline void RingCopy(int bars, int slot, int to, const void* from, int bytes, uint32_t = 0) {
   emulator::ThreadState& self = emulator::Self();
   self.block->grid->CopyLater(self, bars + slot * 16, to, from, bytes);
 }
-inline void RingWaitFull(int bars, int slot, int parity) { WaitBar(bars + slot * 16, parity); }
-inline void RingNote(int notes, int slot, int value) {
+inline void RingWaitFull(int bars, int slot, int parity, uint32_t = 0) { WaitBar(bars + slot * 16, parity); }
+inline void RingNote(int notes, int slot, int value, uint32_t = 0) {
   std::memcpy(emulator::Self().block->shared.data() + notes + slot * 4, &value, sizeof(value));
 }
-inline int RingNoted(int notes, int slot) {
+inline int RingNoted(int notes, int slot, uint32_t = 0) {
   int value;
   std::memcpy(&value, emulator::Self().block->shared.data() + notes + slot * 4, sizeof(value));
   return value;

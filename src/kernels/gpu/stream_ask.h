@@ -80,8 +80,7 @@ struct StreamAsk {
               fresh.Get16((kG + i / kOfHead) * kDims + e));
     }
   }
-  UM_DEVICE void Bring(const StreamRun& r) {
-    const StreamStage s = a.stages[r.stage];
+  UM_DEVICE void Bring(const StreamRun& r, const StreamStage& s) {
     const bool newest = r.kind == StreamRunKind::kNewest;
     const int pieces = (heads + (newest ? 2 : 0)) * kOfHead, half = s.rotary / 2;
     const float* angles = s.cos_sin + static_cast<int64_t>(a.rope_rows[r.row]) * s.rotary;
@@ -123,12 +122,15 @@ struct StreamAsk {
   }
   // Of `askers` groups this one takes the runs first, first + askers, ...
   UM_DEVICE void Run(int first, int askers) {
+    StreamStage s = a.stages[0];
+    int stage = 0;
 #pragma unroll 1
     for (t.run = first;; t.run += askers) {
       const StreamRun r = AwaitNoted(t.run);
       if (r.kind == StreamRunKind::kQuit) return;
+      if (r.stage != stage) s = a.stages[stage = r.stage];
       if (r.kind != StreamRunKind::kEnd) {
-        Bring(r);
+        Bring(r, s);
         continue;
       }
       GroupSync();  // orders the reads of the note before it is given back

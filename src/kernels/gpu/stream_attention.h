@@ -168,10 +168,10 @@ struct StreamAttention {
   // Leaves the group's sums; where it has counted nothing, only that.
   UM_DEVICE void Leave(bool counted) {
     constexpr int kOfGroup = kG * kPitch, kOfRun = kStreamGroups * kOfGroup;
-    constexpr int kStates = StreamLayout::StatesOf(kDims, kG);
-    const int to = t.run % kStates * kOfRun + Group() * kOfGroup;
+    const int ahead = StreamLayout::StatesOf(kDims, kG, a.x_bytes);
+    const int to = (t.run & (ahead - 1)) * kOfRun + Group() * kOfGroup;
     const int bytes = at.x() + StreamLayout::kAsked * StreamLayout::AskedBytes(kDims, kG) + to * 4;
-    AwaitDone(t.run - kStates);
+    AwaitDone(t.run - ahead);
     if (Lane() == 0) HandOver(bytes, kOfGroup * 4);
     GroupSync();  // orders what one lane has told the race check before all lanes write
 #pragma unroll
@@ -227,7 +227,7 @@ struct StreamAttention {
 #pragma unroll 1
     for (bool begun = false;; begun = true, ++t.run) {
       const StreamRun& r = AwaitAsked(t.run);
-      if (!begun && Thread() == 0) Mark(a, t.stage, StreamMark::kReady);
+      if (!begun && Thread() == 0) TellReady(a, t.stage);
       if (r.kind == StreamRunKind::kEnd) break;
       // The pair of groups that would take the last of four pages begins with the newest token.
       const int mine = (Group() / kParts + kPairs - r.lead % kPairs) % kPairs;

@@ -111,6 +111,7 @@ struct StreamLinear {
           if (first + i % kEach * kStreamGroups < tiles) Mma<T>(sum[i / kEach], w[i], b[i % kEach]);
         }
       }
+
     }
     return note;
   }
@@ -227,7 +228,7 @@ struct StreamLinear {
         Scale(sums, pass > 0 && !once);
       }
       SomeBarrier(kStreamThreads);  // orders x and its scales before they are read
-      if (Thread() == 0) Mark(a, t.stage, StreamMark::kReady);
+      if (Thread() == 0) TellReady(a, t.stage);
       int buffer = 0;
 #pragma unroll 1
       for (int unit = FirstUnit(); unit >= 0; buffer ^= 1) {

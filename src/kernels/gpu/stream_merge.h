@@ -88,7 +88,7 @@ struct StreamMerge {
   UM_DEVICE void FinishRun(const StreamRun& r) {
     constexpr int kOfHead = kDims / 4, kHeads = kLanes / kOfHead;  // lanes of a head; heads at once
     const int heads = a.heads / a.kv_heads, d = Lane() % kOfHead * 4;
-    const int run = t.run % StreamLayout::StatesOf(kDims, kG) * kStreamGroups * kNext;
+    const int run = (t.run & (StreamLayout::StatesOf(kDims, kG, a.x_bytes) - 1)) * kStreamGroups * kNext;
     const unsigned epoch = t.EpochOf(a, r.stage);
 #pragma unroll
     for (int first = 0; first < kG; first += kHeads) {

@@ -15,6 +15,9 @@
 
 namespace unimax::UM_PORT_NAMESPACE {
 
+// Pages that a run has at least, where its row has them: pairs of groups take pages side by side, so fewer take as long.
+inline constexpr int kStreamLeastPages = kStreamGroups / 2;
+
 enum class StreamRunKind : int {
   kOlder,   // pages of older positions
   kNewest,  // the same, and the newest position
@@ -49,7 +52,14 @@ UM_DEVICE void NextRow(const StreamArgs& a, const StreamStage& s, StreamRow& w) 
   w.first = w.start / kStreamPageTokens;
   w.pages = (w.position + kStreamPageTokens - 1) / kStreamPageTokens - w.first;
   if (w.pages < 0) w.pages = 0;
-  w.runs = w.pages < a.splits ? (w.pages < 1 ? 1 : w.pages) : a.splits;
+  const int runs = (w.pages + kStreamLeastPages - 1) / kStreamLeastPages;
+  w.runs = runs < a.splits ? (runs < 1 ? 1 : runs) : a.splits;
+}
+// How many runs a step has.
+UM_DEVICE int RunsOf(const StreamArgs& a, const StreamStage& s) {
+  StreamRow w;
+  while (w.row + 1 < a.m) NextRow(a, s, w);
+  return w.base + a.kv_heads * w.runs;
 }
 // Run number `unit` of the step; false where there are not so many. `w` is the row of a unit before it, or none.
 UM_DEVICE bool FindRun(const StreamArgs& a, const StreamStage& s, int unit, StreamRow& w, StreamRun& r) {

@@ -48,6 +48,12 @@ UM_DEVICE void Mark(const StreamArgs& a, int stage, StreamMark mark) {
   a.marks[(static_cast<int64_t>(BlockX()) * a.count + stage) * kStreamMarks + static_cast<int>(mark)] = Nanoseconds();
 }
 
+// One thread, when the readers have their input: more may be on its way (stream_feed).
+UM_DEVICE void TellReady(const StreamArgs& a, int stage) {
+  RingNote(StreamLayout::kReady, 0, stage);
+  Mark(a, stage, StreamMark::kReady);
+}
+
 // A reader's patience with words that are not there yet. A thread that gives up goes on with whatever it has found, so
 // that every barrier is still met; the host finds the fault.
 struct StreamWait {

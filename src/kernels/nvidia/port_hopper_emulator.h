@@ -79,7 +79,6 @@ inline void Fail() {
 // ---- Arithmetic ----
 inline float QuickExp2(float x) { return std::exp2(x); }
 inline float Reciprocal(float x) { return 1.0f / x; }
-inline bool OneLane() { return Lane() == 0; }
 
 // ---- Matrix ----
 // Element [column][row] of 8 x 8: two neighbours of row lane / 4 a lane.

@@ -21,18 +21,32 @@ UM_DEVICE void RingInit(int bars, int slots, int readers) {
   }
   FenceAsync();
 }
-UM_DEVICE void RingWaitFree(int bars, int slot, int parity) {  // a fresh barrier's phase before the first has ended
-  WaitPhase(SharedOffset(bars + slot * 16 + 8), parity ^ 1);
+UM_DEVICE uint32_t RingBase() {
+  uint32_t base = SharedOffset(0);
+  asm volatile("" : "+r"(base));
+  return base;
 }
-UM_DEVICE void RingExpect(int bars, int slot, int bytes) { ArriveExpecting(SharedOffset(bars + slot * 16), bytes); }
-UM_DEVICE void RingCopy(int bars, int slot, int to, const void* from, int bytes) {
-  BulkCopyOnce(SharedOffset(to), from, bytes, SharedOffset(bars + slot * 16));
+// A fresh barrier's phase before the first has ended.
+UM_DEVICE void RingWaitFree(int bars, int slot, int parity, uint32_t base = SharedOffset(0)) {
+  WaitPhase(base + bars + slot * 16 + 8, parity ^ 1);
 }
-UM_DEVICE void RingWaitFull(int bars, int slot, int parity) { WaitPhase(SharedOffset(bars + slot * 16), parity); }
-UM_DEVICE void RingNote(int notes, int slot, int value) {
-  *reinterpret_cast<int*>(um_shared + notes + slot * 4) = value;
+UM_DEVICE void RingExpect(int bars, int slot, int bytes, uint32_t base = SharedOffset(0)) {
+  ArriveExpecting(base + bars + slot * 16, bytes);
 }
-UM_DEVICE int RingNoted(int notes, int slot) { return *reinterpret_cast<const int*>(um_shared + notes + slot * 4); }
+UM_DEVICE void RingCopy(int bars, int slot, int to, const void* from, int bytes, uint32_t base = SharedOffset(0)) {
+  BulkCopyOnce(base + to, from, bytes, base + bars + slot * 16);
+}
+UM_DEVICE void RingWaitFull(int bars, int slot, int parity, uint32_t base = SharedOffset(0)) {
+  WaitPhase(base + bars + slot * 16, parity);
+}
+UM_DEVICE void RingNote(int notes, int slot, int value, uint32_t base = SharedOffset(0)) {
+  asm volatile("st.shared.b32 [%0], %1;" ::"r"(base + notes + slot * 4), "r"(value) : "memory");
+}
+UM_DEVICE int RingNoted(int notes, int slot, uint32_t base = SharedOffset(0)) {
+  int value;
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(base + notes + slot * 4) : "memory");
+  return value;
+}
 UM_DEVICE void HandOver(int, int) {}
 UM_DEVICE void RingRelease(int bars, int slot) { Arrive(SharedOffset(bars + slot * 16 + 8)); }
 
