@@ -16,6 +16,7 @@
 //   uint32_t RingBase()                     the last argument of the functions above, for a thread that has no time to
 //                                           find out anew each time where shared memory begins
 //   bool OneLane()                          true for one lane of a group; the compiler knows that it is one
+//   FenceAsync()                            orders what this thread has stored there before later copies to it
 //   HandOver(at, bytes)                     one lane: a wait or a release beside it orders this shared memory between
 //                                           groups; only the emulator's race check wants to know
 // Words: 8 bytes {payload, epoch}, read and written whole, in no order among each other
@@ -40,6 +41,13 @@
 //   FragA<T> LoadRowsShared<T>(Shared<T> x, int at, int stride, int rows)   16 rows x 32 k; zero from `rows` on
 //   FragB<T> XOperand<T>(Vec16)             what LoadX makes of 16 bytes; a lane's are those of column XColumn() from
 //                                           element XStart() on
+// Matrix, of 32 lanes (mma.m16n8k16 of PTX), for operands that no other word brings
+//   Mma16<T>(FragC& c, Vec16 a, b0, b1)     c[16, 8] += a[16, 16 k] * b[8, 16 k]^T: of row lane / 4 and k 2 * (lane % 4),
+//                                           a has words 0, 2 (k + 8), and of row + 8 1, 3; b of its column 0, 1 (k + 8)
+//   Pair<T>(low, high)                      two floats, rounded, in a word
+//   Transposed(word)                        8 x 8 elements, of which a lane has two neighbours of row lane / 4
+//   TwoWords{a, b}                          Low(), High(): the lower and the upper elements of both
+//   QuickExp2(x)                            2^x within 2 ulp; 0 where the result is no normal number
 #pragma once
 
 #include "kernels/gpu/port.h"

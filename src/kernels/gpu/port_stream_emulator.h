@@ -30,6 +30,7 @@ inline void WaitBar(int bar, int parity) {
   self.block->grid->PassBar(self, bar);
 }
 inline uint32_t RingBase() { return 0; }
+inline void FenceAsync() {}
 inline bool OneLane() { return Lane() == 0; }
 inline void RingWaitFree(int bars, int slot, int parity, uint32_t = 0) { WaitBar(bars + slot * 16 + 8, parity ^ 1); }
 inline void RingExpect(int bars, int slot, int bytes, uint32_t = 0) {
@@ -115,6 +116,30 @@ template <class T>
 FragA<T> LoadRowsShared(Shared<T> x, int at, int stride, int rows) {
   const auto row = [&](int r) { return r < rows ? x.Get16(at + r * stride + XStart()) : Vec16{}; };
   return RowsOperand<T>(row(XColumn()), kLanes == 32 ? row(XColumn() + 8) : Vec16{});
+}
+
+// ---- Matrix, of 32 lanes ----
+inline float QuickExp2(float x) { return std::exp2(x); }
+// Element [column][row] of 8 x 8: two neighbours of row lane / 4 a lane.
+inline uint32_t Transposed(uint32_t v) {
+  const int column = Lane() / 4, low = (Lane() % 4 * 2) * 4 + column / 2, high = low + 4;
+  const auto a = static_cast<uint32_t>(Shuffle(static_cast<int>(v), low));
+  const auto b = static_cast<uint32_t>(Shuffle(static_cast<int>(v), high));
+  const int shift = column % 2 * 16;
+  return (a >> shift & 0xffffu) | (b >> shift & 0xffffu) << 16;
+}
+struct TwoWords {
+  uint32_t a, b;
+  uint32_t Low() const { return (a & 0xffffu) | b << 16; }
+  uint32_t High() const { return a >> 16 | (b & 0xffff0000u); }
+};
+template <class T>
+uint32_t Pair(float low, float high) {
+  return BitCopy<uint16_t>(FromFloat<T>(low)) | static_cast<uint32_t>(BitCopy<uint16_t>(FromFloat<T>(high))) << 16;
+}
+template <class T>
+void Mma16(FragC& c, const Vec16& a, uint32_t b0, uint32_t b1) {
+  Mma<T>(c, FragA<T>{{a, {}}}, FragB<T>{{{b0, b1, 0, 0}}});
 }
 
 }  // namespace unimax::UM_PORT_NAMESPACE

@@ -13,6 +13,7 @@
 // Source:    Flash-Decoding (split over tokens); Milakov & Gimelshein 2018 (online softmax).
 #pragma once
 
+#include "kernels/gpu/head_tile.h"
 #include "kernels/gpu/stream_linear.h"
 #include "kernels/gpu/stream_runs.h"
 
@@ -22,149 +23,91 @@ inline constexpr float kStreamLog2E = 1.4426950408889634f;
 
 // kG: bound on the query heads of a KV head.
 template <class T, int kDims, int kG>
-struct StreamAttention {
-  static constexpr int kLanesOfRow = kDims / 8,
-                       kTogether = kLanes / kLanesOfRow;  // positions that a group reads at once
+struct StreamAttention : HeadTile<T, kDims> {
+  using Tile = HeadTile<T, kDims>;
+  using Tile::c, Tile::g, Tile::kQueries, Tile::kRows, Tile::out, Tile::q, Tile::sum, Tile::top;
   // Positions of a page that a group takes: the fewer, the sooner is a page done with, and its slot free.
-  static constexpr int kPart = kTogether > 4 ? 4 * kTogether : 16, kParts = kStreamPageTokens / kPart;
-  static constexpr int kTiles = kPart / kTileCols, kPitch = kDims + 4;  // of a state
-  static constexpr int kScratch = kG * kPart + 8;  // f32 a group: weights, then factors of the sums so far
-  static_assert(kStreamGroups * kScratch * 4 <= StreamLayout::kScratchBytes);
+  static constexpr int kParts = kStreamPageTokens / Tile::kRows;
+  static constexpr int kPitch = kDims + 4;  // of a state
   const StreamArgs& a;
   const StreamStage& s;
   StreamThread& t;
   StreamLayout at{a.m};
   Shared<T> fresh{at.x()};  // of kAsked runs, [kG + 2][kDims]: q of all heads, then the newest k and v
   Shared<float> states{at.x() + StreamLayout::kAsked * StreamLayout::AskedBytes(kDims, kG)};  // [group][kG][kPitch]
-  Shared<float> scratch{StreamLayout::kSums};
+  Shared<T> slots{at.ring(a.x_bytes)};
   const int heads = a.heads / a.kv_heads;
-
-  // Set even where a run sets them again: what has no value on some way takes a register all the way from the start.
-  FragA<T> q[kDims / kTileK] = {};
-  float acc[kG][8] = {};                           // of 8 dims, over this lane's positions
-  float top[kRowsHeld] = {}, sum[kRowsHeld] = {};  // of the heads whose scores this lane holds
 
   UM_DEVICE StreamAttention(const StreamArgs& args, const StreamStage& stage, StreamThread& thread)
       : a(args), s(stage), t(thread) {}
 
   // Products to scores, times log2 e.
-  template <int kCount>
-  UM_DEVICE void ToScores(float (&v)[kCount]) const {
+  UM_DEVICE void ToScores(FragC& score) const {
     const float scale = a.attention_scale * kStreamLog2E;
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) v[i] *= scale;
+    for (int i = 0; i < kFragC; ++i) score.v[i] *= scale;
   }
   // Nothing seen yet, or the newest token.
   UM_DEVICE void BeginSums(bool newest) {
-    const int here = t.run % StreamLayout::kAsked * (kG + 2) * kDims;
+    const int here = t.run % StreamLayout::kAsked * (kG + 2) * kDims, key = here + kG * kDims, value = key + kDims;
 #pragma unroll
-    for (int k = 0; k < kDims / kTileK; ++k) q[k] = LoadRowsShared<T>(fresh, here + k * kTileK, kDims, heads);
-    FragC c = {};
-    if (newest) {
+    for (int k = 0; k < kQueries; ++k) q[k] = g < heads ? fresh.Get16(here + g * kDims + k * kTileK + c * 8) : Vec16{};
+    Tile::Clear();
+    if (!newest) return;
+    FragC score = Tile::Score(fresh, key, 0);  // the one position in all rows
+    ToScores(score);
 #pragma unroll
-      for (int k = 0; k < kDims / kTileK; ++k)
-        Mma<T>(c, q[k], LoadXShared<T>(fresh, here + kG * kDims + k * kTileK, 0));
+    for (int h = 0; h < 2; ++h) {
+      top[h] = score.v[h];
+      sum[h] = g == 0 ? 1.0f : 0.0f;
     }
-    ToScores(c.v);
 #pragma unroll
-    for (int i = 0; i < kFragC; ++i) {
-      top[RowHeld(i)] = newest ? c.v[i] : -Infinity();
-      sum[RowHeld(i)] = newest ? 1.0f : 0.0f;
-    }
-    const bool mine = newest && Lane() < kLanesOfRow;
-    const Vec16 v = mine ? fresh.Get16(here + (kG + 1) * kDims + Lane() * 8) : Vec16{};
+    for (int j = 0; j < Tile::kOut; ++j) {
 #pragma unroll
-    for (int e = 0; e < 8; ++e) {
-      const float value = mine ? ToFloat(v.template As<T>(e)) : 0.0f;
-#pragma unroll
-      for (int g = 0; g < kG; ++g) acc[g][e] = value;
+      for (int i = 0; i < kFragC; ++i) out[j].v[i] = ToFloat(fresh.Get(value + Tile::Element(i / 2) + j));
     }
   }
 
-  // Scores of a part's positions: their weights and the factors of older sums go to the group's scratch. Rows beyond
-  // the heads are zeros; they are computed and forgotten.
-  UM_DEVICE void Weigh(const Shared<T>& slots, int keys, int first, int start, int end) {
-    float score[kTiles * kFragC], high[kRowsHeld], fresh_sum[kRowsHeld], factor[kRowsHeld];
-    {
-      FragC c[kTiles] = {};
-#pragma unroll
-      for (int k = 0; k < kDims / kTileK; ++k) {
-#pragma unroll
-        for (int n = 0; n < kTiles; ++n) {
-          Mma<T>(c[n], q[k], LoadXShared<T>(slots, keys + n * kTileCols * kDims + k * kTileK, kDims));
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < kTiles * kFragC; ++i) score[i] = c[i / kFragC].v[i % kFragC];
+  // Zeros in place of values that the query does not see: 0 * NaN is NaN.
+  UM_DEVICE void Blank(int values, int first, int start, int end) {
+    constexpr int kOfRow = kDims / 8;
+    for (int i = Lane(); i < kRows * kOfRow; i += kLanes) {
+      const int position = first + i / kOfRow;
+      if (position < start || position >= end) slots.Set16(values + i * 8, Vec16{});
     }
-    ToScores(score);
-    const auto position = [&](int i) { return i / kFragC * kTileCols + CCol(i % kFragC); };
+    FenceAsync();
+    GroupSync();  // orders the zeros before all lanes read them
+  }
+  // Takes in the positions from `first` on, whose keys and values lie there.
+  UM_DEVICE void Take(int keys, int values, int first, int start, int end) {
+    const bool edge = first < start || first + kRows > end;
+    if (edge) Blank(values, first, start, end);
+    FragC score[1] = {Tile::Score(slots, keys)};
+    const typename Tile::Values v = Tile::LoadValues(slots, values);  // on their way while the weights are found
+    ToScores(score[0]);
+    float base[2], keep[2];
 #pragma unroll
-    for (int r = 0; r < kRowsHeld; ++r) high[r] = top[r];
-#pragma unroll
-    for (int i = 0; i < kTiles * kFragC; ++i) {
-      if (first + position(i) < start || first + position(i) >= end) score[i] = -Infinity();
-      high[RowHeld(i % kFragC)] = Max(high[RowHeld(i % kFragC)], score[i]);
+    for (int i = 0; i < kFragC; ++i) {
+      const int position = first + g + i / 2 * 8;
+      if (edge && (position < start || position >= end)) score[0].v[i] = -Infinity();
     }
 #pragma unroll
-    for (int r = 0; r < kRowsHeld; ++r) {
-#pragma unroll
-      for (int mask = 1; mask < kRowPeers; mask *= 2) high[r] = Max(high[r], ShuffleXor(high[r], mask));
-      factor[r] = top[r] == -Infinity() ? 0.0f : Exp2(top[r] - high[r]);
-      top[r] = high[r];
-      fresh_sum[r] = 0;
-    }
-    const int base = Group() * kScratch;
-    GroupSync();  // orders the reads of the part before, of all lanes, before its weights are overwritten
-#pragma unroll
-    for (int i = 0; i < kTiles * kFragC; ++i) {
-      const float weight = score[i] == -Infinity() ? 0.0f : Exp2(score[i] - top[RowHeld(i % kFragC)]);
-      fresh_sum[RowHeld(i % kFragC)] += weight;
-      if (CRow(i % kFragC) < kG) scratch.Set(base + CRow(i % kFragC) * kPart + position(i), weight);
-    }
-#pragma unroll
-    for (int r = 0; r < kRowsHeld; ++r) {
-#pragma unroll
-      for (int mask = 1; mask < kRowPeers; mask *= 2) fresh_sum[r] += ShuffleXor(fresh_sum[r], mask);
-      sum[r] = sum[r] * factor[r] + fresh_sum[r];
+    for (int h = 0; h < 2; ++h) {
+      const float from = top[h];
+      top[h] = base[h] = Tile::Highest(score, h);
+      if (base[h] == -Infinity()) base[h] = 0;  // nothing seen yet: all weights become 0
+      keep[h] = QuickExp2(from - base[h]);
+      sum[h] *= keep[h];
     }
 #pragma unroll
     for (int i = 0; i < kFragC; ++i) {
-      if (CCol(i) == 0 && CRow(i) < kG) scratch.Set(base + kG * kPart + CRow(i), factor[RowHeld(i)]);
+      score[0].v[i] = QuickExp2(score[0].v[i] - base[i % 2]);
+      sum[i % 2] += score[0].v[i];
     }
-    GroupSync();  // orders weights and factors before all lanes read them
+    Tile::Rescale(keep);
+    Tile::Add(v, score[0]);
   }
-  // acc = acc * factor + weights * values. A lane takes 8 dims of kEach neighbouring positions; one that is not seen is
-  // left out, since 0 * NaN is NaN.
-  UM_DEVICE void Add(const Shared<T>& slots, int values, int first, int start, int end) {
-    constexpr int kEach = kPart / kTogether, kAhead = 4;
-    const int base = Group() * kScratch, dims = Lane() % kLanesOfRow * 8, mine = Lane() / kLanesOfRow * kEach;
-#pragma unroll
-    for (int g = 0; g < kG; ++g) {
-      const float factor = scratch.Get(base + kG * kPart + g);
-#pragma unroll
-      for (int e = 0; e < 8; ++e) acc[g][e] *= factor;
-    }
-#pragma unroll 1
-    for (int j = 0; j < kEach; j += kAhead) {
-      Vec16 v[kAhead], weight[kG];
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) v[i] = slots.Get16(values + (mine + j + i) * kDims + dims);
-#pragma unroll
-      for (int g = 0; g < kG; ++g) weight[g] = scratch.Get16(base + g * kPart + mine + j);
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        const int position = first + mine + j + i;
-        if (position < start || position >= end) v[i] = {};
-#pragma unroll
-        for (int e = 0; e < 8; ++e) {
-          const float value = ToFloat(v[i].template As<T>(e));
-#pragma unroll
-          for (int g = 0; g < kG; ++g) acc[g][e] += weight[g].template As<float>(i) * value;
-        }
-      }
-    }
-  }
+
   // Leaves the group's sums; where it has counted nothing, only that.
   UM_DEVICE void Leave(bool counted) {
     constexpr int kOfGroup = kG * kPitch, kOfRun = kStreamGroups * kOfGroup;
@@ -174,28 +117,17 @@ struct StreamAttention {
     AwaitDone(t.run - ahead);
     if (Lane() == 0) HandOver(bytes, kOfGroup * 4);
     GroupSync();  // orders what one lane has told the race check before all lanes write
+    Tile::AddUp();
 #pragma unroll
-    for (int g = 0; g < kG; ++g) {
-      if (!counted) break;
-#pragma unroll
-      for (int e = 0; e < 8; ++e) {
-#pragma unroll
-        for (int mask = kLanesOfRow; mask < kLanes; mask *= 2) acc[g][e] += ShuffleXor(acc[g][e], mask);
+    for (int h = 0; h < 2; ++h) {
+      if (2 * c + h >= heads) continue;
+      const int of_head = to + (2 * c + h) * kPitch;
+      if (counted) {
+        Tile::Leave(states, of_head, h, top[h], sum[h]);
+      } else if (g == 0) {
+        states.Set(of_head + kDims, -Infinity());
+        states.Set(of_head + kDims + 1, 0);
       }
-      if (Lane() >= kLanesOfRow || g >= heads) continue;
-#pragma unroll
-      for (int e = 0; e < 8; e += 4) {
-        Vec16 v;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) v.template Put<float>(i, acc[g][e + i]);
-        states.Set16(to + g * kPitch + Lane() * 8 + e, v);
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kFragC; ++i) {
-      if (CCol(i) != 0 || CRow(i) >= heads) continue;
-      states.Set(to + CRow(i) * kPitch + kDims, counted ? top[RowHeld(i)] : -Infinity());
-      states.Set(to + CRow(i) * kPitch + kDims + 1, counted ? sum[RowHeld(i)] : 0.0f);
     }
     GroupSync();  // orders the sums of all lanes before they are told
     if (Lane() == 0) HandOver(bytes, kOfGroup * 4);
@@ -204,16 +136,14 @@ struct StreamAttention {
   // The group takes page `mine` of the run, and every kPairs-th behind it.
   static constexpr int kPairs = kStreamGroups / kParts;
   UM_DEVICE void Pages(const StreamRun& r, int mine) {
-    const Shared<T> slots(at.ring(a.x_bytes));
-    const int pages = r.pages, part = Group() % kParts * kPart, start = r.start, end = r.position;
+    const int pages = r.pages, part = Group() % kParts * kRows, start = r.start, end = r.position;
     int first = r.first * kStreamPageTokens + part;
 #pragma unroll 1
     for (int page = 0; page < pages; ++page, first += kStreamPageTokens) {
       RingWaitFull(StreamLayout::kBarriers, t.slot, t.turn);
       if (page % kPairs == mine) {
         const int keys = t.slot * (kStreamSlotBytes / 2) + part * kDims;
-        Weigh(slots, keys, first, start, end);
-        Add(slots, keys + kStreamPageTokens * kDims, first, start, end);
+        Take(keys, keys + kStreamPageTokens * kDims, first, start, end);
       }
       GroupSync();  // orders the reads of all lanes before the slot is filled again
       if (Lane() == 0) RingRelease(StreamLayout::kBarriers, t.slot);

@@ -16,32 +16,25 @@
 #pragma once
 
 #include "kernels/args.h"
+#include "kernels/gpu/head_tile.h"
 #include "kernels/nvidia/attention_ring_merge.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
 
-// Keys, then values, are the left side of the matrix instruction, and the query heads its eight columns. Which elements
-// its rows and k stand for is free: a lane reads 16 bytes of a row at once, and lanes of neighbouring rows the halves
-// of 128 bytes in opposite order, so that they meet different banks. (Runs of rows that were moved by parts of a line
-// of banks need no such order, but copies to places that are no multiple of 128 bytes took a tenth of the rate.)
+// (Runs of rows that were moved by parts of a line of banks need no order of halves, as HeadTile has, but copies to
+// places that are no multiple of 128 bytes took a tenth of the rate.)
 template <class T, int kDims>
-struct RingReader {
+struct RingReader : HeadTile<T, kDims> {
   using L = RingLayout<kDims>;
-  static constexpr int kQueries = kDims / kTileK, kOut = kDims / 16;
+  using Tile = HeadTile<T, kDims>;
+  using Values = typename Tile::Values;
+  using Tile::c, Tile::g, Tile::kQueries, Tile::out, Tile::q, Tile::sum, Tile::top;
   const AttentionArgs& a;
   const int heads = a.heads / a.kv_heads;
-  const int g = Lane() / 4, c = Lane() % 4;
   Shared<T> ring{0};
-  Vec16 q[kQueries], next_q[kQueries];
-  // Of heads 2c and 2c + 1: largest score times log2 e, this lane's sum of weights; out[j]: of elements
-  // Element(0) + j and Element(1) + j.
-  float top[2], sum[2];
-  FragC out[kOut];
+  Vec16 next_q[kQueries];
 
-  UM_DEVICE int Element(int half) const {
-    if (kDims == 64) return g * 8 + half * 4;
-    return half == 0 ? g * 8 : 64 + (g ^ 4) * 8;
-  }
+  UM_DEVICE explicit RingReader(const AttentionArgs& args) : a(args) {}
 
   // Asks for the queries of a piece, which Begin awaits.
   UM_DEVICE void Ask(int row, int kv_head) {
@@ -53,71 +46,7 @@ struct RingReader {
   UM_DEVICE void Begin() {
 #pragma unroll
     for (int k = 0; k < kQueries; ++k) q[k] = next_q[k];
-#pragma unroll
-    for (int j = 0; j < kOut; ++j) out[j] = {};
-    top[0] = top[1] = -Infinity();
-    sum[0] = sum[1] = 0;
-  }
-
-  // 16 bytes of each half of 128 bytes of a row; `odd`: of a lane that reads the second half first.
-  UM_DEVICE void Halves(int row, int first, int second, bool odd, Vec16 (&half)[2]) const {
-    const Vec16 x = ring.Get16(row + (odd ? second : first)), y = ring.Get16(row + (odd ? first : second));
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      half[0].w[i] = odd ? y.w[i] : x.w[i];
-      half[1].w[i] = odd ? x.w[i] : y.w[i];
-    }
-  }
-
-  // Products of positions g and g + 8 of the 16 from element `keys` on with the heads 2c and 2c + 1.
-  UM_DEVICE FragC Score(int keys) const {
-    FragC even = {}, odd = {};
-#pragma unroll
-    for (int t = 0; t < kDims / 64; ++t) {
-      Vec16 upper[2], lower[2];
-      const int row = keys + g * kDims + t * 64 + c * 8;
-      Halves(row, 0, kTileK, g % 2, upper);
-      Halves(row + 8 * kDims, 0, kTileK, g % 2, lower);
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const Vec16 &u = upper[h], &l = lower[h], &b = q[2 * t + h];
-        Mma16<T>(even, {{u.w[0], l.w[0], u.w[1], l.w[1]}}, b.w[0], b.w[1]);
-        Mma16<T>(odd, {{u.w[2], l.w[2], u.w[3], l.w[3]}}, b.w[2], b.w[3]);
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kFragC; ++i) even.v[i] += odd.v[i];
-    return even;
-  }
-
-  // The values of 16 positions, of which a lane holds four: 2c, 2c + 1, 2c + 8, 2c + 9.
-  struct Values {
-    Vec16 of[4][2];  // both halves
-  };
-  UM_DEVICE Values LoadValues(int values) const {
-    Values v;
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      const int row = values + (2 * c + n % 2 + n / 2 * 8) * kDims;
-      if constexpr (kDims == 64) {
-        v.of[n][0] = ring.Get16(row + g * 8);
-        v.of[n][1] = {{v.of[n][0].w[2], v.of[n][0].w[3], 0, 0}};
-      } else {
-        Halves(row, Element(0), Element(1), c % 2, v.of[n]);
-      }
-    }
-    return v;
-  }
-  // Adds them, weighed by the scores of their positions, which have become weights.
-  UM_DEVICE void Add(const Values& v, const FragC& s) {
-    const uint32_t upper = Transposed(Pair<T>(s.v[0], s.v[1])), lower = Transposed(Pair<T>(s.v[2], s.v[3]));
-#pragma unroll
-    for (int j = 0; j < kOut / 2; ++j) {
-      const auto pair = [&](int half, int n) { return TwoWords{v.of[n][half].w[j], v.of[n + 1][half].w[j]}; };
-      const TwoWords p[4] = {pair(0, 0), pair(1, 0), pair(0, 2), pair(1, 2)};
-      Mma16<T>(out[2 * j], {{p[0].Low(), p[1].Low(), p[2].Low(), p[3].Low()}}, upper, lower);
-      Mma16<T>(out[2 * j + 1], {{p[0].High(), p[1].High(), p[2].High(), p[3].High()}}, upper, lower);
-    }
+    Tile::Clear();
   }
 
   // cap * tanh(score / cap), in units of 1 / log2 e.
@@ -141,8 +70,8 @@ struct RingReader {
     const int keys = slot * (L::kSlotBytes / 2), values = keys + L::kValues;
     const bool edge = first < r.start || first + kRingTile > r.tokens;
     if (edge) Blank(values, r.tokens - first);
-    FragC s[kHalves] = {Score(keys), Score(keys + kHalf * kDims)};
-    const Values v0 = LoadValues(values);  // on their way while the weights are found
+    FragC s[kHalves] = {Tile::Score(ring, keys), Tile::Score(ring, keys + kHalf * kDims)};
+    const Values v0 = Tile::LoadValues(ring, values);  // on their way while the weights are found
 #pragma unroll
     for (int i = 0; i < kHalves; ++i) {
 #pragma unroll
@@ -158,8 +87,7 @@ struct RingReader {
     float high[2], keep[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {  // every tile holds a position that is seen: `high` is finite
-      high[h] = Max(Max(Max(s[0].v[h], s[0].v[h + 2]), Max(s[1].v[h], s[1].v[h + 2])), top[h]);
-      for (int mask = 4; mask < kLanes; mask *= 2) high[h] = Max(high[h], ShuffleXor(high[h], mask));
+      high[h] = Tile::Highest(s, h);
       keep[h] = QuickExp2(top[h] - high[h]);
       top[h] = high[h];
       sum[h] *= keep[h];
@@ -172,14 +100,10 @@ struct RingReader {
         sum[e % 2] += s[i].v[e];
       }
     }
-    const Values v1 = LoadValues(values + kHalf * kDims);
-#pragma unroll
-    for (int j = 0; j < kOut; ++j) {
-#pragma unroll
-      for (int e = 0; e < kFragC; ++e) out[j].v[e] *= keep[e % 2];
-    }
-    Add(v0, s[0]);
-    Add(v1, s[1]);
+    const Values v1 = Tile::LoadValues(ring, values + kHalf * kDims);
+    Tile::Rescale(keep);
+    Tile::Add(v0, s[0]);
+    Tile::Add(v1, s[1]);
     if (edge) FenceAsync();  // orders the zeros before the copies that follow
   }
 
@@ -194,24 +118,11 @@ struct RingReader {
 
   // Leaves the group's sums in shared memory: [set][place][head][kPitch].
   UM_DEVICE void Leave(Shared<float>& states, int set, int place) {
+    Tile::AddUp();
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      for (int mask = 4; mask < kLanes; mask *= 2) sum[h] += ShuffleXor(sum[h], mask);
       if (2 * c + h >= heads) continue;
-      const int at = ((set * kRingReaders + place) * heads + 2 * c + h) * L::kPitch;
-#pragma unroll
-      for (int j = 0; j < kOut; j += 4) {
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          Vec16 four;
-#pragma unroll
-          for (int i = 0; i < 4; ++i) four.Put(i, out[j + i].v[2 * half + h]);
-          states.Set16(at + Element(half) + j, four);
-        }
-      }
-      if (g != 0) continue;
-      states.Set(at + kDims, top[h]);
-      states.Set(at + kDims + 1, sum[h]);
+      Tile::Leave(states, ((set * kRingReaders + place) * heads + 2 * c + h) * L::kPitch, h, top[h], sum[h]);
     }
   }
 };

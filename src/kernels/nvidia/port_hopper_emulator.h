@@ -38,7 +38,6 @@ inline void CopyShared16(uint32_t to, const void* from, bool take) {
   CopyAsync16(Shared<uint32_t>(0), static_cast<int>(to / 4), from, take);
 }
 inline void FetchNear(const void*, int) {}
-inline void FenceAsync() {}
 
 // ---- Words between blocks ----
 inline Vec16 LoadRelaxed(const void* p) { return Load16(p); }
@@ -77,31 +76,9 @@ inline void Fail() {
 }
 
 // ---- Arithmetic ----
-inline float QuickExp2(float x) { return std::exp2(x); }
 inline float Reciprocal(float x) { return 1.0f / x; }
 
 // ---- Matrix ----
-// Element [column][row] of 8 x 8: two neighbours of row lane / 4 a lane.
-inline uint32_t Transposed(uint32_t v) {
-  const int column = Lane() / 4, low = (Lane() % 4 * 2) * 4 + column / 2, high = low + 4;
-  const auto a = static_cast<uint32_t>(Shuffle(static_cast<int>(v), low));
-  const auto b = static_cast<uint32_t>(Shuffle(static_cast<int>(v), high));
-  const int shift = column % 2 * 16;
-  return (a >> shift & 0xffffu) | (b >> shift & 0xffffu) << 16;
-}
-struct TwoWords {
-  uint32_t a, b;
-  uint32_t Low() const { return (a & 0xffffu) | b << 16; }
-  uint32_t High() const { return a >> 16 | (b & 0xffff0000u); }
-};
-template <class T>
-uint32_t Pair(float low, float high) {
-  return BitCopy<uint16_t>(FromFloat<T>(low)) | static_cast<uint32_t>(BitCopy<uint16_t>(FromFloat<T>(high))) << 16;
-}
-template <class T>
-void Mma16(FragC& c, const Vec16& a, uint32_t b0, uint32_t b1) {
-  Mma<T>(c, FragA<T>{{a, {}}}, FragB<T>{{{b0, b1, 0, 0}}});
-}
 struct TwoRows {
   uint32_t w[2];
 };
