@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// head_tile: decode attention of one group on the matrix units: positions of one KV head in shared memory, 16 at a time,
+// head_tile: decode attention of one group on the matrix units: 32 positions of one KV head in shared memory at a time,
 //            with up to eight query heads.
-// Who calls: attention_ring, stream_attention: what runs once a tile, and they around it.
+// Who calls: attention_ring, stream_attention.
 // Work:      keys, then values, are the left side of the matrix instruction, and the query heads its eight columns. Which
 //            elements its rows and k stand for is free: a lane reads 16 bytes of a row at once, and lanes of neighbouring
 //            rows the halves of 128 bytes in opposite order, so that they meet different banks.
-// Bound:     instructions: some 130 for 16 positions, of which all but 24 move operands.
+// Bound:     instructions: some 250 a call, of which all but 32 move operands.
 // Launch:    that of the caller; 32 lanes.
-// Reference: RefAttentionRow.
-// Source:    FlashAttention-2 (arXiv 2307.08691): scores are the next product's operand as they lie.
+// Reference: RefAttentionRow. Sum order: that of the instruction, halves of 16 positions in turn.
+// Source:    FlashAttention-2 (arXiv 2307.08691); Milakov & Gimelshein 2018 (online softmax).
 #pragma once
 
 #include "kernels/gpu/port_stream.h"
@@ -17,7 +17,7 @@ namespace unimax::UM_PORT_NAMESPACE {
 
 template <class T, int kDims>
 struct HeadTile {
-  static constexpr int kRows = 16, kMostHeads = 8;
+  static constexpr int kHalf = 16;  // positions of one instruction
   static constexpr int kQueries = kDims / kTileK, kOut = kDims / 16;
   const int g = Lane() / 4, c = Lane() % 4;
   Vec16 q[kQueries] = {};  // of head g: elements 8c .. 8c + 7 of each kTileK
@@ -98,24 +98,47 @@ struct HeadTile {
     }
   }
 
-  // The largest of `count` tiles' scores and of all before, of head 2c + h.
-  template <int kCount>
-  UM_DEVICE float Highest(const FragC (&s)[kCount], int h) const {
-    float high = top[h];
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) high = Max(high, Max(s[i].v[h], s[i].v[h + 2]));
+  // The largest score of head 2c + h, these and all before.
+  UM_DEVICE float Highest(const FragC (&s)[2], int h) const {
+    float high = Max(Max(Max(s[0].v[h], s[0].v[h + 2]), Max(s[1].v[h], s[1].v[h + 2])), top[h]);
 #pragma unroll
     for (int mask = 4; mask < kLanes; mask *= 2) high = Max(high, ShuffleXor(high, mask));
     return high;
   }
-  // Rescales what was summed before; every lane of a head gets its sum.
-  UM_DEVICE void Rescale(const float (&keep)[2]) {
+  // Takes in 32 positions. `finish` turns their products into scores times log2 e, -infinity where a position is not
+  // seen; kSeen: it leaves one at least.
+  template <bool kSeen, class Finish>
+  UM_DEVICE void Take(const Shared<T>& x, int keys, int values, const Finish& finish) {
+    FragC s[2] = {Score(x, keys), Score(x, keys + kHalf * kDims)};
+    const Values v0 = LoadValues(x, values);  // on their way while the weights are found
+    finish(s);
+    float high[2], keep[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const float from = top[h];
+      top[h] = high[h] = Highest(s, h);
+      if (!kSeen && high[h] == -Infinity()) high[h] = 0;  // nothing seen yet: all weights become 0
+      keep[h] = QuickExp2(from - high[h]);
+      sum[h] *= keep[h];
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int e = 0; e < kFragC; ++e) {
+        s[i].v[e] = QuickExp2(s[i].v[e] - high[e % 2]);
+        sum[e % 2] += s[i].v[e];
+      }
+    }
+    const Values v1 = LoadValues(x, values + kHalf * kDims);
 #pragma unroll
     for (int j = 0; j < kOut; ++j) {
 #pragma unroll
       for (int e = 0; e < kFragC; ++e) out[j].v[e] *= keep[e % 2];
     }
+    Add(v0, s[0]);
+    Add(v1, s[1]);
   }
+  // Every lane of a head gets its sum.
   UM_DEVICE void AddUp() {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {

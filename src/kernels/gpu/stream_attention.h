@@ -2,13 +2,13 @@
 // stream_attention: decode attention of the stream kernel, one query token a row, over pages of 32 positions.
 // Who calls: stream, for stages kAttention and kMerge.
 // Work:      a unit is a run of pages of one row and KV head. The pages come through the ring, the query from
-//            stream_ask, ahead of them; two groups take the halves of every fourth page of the run. The run that holds
-//            the newest position counts its key and value from where the query lies. No group waits for another: each
-//            goes on to the next run when it has left its sums, which another group puts together (stream_merge).
+//            stream_ask, ahead of them; a group takes every eighth page of the run. The run that holds the newest
+//            position counts its key and value from where the query lies. No group waits for another: each goes on to
+//            the next run when it has left its sums, which another group puts together (stream_merge).
 //            kMerge puts the runs of a head together.
 // Bound:     memory. bytes = 2 * tokens * kv_heads * head_dim * element.
 // Launch:    that of stream.
-// Reference: RefAttentionRow, RefRope. Sum order: halves of pages of a group in turn, groups in turn, runs in turn;
+// Reference: RefAttentionRow, RefRope. Sum order: pages of a group in turn, groups in turn, runs in turn;
 //            where a row is cut follows from its own length, never from the rows beside it.
 // Source:    Flash-Decoding (split over tokens); Milakov & Gimelshein 2018 (online softmax).
 #pragma once
@@ -25,9 +25,7 @@ inline constexpr float kStreamLog2E = 1.4426950408889634f;
 template <class T, int kDims, int kG>
 struct StreamAttention : HeadTile<T, kDims> {
   using Tile = HeadTile<T, kDims>;
-  using Tile::c, Tile::g, Tile::kQueries, Tile::kRows, Tile::out, Tile::q, Tile::sum, Tile::top;
-  // Positions of a page that a group takes: the fewer, the sooner is a page done with, and its slot free.
-  static constexpr int kParts = kStreamPageTokens / Tile::kRows;
+  using Tile::c, Tile::g, Tile::kQueries, Tile::out, Tile::q, Tile::sum, Tile::top;
   static constexpr int kPitch = kDims + 4;  // of a state
   const StreamArgs& a;
   const StreamStage& s;
@@ -37,16 +35,11 @@ struct StreamAttention : HeadTile<T, kDims> {
   Shared<float> states{at.x() + StreamLayout::kAsked * StreamLayout::AskedBytes(kDims, kG)};  // [group][kG][kPitch]
   Shared<T> slots{at.ring(a.x_bytes)};
   const int heads = a.heads / a.kv_heads;
+  const float scale = a.attention_scale * kStreamLog2E;
 
   UM_DEVICE StreamAttention(const StreamArgs& args, const StreamStage& stage, StreamThread& thread)
       : a(args), s(stage), t(thread) {}
 
-  // Products to scores, times log2 e.
-  UM_DEVICE void ToScores(FragC& score) const {
-    const float scale = a.attention_scale * kStreamLog2E;
-#pragma unroll
-    for (int i = 0; i < kFragC; ++i) score.v[i] *= scale;
-  }
   // Nothing seen yet, or the newest token.
   UM_DEVICE void BeginSums(bool newest) {
     const int here = t.run % StreamLayout::kAsked * (kG + 2) * kDims, key = here + kG * kDims, value = key + kDims;
@@ -54,11 +47,10 @@ struct StreamAttention : HeadTile<T, kDims> {
     for (int k = 0; k < kQueries; ++k) q[k] = g < heads ? fresh.Get16(here + g * kDims + k * kTileK + c * 8) : Vec16{};
     Tile::Clear();
     if (!newest) return;
-    FragC score = Tile::Score(fresh, key, 0);  // the one position in all rows
-    ToScores(score);
+    const FragC score = Tile::Score(fresh, key, 0);  // the one position in all rows
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      top[h] = score.v[h];
+      top[h] = score.v[h] * scale;
       sum[h] = g == 0 ? 1.0f : 0.0f;
     }
 #pragma unroll
@@ -71,41 +63,26 @@ struct StreamAttention : HeadTile<T, kDims> {
   // Zeros in place of values that the query does not see: 0 * NaN is NaN.
   UM_DEVICE void Blank(int values, int first, int start, int end) {
     constexpr int kOfRow = kDims / 8;
-    for (int i = Lane(); i < kRows * kOfRow; i += kLanes) {
+    for (int i = Lane(); i < kStreamPageTokens * kOfRow; i += kLanes) {
       const int position = first + i / kOfRow;
       if (position < start || position >= end) slots.Set16(values + i * 8, Vec16{});
     }
     FenceAsync();
     GroupSync();  // orders the zeros before all lanes read them
   }
-  // Takes in the positions from `first` on, whose keys and values lie there.
-  UM_DEVICE void Take(int keys, int values, int first, int start, int end) {
-    const bool edge = first < start || first + kRows > end;
+  // Takes in a page, whose first position is `first`.
+  UM_DEVICE void Take(int keys, int first, int start, int end) {
+    const int values = keys + kStreamPageTokens * kDims;
+    const bool edge = first < start || first + kStreamPageTokens > end;
     if (edge) Blank(values, first, start, end);
-    FragC score[1] = {Tile::Score(slots, keys)};
-    const typename Tile::Values v = Tile::LoadValues(slots, values);  // on their way while the weights are found
-    ToScores(score[0]);
-    float base[2], keep[2];
+    Tile::template Take<false>(slots, keys, values, [&](FragC (&score)[2]) {
 #pragma unroll
-    for (int i = 0; i < kFragC; ++i) {
-      const int position = first + g + i / 2 * 8;
-      if (edge && (position < start || position >= end)) score[0].v[i] = -Infinity();
-    }
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const float from = top[h];
-      top[h] = base[h] = Tile::Highest(score, h);
-      if (base[h] == -Infinity()) base[h] = 0;  // nothing seen yet: all weights become 0
-      keep[h] = QuickExp2(from - base[h]);
-      sum[h] *= keep[h];
-    }
-#pragma unroll
-    for (int i = 0; i < kFragC; ++i) {
-      score[0].v[i] = QuickExp2(score[0].v[i] - base[i % 2]);
-      sum[i % 2] += score[0].v[i];
-    }
-    Tile::Rescale(keep);
-    Tile::Add(v, score[0]);
+      for (int i = 0; i < 2 * kFragC; ++i) {
+        const int position = first + g + i / 2 * 8;
+        float& v = score[i / kFragC].v[i % kFragC];
+        v = edge && (position < start || position >= end) ? -Infinity() : v * scale;
+      }
+    });
   }
 
   // Leaves the group's sums; where it has counted nothing, only that.
@@ -133,18 +110,14 @@ struct StreamAttention : HeadTile<T, kDims> {
     if (Lane() == 0) HandOver(bytes, kOfGroup * 4);
   }
 
-  // The group takes page `mine` of the run, and every kPairs-th behind it.
-  static constexpr int kPairs = kStreamGroups / kParts;
+  // The group takes page `mine` of the run, and every kStreamGroups-th behind it.
   UM_DEVICE void Pages(const StreamRun& r, int mine) {
-    const int pages = r.pages, part = Group() % kParts * kRows, start = r.start, end = r.position;
-    int first = r.first * kStreamPageTokens + part;
+    const int pages = r.pages, start = r.start, end = r.position;
+    int first = r.first * kStreamPageTokens;
 #pragma unroll 1
     for (int page = 0; page < pages; ++page, first += kStreamPageTokens) {
       RingWaitFull(StreamLayout::kBarriers, t.slot, t.turn);
-      if (page % kPairs == mine) {
-        const int keys = t.slot * (kStreamSlotBytes / 2) + part * kDims;
-        Take(keys, keys + kStreamPageTokens * kDims, first, start, end);
-      }
+      if (page % kStreamGroups == mine) Take(t.slot * (kStreamSlotBytes / 2), first, start, end);
       GroupSync();  // orders the reads of all lanes before the slot is filled again
       if (Lane() == 0) RingRelease(StreamLayout::kBarriers, t.slot);
       t.NextSlot(a);
@@ -159,9 +132,9 @@ struct StreamAttention : HeadTile<T, kDims> {
       const StreamRun& r = AwaitAsked(t.run);
       if (!begun && Thread() == 0) TellReady(a, t.stage);
       if (r.kind == StreamRunKind::kEnd) break;
-      // The pair of groups that would take the last of four pages begins with the newest token.
-      const int mine = (Group() / kParts + kPairs - r.lead % kPairs) % kPairs;
-      const bool newest = r.kind == StreamRunKind::kNewest && mine == kPairs - 1 && Group() % kParts == 0;
+      // The group that would take the last of eight pages begins with the newest token.
+      const int mine = (Group() + kStreamGroups - r.lead % kStreamGroups) % kStreamGroups;
+      const bool newest = r.kind == StreamRunKind::kNewest && mine == kStreamGroups - 1;
       const bool counted = newest || mine < r.pages;
       if (counted) BeginSums(newest);
       Pages(r, mine);

@@ -86,15 +86,31 @@ struct StreamMerge {
   }
   // The end of a run: its sums, or the result where it is the only one of its row, as the kMerge behind would tell it.
   UM_DEVICE void FinishRun(const StreamRun& r) {
+    static_assert(kG * kStreamGroups <= kLanes);
     constexpr int kOfHead = kDims / 4, kHeads = kLanes / kOfHead;  // lanes of a head; heads at once
     const int heads = a.heads / a.kv_heads, d = Lane() % kOfHead * 4;
     const int run = (t.run & (StreamLayout::StatesOf(kDims, kG, a.x_bytes) - 1)) * kStreamGroups * kNext;
     const unsigned epoch = t.EpochOf(a, r.stage);
+    // A lane has a head's state in one group, and finds with its neighbours what that counts.
+    const int state = run + Lane() % kStreamGroups * kNext + Lane() / kStreamGroups * kState + kDims;
+    const bool mine = Lane() / kStreamGroups < heads;
+    const float own = mine ? states.Get(state) : -Infinity();
+    float top = own;
+#pragma unroll
+    for (int mask = 1; mask < kStreamGroups; mask *= 2) top = Max(top, ShuffleXor(top, mask));
+    const float factor = own == -Infinity() ? 0.0f : Exp2(own - top);
+    float sum = mine ? factor * states.Get(state + 1) : 0.0f;
+#pragma unroll
+    for (int mask = 1; mask < kStreamGroups; mask *= 2) sum += ShuffleXor(sum, mask);
 #pragma unroll
     for (int first = 0; first < kG; first += kHeads) {
-      const int g = first + Lane() / kOfHead;
+      const int g = first + Lane() / kOfHead, at = g * kStreamGroups;  // the lane that has its first factor
+      Factors f;
+#pragma unroll
+      for (int i = 0; i < kStreamGroups; ++i) f.of[i] = Shuffle(factor, at + i);
+      f.top = Shuffle(top, at);
+      f.sum = Shuffle(sum, at);
       if (g >= heads) continue;
-      const Factors f = FactorsOf(run + g * kState);
       const Sums sums = OfGroups(f, run + g * kState, d);
       if (r.runs == 1) {
         Tell(sums, f.sum, r.row, r.head * heads + g, d, t.EpochOf(a, r.stage + 1));

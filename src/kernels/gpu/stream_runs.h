@@ -15,7 +15,8 @@
 
 namespace unimax::UM_PORT_NAMESPACE {
 
-// Pages that a run has at least, where its row has them: pairs of groups take pages side by side, so fewer take as long.
+// Pages that a run has at least, where its row has them: groups take pages side by side, so fewer take as long. Half of
+// the groups, so that two runs are under way at once.
 inline constexpr int kStreamLeastPages = kStreamGroups / 2;
 
 enum class StreamRunKind : int {
@@ -33,7 +34,7 @@ struct alignas(16) StreamRun {
   int opened;  // stages of attention before this one
   int row, head;
   int runs;          // of the row and KV head
-  int lead;          // the pair of groups that takes the first page
+  int lead;          // the group that takes the first page
   int position;      // of the newest token
   int first, pages;  // pages of the sequence that hold older positions of this run
   int start;         // first position that the query sees
@@ -74,7 +75,7 @@ UM_DEVICE bool FindRun(const StreamArgs& a, const StreamStage& s, int unit, Stre
   r.row = w.row;
   r.head = at / w.runs;
   r.runs = w.runs;
-  r.lead = run + run / 4 + r.head;  // short runs keep all groups busy in turn
+  r.lead = (run + run / 4 + r.head) * kStreamLeastPages;  // short runs keep all groups busy in turn
   r.position = w.position;
   r.first = w.first + begin;
   r.pages = end - begin;

@@ -27,8 +27,7 @@ template <class T, int kDims>
 struct RingReader : HeadTile<T, kDims> {
   using L = RingLayout<kDims>;
   using Tile = HeadTile<T, kDims>;
-  using Values = typename Tile::Values;
-  using Tile::c, Tile::g, Tile::kQueries, Tile::out, Tile::q, Tile::sum, Tile::top;
+  using Tile::c, Tile::g, Tile::kQueries, Tile::q, Tile::sum, Tile::top;
   const AttentionArgs& a;
   const int heads = a.heads / a.kv_heads;
   Shared<T> ring{0};
@@ -66,44 +65,22 @@ struct RingReader : HeadTile<T, kDims> {
 
   // Takes in the tile in a slot, whose first position is `first`.
   UM_DEVICE void Take(int slot, const RingRow& r, int first) {
-    constexpr int kHalves = 2, kHalf = kRingTile / kHalves;
     const int keys = slot * (L::kSlotBytes / 2), values = keys + L::kValues;
     const bool edge = first < r.start || first + kRingTile > r.tokens;
     if (edge) Blank(values, r.tokens - first);
-    FragC s[kHalves] = {Tile::Score(ring, keys), Tile::Score(ring, keys + kHalf * kDims)};
-    const Values v0 = Tile::LoadValues(ring, values);  // on their way while the weights are found
+    Tile::template Take<true>(ring, keys, values, [&](FragC (&s)[2]) {
 #pragma unroll
-    for (int i = 0; i < kHalves; ++i) {
+      for (int i = 0; i < 2; ++i) {
 #pragma unroll
-      for (int e = 0; e < kFragC; ++e) s[i].v[e] *= a.scale * kLog2E;
-    }
-    if (edge || a.cap > 0) {
+        for (int e = 0; e < kFragC; ++e) s[i].v[e] *= a.scale * kLog2E;
+      }
+      if (!edge && a.cap <= 0) return;
 #pragma unroll
-      for (int i = 0; i < kHalves; ++i) {
+      for (int i = 0; i < 2; ++i) {
         if (a.cap > 0) QuickCap(s[i]);
-        Mask(r, first + i * kHalf, s[i]);
+        Mask(r, first + i * Tile::kHalf, s[i]);
       }
-    }
-    float high[2], keep[2];
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {  // every tile holds a position that is seen: `high` is finite
-      high[h] = Tile::Highest(s, h);
-      keep[h] = QuickExp2(top[h] - high[h]);
-      top[h] = high[h];
-      sum[h] *= keep[h];
-    }
-#pragma unroll
-    for (int i = 0; i < kHalves; ++i) {
-#pragma unroll
-      for (int e = 0; e < kFragC; ++e) {
-        s[i].v[e] = QuickExp2(s[i].v[e] - high[e % 2]);
-        sum[e % 2] += s[i].v[e];
-      }
-    }
-    const Values v1 = Tile::LoadValues(ring, values + kHalf * kDims);
-    Tile::Rescale(keep);
-    Tile::Add(v0, s[0]);
-    Tile::Add(v1, s[1]);
+    });
     if (edge) FenceAsync();  // orders the zeros before the copies that follow
   }
 
