@@ -290,7 +290,7 @@ Status GraphExecutor::MakeStream() {
 
 bool GraphExecutor::StreamsShape(const StepShape& shape) const {
   if (stream_ == nullptr || stream_refused_ || !shape.decode() || shape.tokens > stream_->max_rows()) return false;
-  const int pays = measured_rows_ >= 0 ? measured_rows_ : stream_->pays_up_to();
+  const int pays = measured_rows_ >= 0 ? measured_rows_ : StreamStep::kPaysUpTo;
   if (graph_.stream == GraphOptions::kWhereItFits && shape.tokens > pays) return false;
   return shape.outputs == shape.tokens;
 }

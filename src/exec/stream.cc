@@ -30,6 +30,8 @@ std::string StageName(const StreamStage& s) {
   switch (s.kind) {
     case StreamKind::kEmbed:
       return "embed";
+    case StreamKind::kNorm:
+      return fmt::format("norm {}", s.n);
     case StreamKind::kLinear:
       return fmt::format("linear {}x{}", s.n, s.k);
     case StreamKind::kAttention:
@@ -79,10 +81,6 @@ Result<std::unique_ptr<StreamStep>> StreamStep::Make(const Program& program, con
   const int splits = std::max(1, limits.multiprocessors / program.attention.kv_heads);
   UM_ASSIGN_OR_RETURN(
       step->plan_, PlanStream(program, {.blocks = limits.multiprocessors, .rows = step->max_rows_, .splits = splits}));
-  if (step->plan_.widest_normed > 0) {
-    step->max_rows_ = std::min(step->max_rows_, kXBudget / (2 * step->plan_.widest_normed));
-    if (step->max_rows_ < 1) return UsageError("rows of {} elements are too wide", step->plan_.widest_normed);
-  }
   const StreamLayout layout{step->max_rows_};
   if (layout.ring(RoundUp(step->state_bytes_)) + 2 * kStreamSlotBytes > limits.shared_bytes_per_block) {
     return UsageError("{} has too little shared memory for the stream kernel", limits.name);
@@ -155,8 +153,6 @@ Status StreamStep::Upload(const Program& program) {
     const auto vector = [&](int w) { return w < 0 ? nullptr : reinterpret_cast<const float*>(shared_.weight(w)); };
     s.bias = vector(planned.bias);
     s.norm = vector(planned.norm);
-    s.x_norm = vector(planned.x_norm);
-    s.x_norm_bias = vector(planned.x_norm_bias);
     s.places = vector(planned.places);
     s.x = words(planned.x);
     s.x_sums = words(planned.x_sums);

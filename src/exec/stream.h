@@ -46,8 +46,8 @@ class StreamStep {
   explicit StreamStep(const StreamShared& shared) : shared_(shared) {}  // see Make
 
   int max_rows() const { return max_rows_; }
-  // Up to so many rows a step takes less time than op by op (docs/performance.md); layer norms are done row by row.
-  int pays_up_to() const { return plan_.widest_normed > 0 ? 2 : 4; }
+  // Up to so many rows a step takes less time than op by op, where nothing was measured (docs/performance.md).
+  static constexpr int kPaysUpTo = 4;
   uint64_t workspace_bytes() const;
   // Launches a step of `rows` rows, 1 .. max_rows(), each the newest token of its own sequence. kUsage where the device
   // cannot run all blocks at the same time (any more).

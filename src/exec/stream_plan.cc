@@ -153,41 +153,47 @@ class Planner {
     writer_[static_cast<size_t>(out)] = s;
   }
 
-  // The norm belongs to the stage that wrote its input: that one multiplies by the weight and sums up the squares.
+  // A root-mean-square norm belongs to the stage that wrote its input: that one multiplies by the weight and sums up the
+  // squares. A layer norm is a stage of its own, which reads the moments of what was written.
   Status TakeNorm(const Op& op) {
     const int s = value(op.in).storage == Storage::kWide ? writer_[static_cast<size_t>(op.in)] : -1;
     if (s < 0 || value(op.out).storage == Storage::kWide) return Unknown(op, "only norms of the residual stream");
-    PlannedStage& writer = stage(s);
     const int cols = value(op.in).cols;
     if (program_.weights[static_cast<size_t>(op.weight)].cols != cols) return Unknown(op, "heads normed by themselves");
+    const bool moments = stage(s).stage.flags & kStreamMoments;
+    if (stage(s).y_sums >= 0 && !(moments && op.norm == NormKind::kLayer)) {
+      return Unknown(op, "a second norm of the same values");
+    }
+    if (!moments) stage(s).y_sums = NewWords(SumBytes(stage(s).stage.units));
+    return op.norm == NormKind::kLayer ? TakeLayerNorm(op, s, cols) : TakeRmsNorm(op, s, cols);
+  }
+  Status TakeRmsNorm(const Op& op, int s, int cols) {
+    if (op.bias >= 0) return Unknown(op, "a root-mean-square norm with a bias");
     writer_[static_cast<size_t>(op.out)] = s;
     norm_[static_cast<size_t>(op.out)] = &op;
-    if (op.norm == NormKind::kLayer) {  // its reader norms the residual stream itself
-      if (cols > kStreamNormWidth) return Unknown(op, "a layer norm that is too wide");
-      return op.offset != 0 ? Unknown(op, "a layer norm with an offset") : Status();
-    }
-    if (op.bias >= 0) return Unknown(op, "a root-mean-square norm with a bias");
-    if (writer.norm >= 0) return Unknown(op, "a second norm of the same values");
-    writer.norm = op.weight;
-    writer.stage.norm_offset = op.offset;
-    writer.y = NewWords(NarrowBytes(cols));
-    writer.y_sums = NewWords(SumBytes(writer.stage.units));
+    stage(s).norm = op.weight;
+    stage(s).stage.norm_offset = op.offset;
+    stage(s).y = NewWords(NarrowBytes(cols));
     return {};
   }
-
-  // The product's side of a norm: it norms x itself, or scales by the sums that came with x.
-  void ReadNormed(PlannedStage& product, int from, const Op& norm, int cols) {
-    product.stage.eps = norm.eps;
-    if (norm.norm == NormKind::kRms) {
-      product.x_sums = stage(from).y_sums;
-      product.stage.sum_units = stage(from).stage.units;
-      return;
-    }
-    product.x = stage(from).y_wide;
-    product.x_norm = norm.weight;
-    product.x_norm_bias = norm.bias;
-    product.stage.flags |= kStreamNormX;
-    plan_.widest_normed = std::max(plan_.widest_normed, cols);
+  Status TakeLayerNorm(const Op& op, int from, int cols) {
+    if (op.offset != 0) return Unknown(op, "a layer norm with an offset");
+    if (cols % 32 != 0) return Unknown(op, "columns are no multiple of 32");
+    stage(from).stage.flags |= kStreamMoments;
+    const int s = Add(StreamKind::kNorm, cols / 32);
+    PlannedStage& norm = stage(s);
+    norm.stage.n = cols;
+    norm.stage.k = stage(from).stage.strips * 16;
+    norm.stage.x_from = from;
+    norm.stage.sum_units = stage(from).stage.units;
+    norm.stage.eps = op.eps;
+    norm.x = stage(from).y_wide;
+    norm.x_sums = stage(from).y_sums;
+    norm.norm = op.weight;
+    norm.bias = op.bias;
+    norm.y = NewWords(NarrowBytes(cols));
+    writer_[static_cast<size_t>(op.out)] = s;
+    return {};
   }
 
   // Strips of a unit: those with which the block that has most to read has least. The end of a unit takes as long as
@@ -222,7 +228,11 @@ class Planner {
     planned.weight = op.weight;
     planned.bias = op.bias;
     ReadFrom(s, from);
-    if (const Op* norm = norm_[static_cast<size_t>(op.in)]; norm != nullptr) ReadNormed(planned, from, *norm, w.cols);
+    if (const Op* norm = norm_[static_cast<size_t>(op.in)]; norm != nullptr) {  // scales by the sums that come with x
+      to.eps = norm->eps;
+      to.sum_units = stage(from).stage.units;
+      planned.x_sums = stage(from).y_sums;
+    }
     plan_.widest = std::max(plan_.widest, w.cols);
     const int residual = op.in2 < 0 ? -1 : writer_[static_cast<size_t>(op.in2)];
     writer_[static_cast<size_t>(op.out)] = s;
@@ -300,7 +310,8 @@ bool StreamOrdered(const std::vector<PlannedStage>& stages, int earlier, int lat
   switch (s.kind) {
     case StreamKind::kEmbed:
       return false;
-    case StreamKind::kLinear:  // each unit reads the whole of x
+    case StreamKind::kNorm:  // each unit reads the whole of x, or moments of it
+    case StreamKind::kLinear:
     case StreamKind::kChoose:
       return Implies(stages, s.x_from, earlier);
     case StreamKind::kAttention:  // a unit reads a part of x, which its writer wrote after reading the whole of its own

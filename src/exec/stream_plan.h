@@ -16,7 +16,7 @@ namespace unimax {
 struct PlannedStage {
   StreamStage stage{};                                                                     // its pointers are null
   int x = -1, x_sums = -1, residual = -1, y = -1, y_wide = -1, y_sums = -1, partial = -1;  // buffers
-  int weight = -1, bias = -1, norm = -1, x_norm = -1, x_norm_bias = -1, places = -1;       // weights of the program
+  int weight = -1, bias = -1, norm = -1, places = -1;                                      // weights of the program
   int layer = -1, rope = -1;
 };
 
@@ -24,7 +24,6 @@ struct StreamPlan {
   std::vector<PlannedStage> stages;
   std::vector<uint64_t> buffers;  // bytes of each
   int widest = 0;                 // largest k of a product
-  int widest_normed = 0;          // of those that norm x on its way to shared memory
 };
 
 struct StreamPlanOptions {

@@ -6,8 +6,9 @@
 // one that its reader expects. Layouts, for M rows of the step:
 //   narrow  [ceil(cols / 32)][M][16]   payload: two neighbouring 16-bit elements of a row
 //   wide    [ceil(cols / 32)][M][32]   payload: one f32
-//   sums    [M][units][16]             payload of the first: f32, the sum of squares of what one unit wrote; each in a
-//                                      line of its own, or its writers wait for its many readers
+//   sums    [M][units][16]             payload of the first: f32, the sum of squares of what one unit wrote; with
+//                                      kStreamMoments the sum, and the second: the sum of squares of what differs from
+//                                      the unit's mean. Each in a line of its own, or its writers wait for its readers
 #pragma once
 
 #include "base/activation.h"
@@ -21,19 +22,19 @@ inline constexpr int kStreamPageTokens = 32;        // the only size of pages it
 inline constexpr int kStreamMostRows = 8;           // of a step
 inline constexpr int kStreamWordBytes = 8;
 inline constexpr int kStreamSumStride = 16;    // words from sum to sum
-inline constexpr int kStreamNormWidth = 8192;  // longest row of a layer norm
 
 enum class StreamKind : int {
   kEmbed,      // y = table[ids] * scale
+  kNorm,       // y = (x - mean) / deviation * norm + bias, from wide words and moments: a layer norm
   kLinear,     // y = cap(act(x w^T * r + bias) * scale + residual), r: 1 / rms of x where x is to be normed
   kAttention,  // turns q and k, stores k and v, and leaves the softmax sums of each run of pages
   kMerge,      // puts the runs of a row together
   kChoose,     // the largest logit of all blocks
 };
 
-inline constexpr int kStreamGated = 1;   // strips of w alternate gate, up: y = act(gate) * up
-inline constexpr int kStreamLogits = 2;  // y is plain f32 [M, n], and each block remembers its largest
-inline constexpr int kStreamNormX = 4;   // x is wide words, to be normed by mean and variance
+inline constexpr int kStreamGated = 1;    // strips of w alternate gate, up: y = act(gate) * up
+inline constexpr int kStreamLogits = 2;   // y is plain f32 [M, n], and each block remembers its largest
+inline constexpr int kStreamMoments = 4;  // y_sums has moments
 
 // One operation. A unit is what a block does without asking another: 16 or 32 outputs, a run of pages, a row.
 // The first units, one a block, are dealt: unit u to block (u + first) % blocks, so that what an operation leaves
@@ -42,7 +43,7 @@ struct alignas(16) StreamStage {
   StreamKind kind;
   int flags;
   int units, first;
-  int n, k;           // Linear: rows and columns of w; Embed: n = columns
+  int n, k;           // Linear: rows and columns of w; Embed, Norm: n = columns; Norm: k of them are a unit of x's writer
   int strips;         // Linear: strips of 16 rows a unit, 1 or 2
   int x_from;         // the stage that writes x
   int residual_from;  // the stage that writes the residual; -1: none
@@ -53,7 +54,7 @@ struct alignas(16) StreamStage {
   float norm_offset;
   const void* w;         // packed tiles
   const float* bias;     // [n] or null
-  const void* x;         // narrow words; wide ones with kStreamNormX
+  const void* x;         // narrow words; Norm: wide ones
   const void* x_sums;    // sums, or null
   const void* residual;  // wide words, or null
   void* y;               // narrow words, plain f32 for logits, or null
@@ -61,15 +62,13 @@ struct alignas(16) StreamStage {
   void* y_sums;          // sums, or null
   void* partial;      // Attention, Merge: words [runs][heads of a KV head][head_dim + 2]: f32 sums of p v, the largest
                       // score, the sum of p
-  const float* norm;  // [n]: weight of the norm behind y, which its narrow words carry already; or null
+  const float* norm;  // [n]: weight of the norm behind y, which its narrow words carry already, or of kNorm; or null
   void* k_cache;      // Attention: [pages, kv_heads, 32, head_dim] of the layer
   void* v_cache;
   const float* cos_sin;  // [rope rows, rotary / 2, 2]
   int rotary, interleaved;
   int window;                // positions that a query sees; 0: all
   int k_at, v_at;            // columns of x where keys and values begin
-  const float* x_norm;       // [k] weight and bias of the norm of x, with kStreamNormX
-  const float* x_norm_bias;  // or null
   const float* places;       // Embed: [positions, n], added by position; or null
   int first_place;           // row of position 0
 };
@@ -121,14 +120,13 @@ struct StreamLayout {
   static constexpr int kRuns = kAskBars + 16 * (kRunsAhead + 1);
   static constexpr int kStages = kRuns + kRunsAhead * kRunBytes;  // this stage and the next
   static constexpr int kStageBytes = static_cast<int>(sizeof(StreamStage));
-  // Two buffers of [group][strip][row of the step][kPitch] f32; attention and norm: scratch, kScratchBytes.
+  // Two buffers of [group][strip][row of the step][kPitch] f32.
   static constexpr int kSums = kStages + 2 * kStageBytes;
   static constexpr int kPitch = 20;  // rows of a strip, padded so that no two lanes meet in a bank
   static constexpr int kMostSlots = 32;
-  static constexpr int kScratchBytes = 4608;
   int rows;  // of the step
   constexpr int sum_bytes() const { return kStreamGroups * 2 * rows * kPitch * 4; }
-  constexpr int x() const { return kSums + (2 * sum_bytes() > kScratchBytes ? 2 * sum_bytes() : kScratchBytes); }
+  constexpr int x() const { return kSums + 2 * sum_bytes(); }
   constexpr int ring(int x_bytes) const { return (x() + x_bytes + 127) / 128 * 128; }
   // Attention has in place of x: q, k and v of kAsked runs, [run][group of heads + 2][dims] of 2 bytes, then the states
   // of StatesOf runs, [run][group][group of heads][dims + 4] f32: sums of p v, the largest score, the sum of p. The more

@@ -75,6 +75,9 @@ UM_DEVICE void Compute(const StreamArgs& a) {
       case StreamKind::kEmbed:
         StreamLinear<T>(a, s, t).Embed();
         break;
+      case StreamKind::kNorm:
+        StreamLayerNorm<T>(a, s, t).Run();
+        break;
       case StreamKind::kLinear:
         StreamLinear<T>(a, s, t).Run();
         break;

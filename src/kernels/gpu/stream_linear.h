@@ -149,6 +149,12 @@ struct StreamLinear {
     }
     return s.cap > 0.0f ? StreamCap(s.cap, v) : v;
   }
+  // The sum over the outputs of a unit, of one row of the step.
+  UM_DEVICE static float OfUnit(float v) {
+#pragma unroll
+    for (int mask = kUnitRows / 2; mask > 0; mask /= 2) v += ShuffleXor(v, mask);
+    return v;
+  }
   // Writes one output, or none where it is not valid; all lanes take part.
   UM_DEVICE void Emit(const End& e, int unit, float value) {
     const unsigned epoch = t.EpochOf(a, t.stage);
@@ -165,11 +171,17 @@ struct StreamLinear {
       StoreWord(WordPointer(s.y, NarrowAt(e.n, e.row, a.m)), static_cast<uint32_t>(other << 16 | bits), epoch);
     }
     if (s.y_sums != nullptr) {
-      float square = e.valid ? value * value : 0.0f;
-#pragma unroll
-      for (int mask = kUnitRows / 2; mask > 0; mask /= 2) square += ShuffleXor(square, mask);
-      if (e.valid && Lane() % kUnitRows == 0) {
-        StoreWord(WordPointer(s.y_sums, SumAt(unit, e.row, s.units)), BitCopy<uint32_t>(square), epoch);
+      char* p = WordPointer(s.y_sums, SumAt(unit, e.row, s.units));
+      if (s.flags & kStreamMoments) {
+        const int each = s.strips * kTileRows, left = Outputs() - unit * each;
+        const float sum = OfUnit(e.valid ? value : 0.0f), apart = value - sum / static_cast<float>(left < each ? left : each);
+        const float squares = OfUnit(e.valid ? apart * apart : 0.0f);
+        if (e.valid && Lane() % kUnitRows == 0) {
+          StoreWords(p, BitCopy<uint32_t>(sum), BitCopy<uint32_t>(squares), epoch);
+        }
+      } else {
+        const float square = OfUnit(e.valid ? value * value : 0.0f);
+        if (e.valid && Lane() % kUnitRows == 0) StoreWord(p, BitCopy<uint32_t>(square), epoch);
       }
     }
     if (s.y_wide != nullptr && e.valid) {  // last: its reader comes late

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // stream_norm: norms of the stream kernel. A root-mean-square norm needs sums of squares, which come with x. A layer
-//            norm's mean must go before anything is rounded, so each block norms the whole residual stream for itself,
-//            on the way to shared memory.
-// Who calls: stream_linear, for products whose x is to be normed.
-// Work:      row after row; a thread holds kKeep pieces of 8 elements of it.
-// Bound:     latency. bytes = M * K * 8 from L2.
-// Launch:    that of stream; K at most kStreamNormWidth.
-// Reference: RefNorm. Sum order: a thread its elements, the lanes of a group, then the groups.
-// Source:    Ba et al. 2016 (layer norm).
+//            norm's mean must go before anything is rounded, so it is a stage of its own, from moments that came with x.
+// Who calls: stream_linear, for products whose x is to be normed; stream, for stages kNorm.
+// Work:      kNorm: a unit is 32 columns; a group has a row.
+// Bound:     latency. bytes = M * units of x * 8 (kNorm: 16) from L2 a block.
+// Launch:    that of stream.
+// Reference: RefNorm. Sum order: a lane its units, then the lanes of a group.
+// Source:    Ba et al. 2016 (layer norm); Chan et al. 1979 (variances of parts put together).
 #pragma once
 
 #include "kernels/gpu/stream_words.h"
@@ -47,91 +46,76 @@ struct StreamSums {
 
 template <class T>
 struct StreamLayerNorm {
-  static constexpr int kKeep = kStreamNormWidth / 8 / kStreamThreads > 0 ? kStreamNormWidth / 8 / kStreamThreads : 1;
+  static constexpr int kAhead = 8;
   const StreamArgs& a;
   const StreamStage& s;
   const StreamThread& t;
-  float v[kKeep][8];
+  const int row = Group();
 
   UM_DEVICE StreamLayerNorm(const StreamArgs& args, const StreamStage& stage, const StreamThread& thread)
       : a(args), s(stage), t(thread) {}
 
-  UM_DEVICE int Piece(int i) const { return Thread() + i * kStreamThreads; }
-  // Element e of piece i stands at k = 8 * Piece(i) + e; absent pieces are zeros.
-  UM_DEVICE void Fetch(int row) {
+  // How many elements unit `i` of x's writer has, 0 for none.
+  UM_DEVICE float Count(int i) const {
+    const int left = s.n - i * s.k;
+    return static_cast<float>(i >= s.sum_units ? 0 : left < s.k ? left : s.k);
+  }
+  // Moments of kAhead units from unit `first` on.
+  UM_DEVICE void Await(int first, Words (&w)[kAhead]) const {
     const unsigned epoch = t.EpochOf(a, s.x_from);
-    EightWords low[kKeep] = {}, high[kKeep] = {};
     unsigned odd;
     StreamWait wait;
-    do {  // looks at all pieces together
+    do {  // looks at all of them together
       odd = epoch;
 #pragma unroll
-      for (int i = 0; i < kKeep; ++i) {
-        if (Piece(i) >= s.k / 8) continue;
-        const char* p = WordPointer(s.x, WideAt(Piece(i) * 8, row, a.m));
-        low[i] = LoadEight(p);
-        high[i] = LoadEight(p + 32);
+      for (int i = 0; i < kAhead; ++i) {
+        const int unit = first + i * kLanes;
+        if (unit >= s.sum_units || OddOf(w[i], epoch) == epoch) continue;
+        w[i] = LoadWords(WordPointer(s.x_sums, SumAt(unit, row, s.sum_units)));
       }
 #pragma unroll
-      for (int i = 0; i < kKeep; ++i) {
-        if (Piece(i) >= s.k / 8) continue;
-        if (low[i].Odd(epoch) != epoch) odd = low[i].Odd(epoch);
-        if (high[i].Odd(epoch) != epoch) odd = high[i].Odd(epoch);
+      for (int i = 0; i < kAhead; ++i) {
+        if (first + i * kLanes < s.sum_units && OddOf(w[i], epoch) != epoch) odd = OddOf(w[i], epoch);
       }
     } while (odd != epoch && wait.Again(a, t.stage, odd, epoch));
-#pragma unroll
-    for (int i = 0; i < kKeep; ++i) {
-      const Vec16 first = low[i].Elements(), second = high[i].Elements();
-#pragma unroll
-      for (int e = 0; e < 8; ++e) v[i][e] = e < 4 ? first.template As<float>(e) : second.template As<float>(e - 4);
-    }
   }
-  // The sum over the block; `at`: 8 floats of scratch that nobody else uses meanwhile.
-  UM_DEVICE float BlockTotal(Shared<float>& scratch, int at, float sum) const {
-    sum = GroupSum(sum);
-    if (Lane() == 0) scratch.Set(at + Group(), sum);
-    SomeBarrier(kStreamThreads);  // orders every group's sum before it is read
-    float total = 0;
-#pragma unroll
-    for (int g = 0; g < kStreamGroups; ++g) total += scratch.Get(at + g);
-    return total;
-  }
-  UM_DEVICE void Row(int row, Shared<T>& x, Shared<float>& scratch) {
-    Fetch(row);
-    const int at = row % 2 * 2 * kStreamGroups;  // of the row before, some may still be read
-    float sum = 0, squares = 0;
-#pragma unroll
-    for (int i = 0; i < kKeep; ++i) {
-#pragma unroll
-      for (int e = 0; e < 8; ++e) sum += v[i][e];
-    }
-    const float mean = BlockTotal(scratch, at, sum) / static_cast<float>(s.k);
-#pragma unroll
-    for (int i = 0; i < kKeep; ++i) {
-#pragma unroll
-      for (int e = 0; e < 8; ++e) {
-        v[i][e] = Piece(i) < s.k / 8 ? v[i][e] - mean : 0.0f;
-        squares += v[i][e] * v[i][e];
-      }
-    }
-    const float scale = Rsqrt(BlockTotal(scratch, at + kStreamGroups, squares) / static_cast<float>(s.k) + s.eps);
-#pragma unroll
-    for (int i = 0; i < kKeep; ++i) {
-      if (Piece(i) >= s.k / 8) continue;
-      Vec16 out;
-#pragma unroll
-      for (int e = 0; e < 8; ++e) {
-        const int k = Piece(i) * 8 + e;
-        const float bias = s.x_norm_bias != nullptr ? s.x_norm_bias[k] : 0.0f;
-        out.template Put<T>(e, FromFloat<T>(v[i][e] * scale * s.x_norm[k] + bias));
-      }
-      x.Set16(((Piece(i) / 4 * a.m + row) * 4 + Piece(i) % 4) * 8, out);
-    }
-  }
-  UM_DEVICE void Stage(Shared<T>& x) {
-    Shared<float> scratch(StreamLayout::kSums);
+  // Puts the row's parts together: its mean, and what its elements are multiplied by.
+  UM_DEVICE void Scale(float& mean, float& scale) const {
+    float count = 0, sum = 0, squares = 0;  // of this lane's units; squares of what differs from sum / count
 #pragma unroll 1
-    for (int row = 0; row < a.m; ++row) Row(row, x, scratch);
+    for (int first = Lane(); first - Lane() < s.sum_units; first += kAhead * kLanes) {
+      Words w[kAhead] = {};  // no word has epoch 0
+      Await(first, w);
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const float n = Count(first + i * kLanes);
+        if (n == 0) continue;
+        const float other = BitCopy<float>(w[i].payload0), apart = count > 0 ? other / n - sum / count : 0;
+        squares += BitCopy<float>(w[i].payload1) + apart * apart * (n * count / (n + count));
+        count += n;
+        sum += other;
+      }
+    }
+    const float own = count > 0 ? sum / count : 0;
+    mean = GroupSum(sum) / static_cast<float>(s.n);
+    squares = GroupSum(squares + count * (own - mean) * (own - mean));
+    scale = Rsqrt(squares / static_cast<float>(s.n) + s.eps);
+  }
+  UM_DEVICE void Run() {
+    if (row >= a.m) return;
+    const int first = (BlockX() - s.first + GridX()) % GridX();
+    float mean = 0, scale = 0;
+    if (first < s.units) Scale(mean, scale);
+#pragma unroll 1
+    for (int n = first * 32 + Lane(); n - Lane() < s.units * 32; n += GridX() * 32) {
+      const char* p = WordPointer(s.x, WideAt(n, row, a.m));
+      const float v = AwaitFloat(a, t, p, LoadWord(p), t.EpochOf(a, s.x_from));
+      const float y = (v - mean) * scale * s.norm[n] + (s.bias != nullptr ? s.bias[n] : 0.0f);
+      const int bits = BitCopy<uint16_t>(FromFloat<T>(y)), other = ShuffleXor(bits, 1);
+      if (n % 2 != 0) continue;
+      StoreWord(WordPointer(s.y, NarrowAt(n, row, a.m)), static_cast<uint32_t>(other << 16 | bits),
+                t.EpochOf(a, t.stage));
+    }
   }
 };
 

@@ -33,10 +33,9 @@ struct StreamX {
   // For the first unit.
   UM_DEVICE StreamXFrom From() const {
     if (s.k * a.m * 2 > a.x_bytes) return StreamXFrom::kMemory;
-    return a.m > kStreamXStaged && !(s.flags & kStreamNormX) ? StreamXFrom::kMemoryOnce : StreamXFrom::kShared;
+    return a.m > kStreamXStaged ? StreamXFrom::kMemoryOnce : StreamXFrom::kShared;
   }
   UM_DEVICE void Stage(StreamSums& sums) {
-    if (s.flags & kStreamNormX) return StreamLayerNorm<T>(a, s, t).Stage(x);
     if (From() != StreamXFrom::kShared) return;
     StageWords<T>(a, t, s.x, s.k / 8 * a.m, t.EpochOf(a, s.x_from), x, sums);
   }
