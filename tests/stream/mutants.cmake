@@ -22,7 +22,7 @@ endfunction()
 
 um_planted_kernel(missing_epoch kernels/gpu/stream_words.h "while (odd != epoch && " "while (false && ")
 um_planted_kernel(ring_overrun kernels/gpu/stream_feed.h
-  "RingWaitFree(StreamLayout::kBarriers, t.slot, t.turn, base);\n        if (left <= chunk)" "if (left <= chunk)")
+  "RingWaitFree(StreamLayout::kBarriers, t.slot, t.turn, base);\n        if (r.left <= chunk)" "if (r.left <= chunk)")
 um_planted_kernel(lost_claim kernels/gpu/stream_feed.h "next = next < s.units ? next : -1;" "next = -1;")
 um_planted_kernel(claimed_twice kernels/gpu/stream_feed.h "Claim(a.claims + t.stage) - claimed"
   "0 * claimed + unit + GridX() / 2")

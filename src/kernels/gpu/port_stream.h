@@ -5,6 +5,8 @@
 // Ring: `bars` is the offset of its barriers in shared memory, 16 bytes a slot; a parity is 0 for a slot's first use
 //   RingInit(bars, slots, readers)          by one thread, before a Barrier(): every slot is free
 //   RingWaitFree(bars, slot, parity)        the copying thread: all readers have let go of the use before
+//   bool RingIsFree(bars, slot, parity, base)   whether RingWaitFree would return at once
+//   RingFetchNear(from, bytes)              has `bytes`, a multiple of 16, brought to L2
 //   RingExpect(bars, slot, bytes)           announces what the copies of this use bring together
 //   RingCopy(bars, slot, to, from, bytes)   begins to copy `bytes` (a multiple of 16) to offset `to`; read once: the
 //                                           caches need not keep them

@@ -33,6 +33,10 @@ inline uint32_t RingBase() { return 0; }
 inline void FenceAsync() {}
 inline bool OneLane() { return Lane() == 0; }
 inline void RingWaitFree(int bars, int slot, int parity, uint32_t = 0) { WaitBar(bars + slot * 16 + 8, parity ^ 1); }
+inline bool RingIsFree(int bars, int slot, int parity, uint32_t) {
+  return emulator::Self().block->bars.Passed(bars + slot * 16 + 8, parity ^ 1);
+}
+inline void RingFetchNear(const void*, int) {}
 inline void RingExpect(int bars, int slot, int bytes, uint32_t = 0) {
   emulator::ThreadState& self = emulator::Self();
   self.block->grid->ExpectBar(self, bars + slot * 16, bytes);

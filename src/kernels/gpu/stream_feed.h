@@ -5,7 +5,7 @@
 // Work:      a chunk a slot, as soon as the slot is free. Not all slots are on their way at once: what blocks tell each
 //            other comes over the same links and queues behind whatever was asked for before, so a reader that waits for
 //            x would wait for the whole ring. 96 KB of a multiprocessor on their way are enough for the read rate, and
-//            32 KB while its readers wait.
+//            32 KB while its readers wait; once the ring is full, what follows comes to L2, whose links are others.
 // Bound:     memory. The thread itself has 900 clocks a chunk.
 // Launch:    that of stream; one thread.
 // Reference: none of its own.
@@ -20,6 +20,7 @@ inline constexpr int kStreamAskers = 2;  // of the groups beside the readers; on
 
 struct StreamFeed {
   static constexpr int kFlying = 6, kFlyingEarly = 2;  // chunks on their way: at most, and while their readers wait for x
+  static constexpr int kNear = 4;        // chunks brought to L2 while a slot is awaited
   static constexpr int kClaimAhead = 3;  // chunks before the end of a unit: they hide the way to the count and back
   const StreamArgs& a;
   StreamThread& t;
@@ -29,10 +30,11 @@ struct StreamFeed {
 
   UM_DEVICE StreamFeed(const StreamArgs& args, StreamThread& thread) : a(args), t(thread) {}
 
+  // The readers of what is fed still wait for x.
+  UM_DEVICE bool Early() const { return RingNoted(StreamLayout::kReady, 0, base) < t.stage; }
   // Until few enough chunks are on their way: one of those before has landed.
   UM_DEVICE void AwaitCalm() const {
-    const bool early = RingNoted(StreamLayout::kReady, 0, base) < t.stage;
-    int slot = t.slot - (early ? kFlyingEarly : flying), turn = t.turn;
+    int slot = t.slot - (Early() ? kFlyingEarly : flying), turn = t.turn;
     if (slot < 0) {
       slot += a.slots;
       turn ^= 1;
@@ -43,33 +45,53 @@ struct StreamFeed {
     RingCopy(StreamLayout::kBarriers, t.slot, to, from, bytes, base);
   }
 
+  // Weights of a unit that are still to come: of a strip `left` bytes from `w` on, `near` of them behind the next chunk
+  // in L2, and where there are two strips the other's `apart` bytes behind.
+  struct Rest {
+    const char* w;
+    int left, near, apart;
+  };
+  // Has what follows brought to L2 while the next chunk waits for its slot.
+  UM_DEVICE void FetchNear(Rest& r, int chunk) const {
+    r.near = r.near > 0 ? r.near - chunk : 0;
+#pragma unroll 1
+    while (r.near < kNear * chunk && r.near < r.left - chunk && Early() &&
+           !RingIsFree(StreamLayout::kBarriers, t.slot, t.turn, base)) {
+      r.near += chunk;
+      const int bytes = r.left - r.near < chunk ? r.left - r.near : chunk;
+      RingFetchNear(r.w + r.near, bytes);
+      if (r.apart > 0) RingFetchNear(r.w + r.near + r.apart, bytes);
+    }
+  }
   // Chunks of k-tiles of one or two strips, strip behind strip in a slot.
   UM_DEVICE void Linear(const StreamStage& s) {
-    const int tiles = s.k / kTileK, strips = (s.n + kTileRows - 1) / kTileRows;
-    const int chunk = kStreamSlotBytes / s.strips, strip_bytes = tiles * kTileBytes;
+    const int strips = (s.n + kTileRows - 1) / kTileRows, strip_bytes = s.k / kTileK * kTileBytes;
+    const int chunk = kStreamSlotBytes / s.strips;
     const unsigned claimed = a.steps * static_cast<unsigned>(s.units) - static_cast<unsigned>(GridX());
     int unit = (BlockX() - s.first + GridX()) % GridX(), next = -1;
 #pragma unroll 1
     for (; unit >= 0 && unit < s.units; unit = next) {
-      const char* w = static_cast<const char*>(s.w) + static_cast<int64_t>(unit) * s.strips * strip_bytes;
       const bool two = s.strips == 2 && unit * 2 + 1 < strips;  // of an odd number the last stands alone
+      Rest r = {static_cast<const char*>(s.w) + static_cast<int64_t>(unit) * s.strips * strip_bytes, strip_bytes, 0,
+                two ? strip_bytes : 0};
       bool claim = s.units > GridX();
 #pragma unroll 1
-      for (int left = strip_bytes; left > 0; left -= chunk, w += chunk) {
-        const int bytes = left < chunk ? left : chunk, to = ring + t.slot * kStreamSlotBytes;
-        if (claim && left <= kClaimAhead * chunk) {
+      for (; r.left > 0; r.left -= chunk, r.w += chunk) {
+        const int bytes = r.left < chunk ? r.left : chunk, to = ring + t.slot * kStreamSlotBytes;
+        if (claim && r.left <= kClaimAhead * chunk) {
           next = static_cast<int>(Claim(a.claims + t.stage) - claimed);
           claim = false;
         }
         AwaitCalm();
+        FetchNear(r, chunk);
         RingWaitFree(StreamLayout::kBarriers, t.slot, t.turn, base);
-        if (left <= chunk) {
+        if (r.left <= chunk) {
           next = next < s.units ? next : -1;
           RingNote(StreamLayout::kNotes, t.slot, next, base);
         }
         RingExpect(StreamLayout::kBarriers, t.slot, two ? 2 * bytes : bytes, base);
-        Copy(to, w, bytes);
-        if (two) Copy(to + chunk, w + strip_bytes, bytes);
+        Copy(to, r.w, bytes);
+        if (two) Copy(to + chunk, r.w + strip_bytes, bytes);
         t.NextSlot(a);
       }
     }

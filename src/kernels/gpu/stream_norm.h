@@ -60,19 +60,27 @@ struct StreamLayerNorm {
     const int left = s.n - i * s.k;
     return static_cast<float>(i >= s.sum_units ? 0 : left < s.k ? left : s.k);
   }
-  // Moments of kAhead units from unit `first` on.
-  UM_DEVICE void Await(int first, Words (&w)[kAhead]) const {
+  // What a lane norms, asked for before it is known how.
+  struct Own {
+    Word x;
+    float norm, bias;
+  };
+  UM_DEVICE const char* Pointer(int n) const { return WordPointer(s.x, WideAt(n, row, a.m)); }
+  UM_DEVICE Own Ask(int n) const { return {LoadWord(Pointer(n)), s.norm[n], s.bias != nullptr ? s.bias[n] : 0.0f}; }
+  // Moments of kAhead units from unit `first` on, and x of column `n`.
+  UM_DEVICE void Await(int first, Words (&w)[kAhead], int n, Own& own) const {
     const unsigned epoch = t.EpochOf(a, s.x_from);
     unsigned odd;
     StreamWait wait;
     do {  // looks at all of them together
-      odd = epoch;
+      if (own.x.epoch != epoch) own.x = LoadWord(Pointer(n));
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         const int unit = first + i * kLanes;
         if (unit >= s.sum_units || OddOf(w[i], epoch) == epoch) continue;
         w[i] = LoadWords(WordPointer(s.x_sums, SumAt(unit, row, s.sum_units)));
       }
+      odd = own.x.epoch;
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         if (first + i * kLanes < s.sum_units && OddOf(w[i], epoch) != epoch) odd = OddOf(w[i], epoch);
@@ -80,37 +88,39 @@ struct StreamLayerNorm {
     } while (odd != epoch && wait.Again(a, t.stage, odd, epoch));
   }
   // Puts the row's parts together: its mean, and what its elements are multiplied by.
-  UM_DEVICE void Scale(float& mean, float& scale) const {
+  UM_DEVICE void Scale(float& mean, float& scale, int n, Own& own) const {
     float count = 0, sum = 0, squares = 0;  // of this lane's units; squares of what differs from sum / count
 #pragma unroll 1
     for (int first = Lane(); first - Lane() < s.sum_units; first += kAhead * kLanes) {
       Words w[kAhead] = {};  // no word has epoch 0
-      Await(first, w);
+      Await(first, w, n, own);
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
-        const float n = Count(first + i * kLanes);
-        if (n == 0) continue;
-        const float other = BitCopy<float>(w[i].payload0), apart = count > 0 ? other / n - sum / count : 0;
-        squares += BitCopy<float>(w[i].payload1) + apart * apart * (n * count / (n + count));
-        count += n;
+        const float more = Count(first + i * kLanes);
+        if (more == 0) continue;
+        const float other = BitCopy<float>(w[i].payload0), apart = count > 0 ? other / more - sum / count : 0;
+        squares += BitCopy<float>(w[i].payload1) + apart * apart * (more * count / (more + count));
+        count += more;
         sum += other;
       }
     }
-    const float own = count > 0 ? sum / count : 0;
+    const float of_lane = count > 0 ? sum / count : 0;
     mean = GroupSum(sum) / static_cast<float>(s.n);
-    squares = GroupSum(squares + count * (own - mean) * (own - mean));
+    squares = GroupSum(squares + count * (of_lane - mean) * (of_lane - mean));
     scale = Rsqrt(squares / static_cast<float>(s.n) + s.eps);
   }
   UM_DEVICE void Run() {
-    if (row >= a.m) return;
     const int first = (BlockX() - s.first + GridX()) % GridX();
-    float mean = 0, scale = 0;
-    if (first < s.units) Scale(mean, scale);
+    if (row >= a.m || first >= s.units) return;
+    Own own = Ask(first * 32 + Lane());
+    float mean, scale;
+    Scale(mean, scale, first * 32 + Lane(), own);
 #pragma unroll 1
-    for (int n = first * 32 + Lane(); n - Lane() < s.units * 32; n += GridX() * 32) {
-      const char* p = WordPointer(s.x, WideAt(n, row, a.m));
-      const float v = AwaitFloat(a, t, p, LoadWord(p), t.EpochOf(a, s.x_from));
-      const float y = (v - mean) * scale * s.norm[n] + (s.bias != nullptr ? s.bias[n] : 0.0f);
+    for (int unit = first; unit < s.units; unit += GridX()) {
+      const int n = unit * 32 + Lane();
+      if (unit != first) own = Ask(n);
+      const float x = AwaitFloat(a, t, Pointer(n), own.x, t.EpochOf(a, s.x_from));
+      const float y = (x - mean) * scale * own.norm + own.bias;
       const int bits = BitCopy<uint16_t>(FromFloat<T>(y)), other = ShuffleXor(bits, 1);
       if (n % 2 != 0) continue;
       StoreWord(WordPointer(s.y, NarrowAt(n, row, a.m)), static_cast<uint32_t>(other << 16 | bits),

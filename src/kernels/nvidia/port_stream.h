@@ -30,6 +30,22 @@ UM_DEVICE uint32_t RingBase() {
 UM_DEVICE void RingWaitFree(int bars, int slot, int parity, uint32_t base = SharedOffset(0)) {
   WaitPhase(base + bars + slot * 16 + 8, parity ^ 1);
 }
+UM_DEVICE bool RingIsFree(int bars, int slot, int parity, uint32_t base) {
+  uint32_t free;
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+      "selp.b32 %0, 1, 0, p;\n"
+      "}"
+      : "=r"(free)
+      : "r"(base + bars + slot * 16 + 8), "r"(parity ^ 1)
+      : "memory");
+  return free != 0;
+}
+UM_DEVICE void RingFetchNear(const void* from, int bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
 UM_DEVICE void RingExpect(int bars, int slot, int bytes, uint32_t base = SharedOffset(0)) {
   ArriveExpecting(base + bars + slot * 16, bytes);
 }
