@@ -8,7 +8,7 @@
 namespace unimax {
 namespace {
 
-constexpr int kXBudget = 64 * 1024;  // shared memory for x: more would leave the ring too shallow
+constexpr int kXBudget = 80 * 1024;  // shared memory for x: more would leave the ring too shallow
 constexpr unsigned kLastEpoch = 1u << 30;
 
 // The kernel for a model's heads, as named in kernels/gpu/stream_entries.h.
@@ -44,6 +44,12 @@ std::string StageName(const StreamStage& s) {
   return "";
 }
 
+// The largest x that has room; those that have not are read as they are needed.
+int BytesOfX(const std::vector<int>& widths, int rows) {
+  int most = 0;
+  for (const int k : widths) most = k * rows * 2 <= kXBudget ? std::max(most, k * rows * 2) : most;
+  return most;
+}
 int RoundUp(int bytes) { return (bytes + 127) / 128 * 128; }
 
 }  // namespace
@@ -77,12 +83,13 @@ Result<std::unique_ptr<StreamStep>> StreamStep::Make(const Program& program, con
   if (!found.ok()) return UsageError("{} has no stream kernel", limits.target);
   step->kernel_ = found.value();
   step->max_rows_ = std::min({kStreamMostRows, shared.options.max_sequences, shared.options.max_outputs});
-  step->state_bytes_ = StreamLayout::AttentionBytes(kernel->head_dim, kernel->group);
+  step->group_ = kernel->group;
   const int splits = std::max(1, limits.multiprocessors / program.attention.kv_heads);
   UM_ASSIGN_OR_RETURN(
       step->plan_, PlanStream(program, {.blocks = limits.multiprocessors, .rows = step->max_rows_, .splits = splits}));
   const StreamLayout layout{step->max_rows_};
-  if (layout.ring(RoundUp(step->state_bytes_)) + 2 * kStreamSlotBytes > limits.shared_bytes_per_block) {
+  const int attention = layout.AttentionBytes(kernel->head_dim, kernel->group);
+  if (layout.ring(RoundUp(attention)) + 2 * kStreamSlotBytes > limits.shared_bytes_per_block) {
     return UsageError("{} has too little shared memory for the stream kernel", limits.name);
   }
   step->args_.splits = splits;
@@ -187,8 +194,8 @@ Status StreamStep::Run(int rows, const StreamInputs& inputs) {
   args_.page_table = inputs.page_table;
   args_.previous = inputs.previous;
   args_.m = rows;
-  args_.x_bytes = RoundUp(std::max(state_bytes_, std::min(plan_.widest * rows * 2, kXBudget)));
   const StreamLayout layout{rows};
+  args_.x_bytes = RoundUp(std::max(layout.AttentionBytes(args_.head_dim, group_), BytesOfX(plan_.widths, rows)));
   const int ring = layout.ring(args_.x_bytes);
   args_.slots =
       std::min(static_cast<int>(limits.shared_bytes_per_block - ring) / kStreamSlotBytes, StreamLayout::kMostSlots);

@@ -68,7 +68,7 @@ class StreamStep {
   StreamShared shared_;
   StreamPlan plan_;
   Kernel kernel_;
-  int max_rows_ = 1, state_bytes_ = 0;
+  int max_rows_ = 1, group_ = 1;  // group_: most query heads of a KV head that the kernel takes
   std::vector<Buffer> words_;
   Buffer stages_, claims_, best_, marks_, results_;  // results_: ids, then the fault's four numbers
   StreamArgs args_{};

@@ -233,7 +233,7 @@ class Planner {
       to.sum_units = stage(from).stage.units;
       planned.x_sums = stage(from).y_sums;
     }
-    plan_.widest = std::max(plan_.widest, w.cols);
+    plan_.widths.push_back(w.cols);
     const int residual = op.in2 < 0 ? -1 : writer_[static_cast<size_t>(op.in2)];
     writer_[static_cast<size_t>(op.out)] = s;
     if (logits) return {};

@@ -23,7 +23,7 @@ struct PlannedStage {
 struct StreamPlan {
   std::vector<PlannedStage> stages;
   std::vector<uint64_t> buffers;  // bytes of each
-  int widest = 0;                 // largest k of a product
+  std::vector<int> widths;        // k of each product
 };
 
 struct StreamPlanOptions {

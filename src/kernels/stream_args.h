@@ -133,10 +133,10 @@ struct StreamLayout {
   // there is room for, the further the readers go ahead of the group that puts them together.
   static constexpr int kAsked = 4;
   static constexpr int AskedBytes(int dims, int heads) { return (heads + 2) * dims * 2; }
-  static constexpr int LeastStates(int dims, int heads) { return dims * heads > 256 ? 1 : 2; }
+  static constexpr int LeastStates(int dims, int heads, int rows) { return rows == 1 && dims * heads > 256 ? 1 : 2; }
   static constexpr int StateBytes(int dims, int heads) { return kStreamGroups * heads * (dims + 4) * 4; }
-  static constexpr int AttentionBytes(int dims, int heads) {
-    return kAsked * AskedBytes(dims, heads) + LeastStates(dims, heads) * StateBytes(dims, heads);
+  constexpr int AttentionBytes(int dims, int heads) const {
+    return kAsked * AskedBytes(dims, heads) + LeastStates(dims, heads, rows) * StateBytes(dims, heads);
   }
   static constexpr int StatesOf(int dims, int heads, int x_bytes) {  // a power of two
     const int room = (x_bytes - kAsked * AskedBytes(dims, heads)) / StateBytes(dims, heads);
