@@ -153,8 +153,8 @@ class Planner {
     writer_[static_cast<size_t>(out)] = s;
   }
 
-  // A root-mean-square norm belongs to the stage that wrote its input: that one multiplies by the weight and sums up the
-  // squares. A layer norm is a stage of its own, which reads the moments of what was written.
+  // A root-mean-square norm belongs to the stage that wrote its input: that one multiplies by the weight and sums up
+  // the squares. A layer norm is a stage of its own, which reads the moments of what was written.
   Status TakeNorm(const Op& op) {
     const int s = value(op.in).storage == Storage::kWide ? writer_[static_cast<size_t>(op.in)] : -1;
     if (s < 0 || value(op.out).storage == Storage::kWide) return Unknown(op, "only norms of the residual stream");

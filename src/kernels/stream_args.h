@@ -21,7 +21,7 @@ inline constexpr int kStreamSlotBytes = 16 * 1024;  // of the ring: 16 weight ti
 inline constexpr int kStreamPageTokens = 32;        // the only size of pages it takes
 inline constexpr int kStreamMostRows = 8;           // of a step
 inline constexpr int kStreamWordBytes = 8;
-inline constexpr int kStreamSumStride = 16;    // words from sum to sum
+inline constexpr int kStreamSumStride = 16;  // words from sum to sum
 
 enum class StreamKind : int {
   kEmbed,      // y = table[ids] * scale
@@ -43,7 +43,7 @@ struct alignas(16) StreamStage {
   StreamKind kind;
   int flags;
   int units, first;
-  int n, k;           // Linear: rows and columns of w; Embed, Norm: n = columns; Norm: k of them are a unit of x's writer
+  int n, k;           // Linear: rows and columns of w; Embed, Norm: n = columns, Norm: k of them a unit of x's writer
   int strips;         // Linear: strips of 16 rows a unit, 1 or 2
   int x_from;         // the stage that writes x
   int residual_from;  // the stage that writes the residual; -1: none
@@ -67,10 +67,10 @@ struct alignas(16) StreamStage {
   void* v_cache;
   const float* cos_sin;  // [rope rows, rotary / 2, 2]
   int rotary, interleaved;
-  int window;                // positions that a query sees; 0: all
-  int k_at, v_at;            // columns of x where keys and values begin
-  const float* places;       // Embed: [positions, n], added by position; or null
-  int first_place;           // row of position 0
+  int window;           // positions that a query sees; 0: all
+  int k_at, v_at;       // columns of x where keys and values begin
+  const float* places;  // Embed: [positions, n], added by position; or null
+  int first_place;      // row of position 0
 };
 static_assert(sizeof(StreamStage) % 16 == 0);
 
@@ -129,8 +129,8 @@ struct StreamLayout {
   constexpr int x() const { return kSums + 2 * sum_bytes(); }
   constexpr int ring(int x_bytes) const { return (x() + x_bytes + 127) / 128 * 128; }
   // Attention has in place of x: q, k and v of kAsked runs, [run][group of heads + 2][dims] of 2 bytes, then the states
-  // of StatesOf runs, [run][group][group of heads][dims + 4] f32: sums of p v, the largest score, the sum of p. The more
-  // there is room for, the further the readers go ahead of the group that puts them together.
+  // of StatesOf runs, [run][group][group of heads][dims + 4] f32: sums of p v, the largest score, the sum of p. The
+  // more there is room for, the further the readers go ahead of the group that puts them together.
   static constexpr int kAsked = 4;
   static constexpr int AskedBytes(int dims, int heads) { return (heads + 2) * dims * 2; }
   static constexpr int LeastStates(int dims, int heads, int rows) { return rows == 1 && dims * heads > 256 ? 1 : 2; }

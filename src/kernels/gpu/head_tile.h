@@ -2,9 +2,9 @@
 // head_tile: decode attention of one group on the matrix units: 32 positions of one KV head in shared memory at a time,
 //            with up to eight query heads.
 // Who calls: attention_ring, stream_attention.
-// Work:      keys, then values, are the left side of the matrix instruction, and the query heads its eight columns. Which
-//            elements its rows and k stand for is free: a lane reads 16 bytes of a row at once, and lanes of neighbouring
-//            rows the halves of 128 bytes in opposite order, so that they meet different banks.
+// Work:      keys, then values, are the left side of the matrix instruction, and the query heads its eight columns.
+//            Which elements its rows and k stand for is free: a lane reads 16 bytes of a row at once, and lanes of
+//            neighbouring rows the halves of 128 bytes in opposite order, so that they meet different banks.
 // Bound:     instructions: some 250 a call, of which all but 32 move operands.
 // Launch:    that of the caller; 32 lanes.
 // Reference: RefAttentionRow. Sum order: that of the instruction, halves of 16 positions in turn.

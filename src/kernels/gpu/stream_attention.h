@@ -75,7 +75,7 @@ struct StreamAttention : HeadTile<T, kDims> {
     const int values = keys + kStreamPageTokens * kDims;
     const bool edge = first < start || first + kStreamPageTokens > end;
     if (edge) Blank(values, first, start, end);
-    Tile::template Take<false>(slots, keys, values, [&](FragC (&score)[2]) {
+    Tile::template Take<false>(slots, keys, values, [&](FragC(&score)[2]) {
 #pragma unroll
       for (int i = 0; i < 2 * kFragC; ++i) {
         const int position = first + g + i / 2 * 8;

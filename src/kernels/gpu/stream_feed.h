@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// stream_feed: the thread of the stream kernel that fills the ring: weights, keys and values, in the order in which they
-//            will be used.
+// stream_feed: the thread of the stream kernel that fills the ring: weights, keys and values, in the order in which
+//            they will be used.
 // Who calls: stream.
-// Work:      a chunk a slot, as soon as the slot is free. Not all slots are on their way at once: what blocks tell each
-//            other comes over the same links and queues behind whatever was asked for before, so a reader that waits for
-//            x would wait for the whole ring. 96 KB of a multiprocessor on their way are enough for the read rate, and
-//            32 KB while its readers wait; once the ring is full, what follows comes to L2, whose links are others.
+// Work:      a chunk a slot, as soon as the slot is free. Not all slots are on their way at once: what blocks tell
+//            each other comes over the same links and queues behind whatever was asked for before, so a reader that
+//            waits for x would wait for the whole ring. 96 KB of a multiprocessor on their way are enough for the read
+//            rate, and 32 KB while its readers wait; once the ring is full, what follows comes to L2, over other links.
 // Bound:     memory. The thread itself has 900 clocks a chunk.
 // Launch:    that of stream; one thread.
 // Reference: none of its own.
@@ -19,9 +19,9 @@ namespace unimax::UM_PORT_NAMESPACE {
 inline constexpr int kStreamAskers = 2;  // of the groups beside the readers; one feeds, one tells the sums of runs
 
 struct StreamFeed {
-  static constexpr int kFlying = 6, kFlyingEarly = 2;  // chunks on their way: at most, and while their readers wait for x
-  static constexpr int kNear = 4;        // chunks brought to L2 while a slot is awaited
-  static constexpr int kClaimAhead = 3;  // chunks before the end of a unit: they hide the way to the count and back
+  // In chunks: on their way at most, and while their readers wait for x; brought to L2 while a slot is awaited; left of
+  // a unit when the next one is claimed, which hides the way to the count and back.
+  static constexpr int kFlying = 6, kFlyingEarly = 2, kNear = 4, kClaimAhead = 3;
   const StreamArgs& a;
   StreamThread& t;
   const int ring = StreamLayout{a.m}.ring(a.x_bytes);

@@ -111,7 +111,6 @@ struct StreamLinear {
           if (first + i % kEach * kStreamGroups < tiles) Mma<T>(sum[i / kEach], w[i], b[i % kEach]);
         }
       }
-
     }
     return note;
   }
@@ -174,7 +173,8 @@ struct StreamLinear {
       char* p = WordPointer(s.y_sums, SumAt(unit, e.row, s.units));
       if (s.flags & kStreamMoments) {
         const int each = s.strips * kTileRows, left = Outputs() - unit * each;
-        const float sum = OfUnit(e.valid ? value : 0.0f), apart = value - sum / static_cast<float>(left < each ? left : each);
+        const float sum = OfUnit(e.valid ? value : 0.0f);
+        const float apart = value - sum / static_cast<float>(left < each ? left : each);
         const float squares = OfUnit(e.valid ? apart * apart : 0.0f);
         if (e.valid && Lane() % kUnitRows == 0) {
           StoreWords(p, BitCopy<uint32_t>(sum), BitCopy<uint32_t>(squares), epoch);

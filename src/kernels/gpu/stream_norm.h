@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // stream_norm: norms of the stream kernel. A root-mean-square norm needs sums of squares, which come with x. A layer
-//            norm's mean must go before anything is rounded, so it is a stage of its own, from moments that came with x.
+//            norm's mean must go before anything is rounded, so it is a stage of its own, from moments that come with
+//            x.
 // Who calls: stream_linear, for products whose x is to be normed; stream, for stages kNorm.
 // Work:      kNorm: a unit is 32 columns; a group has a row.
 // Bound:     latency. bytes = M * units of x * 8 (kNorm: 16) from L2 a block.
@@ -46,7 +47,7 @@ struct StreamSums {
 
 template <class T>
 struct StreamLayerNorm {
-  static constexpr int kAhead = 8;
+  static constexpr int kAhead = 8, kUnit = 32;  // units of x asked for at once; columns of a unit
   const StreamArgs& a;
   const StreamStage& s;
   const StreamThread& t;
@@ -112,12 +113,12 @@ struct StreamLayerNorm {
   UM_DEVICE void Run() {
     const int first = (BlockX() - s.first + GridX()) % GridX();
     if (row >= a.m || first >= s.units) return;
-    Own own = Ask(first * 32 + Lane());
+    Own own = Ask(first * kUnit + Lane());
     float mean, scale;
-    Scale(mean, scale, first * 32 + Lane(), own);
+    Scale(mean, scale, first * kUnit + Lane(), own);
 #pragma unroll 1
     for (int unit = first; unit < s.units; unit += GridX()) {
-      const int n = unit * 32 + Lane();
+      const int n = unit * kUnit + Lane();
       if (unit != first) own = Ask(n);
       const float x = AwaitFloat(a, t, Pointer(n), own.x, t.EpochOf(a, s.x_from));
       const float y = (x - mean) * scale * own.norm + own.bias;

@@ -68,7 +68,7 @@ struct RingReader : HeadTile<T, kDims> {
     const int keys = slot * (L::kSlotBytes / 2), values = keys + L::kValues;
     const bool edge = first < r.start || first + kRingTile > r.tokens;
     if (edge) Blank(values, r.tokens - first);
-    Tile::template Take<true>(ring, keys, values, [&](FragC (&s)[2]) {
+    Tile::template Take<true>(ring, keys, values, [&](FragC(&s)[2]) {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
 #pragma unroll

@@ -40,15 +40,10 @@ UM_DEVICE void MultiplyHeld(ColumnSums<256>& sum, const WgmmaHeld& held, uint32_
   CommitProducts();
 }
 
-// The warp has read a stage: tells all blocks whose copies go there, its own as such, so that racecheck sees it.
+// The warp has read a stage: tells all blocks whose copies go there.
 UM_DEVICE void LeaveStage(uint32_t full) {
   GroupSync();  // orders the reads of all lanes before the stage is filled again
-  if (Lane() >= WgmmaShape::kCluster) return;
-  if (Lane() == WgmmaPlace::Rank()) {
-    Arrive(full + 8);
-  } else {
-    ArriveAt(full + 8, Lane());
-  }
+  if (Lane() < WgmmaShape::kCluster) ArriveAt(full + 8, Lane());
 }
 
 // All products of `tiles` k-tiles. Those of one stage run while the next stage's weights are fetched and its products
