@@ -42,7 +42,6 @@ UM_DEVICE void MultiplyHeld(ColumnSums<256>& sum, const WgmmaHeld& held, uint32_
 
 // The warp has read a stage: tells all blocks whose copies go there.
 UM_DEVICE void LeaveStage(uint32_t full) {
-  GroupSync();  // orders the reads of all lanes before the stage is filled again
   if (Lane() < WgmmaShape::kCluster) ArriveAt(full + 8, Lane());
 }
 

@@ -89,7 +89,6 @@ struct WgmmaCopies {
     using S = WgmmaShape;
     const int bytes = (tiles - tile < S::kStageTiles ? tiles - tile : S::kStageTiles) * kTileBytes;
     if (Lane() == 0) ArriveExpecting(full, boxes * S::kShare + take * bytes);
-    GroupSync();  // orders the expectation before the copies
     if (Lane() >= take) return;
     BulkCopy(stage + S::kX + Lane() * S::kStageTiles * kTileBytes, w + static_cast<int64_t>(tile) * kTileBytes, bytes,
              full);
