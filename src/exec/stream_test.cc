@@ -18,13 +18,20 @@
 namespace unimax {
 namespace {
 
-// Random weights that the device fills itself (exec/graph_weights.cc).
-class NoData : public WeightSource {
+// Random weights that the device fills itself (exec/graph_weights.cc), but for positions: those move the residual
+// stream far from a mean of zero, and parts of it far from each other.
+class Weights : public WeightSource {
  public:
-  Result<SourceTensor> Find(const std::string&, int rows, int cols) const override {
-    return SourceTensor{DType::kBF16, nullptr, rows, cols};
+  Result<SourceTensor> Find(const std::string& name, int rows, int cols) const override {
+    if (name != "positions") return SourceTensor{DType::kBF16, nullptr, rows, cols};
+    places_.resize(static_cast<size_t>(rows) * static_cast<size_t>(cols));
+    for (size_t i = 0; i < places_.size(); ++i) places_[i] = i / 32 % 2 == 0 ? 5.0f : -3.0f;
+    return SourceTensor{DType::kF32, reinterpret_cast<const std::byte*>(places_.data()), rows, cols};
   }
   void Done(const SourceTensor&) const override {}
+
+ private:
+  mutable std::vector<float> places_;
 };
 
 struct Shape {
@@ -103,10 +110,16 @@ struct Runner {
 
   Runner(const Program& program, std::unique_ptr<Device> on, GraphOptions::Stream stream, bool note_times = false)
       : device(std::move(on)) {
-    auto made = MakeGraphExecutor(program, NoData(), *device, Options(),
+    auto made = MakeGraphExecutor(program, Weights(), *device, Options(),
                                   {.act = DType::kBF16, .stream = stream, .note_times = note_times});
     EXPECT_TRUE(made.ok()) << made.status().text();
-    if (made.ok()) executor = std::move(made).value();
+    if (!made.ok()) return;
+    executor = std::move(made).value();
+    const std::vector<std::byte> nan(executor->page_bytes(), std::byte{0xff});  // what nobody wrote must not count
+    for (int page = 0; page < kMaxPages * kSequences; ++page) {
+      const Status written = executor->WritePage(page, nan);
+      EXPECT_TRUE(written.ok()) << written.text();
+    }
   }
   void Prefill(const std::vector<int>& prompts) {
     lengths = prompts;
