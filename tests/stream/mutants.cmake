@@ -30,8 +30,7 @@ um_planted_kernel(kept_claims kernels/gpu/stream.h "a.claims[i] = 0;" "a.claims[
 um_planted_kernel(early_query kernels/gpu/stream_ask.h "AwaitOpened(r);" "")
 um_planted_kernel(early_sums kernels/gpu/stream_merge.h "AwaitLeft(t.run);" "")
 um_planted_kernel(states_overrun kernels/gpu/stream_attention.h "AwaitDone(t.run - ahead);" "")
-um_planted_kernel(lost_spread kernels/gpu/stream_norm.h "squares + count * (of_lane - mean) * (of_lane - mean)"
-  "squares + 0 * of_lane")
+um_planted_kernel(lost_spread kernels/gpu/stream_norm.h "count * apart * apart" "0 * apart")
 um_planted_kernel(unseen_values kernels/gpu/stream_attention.h "if (edge) Blank(values, first, start, end);" "")
 um_planted_copy(early_reuse exec/stream_plan.cc "return user < writer && StreamOrdered(plan.stages, user, writer);"
   "return user >= 0 && writer >= 0;")

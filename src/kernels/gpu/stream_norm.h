@@ -7,7 +7,7 @@
 // Bound:     latency. bytes = M * units of x * 8 (kNorm: 16) from L2 a block.
 // Launch:    that of stream.
 // Reference: RefNorm. Sum order: a lane its units, then the lanes of a group.
-// Source:    Ba et al. 2016 (layer norm); Chan et al. 1979 (variances of parts put together).
+// Source:    Ba et al. 2016 (layer norm).
 #pragma once
 
 #include "kernels/gpu/stream_words.h"
@@ -56,11 +56,6 @@ struct StreamLayerNorm {
   UM_DEVICE StreamLayerNorm(const StreamArgs& args, const StreamStage& stage, const StreamThread& thread)
       : a(args), s(stage), t(thread) {}
 
-  // How many elements unit `i` of x's writer has, 0 for none.
-  UM_DEVICE float Count(int i) const {
-    const int left = s.n - i * s.k;
-    return static_cast<float>(i >= s.sum_units ? 0 : left < s.k ? left : s.k);
-  }
   // What a lane norms, asked for before it is known how.
   struct Own {
     Word x;
@@ -88,33 +83,39 @@ struct StreamLayerNorm {
       }
     } while (odd != epoch && wait.Again(a, t.stage, odd, epoch));
   }
-  // Puts the row's parts together: its mean, and what its elements are multiplied by.
+  // The row's mean, and what its elements are multiplied by. Moments are looked at again where a lane holds not all.
   UM_DEVICE void Scale(float& mean, float& scale, int n, Own& own) const {
-    float count = 0, sum = 0, squares = 0;  // of this lane's units; squares of what differs from sum / count
+    const float of_unit = 1.0f / static_cast<float>(s.k);
+    float sum = 0, squares = 0;
+    Words w[kAhead] = {};  // no word has epoch 0
 #pragma unroll 1
-    for (int first = Lane(); first - Lane() < s.sum_units; first += kAhead * kLanes) {
-      Words w[kAhead] = {};  // no word has epoch 0
-      Await(first, w, n, own);
+    for (int pass = 0; pass < 2; ++pass) {
+#pragma unroll 1
+      for (int first = Lane(); first - Lane() < s.sum_units; first += kAhead * kLanes) {
+        if (s.sum_units > kAhead * kLanes) {
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        const float more = Count(first + i * kLanes);
-        if (more == 0) continue;
-        const float other = BitCopy<float>(w[i].payload0), apart = count > 0 ? other / more - sum / count : 0;
-        squares += BitCopy<float>(w[i].payload1) + apart * apart * (more * count / (more + count));
-        count += more;
-        sum += other;
+          for (int i = 0; i < kAhead; ++i) w[i] = {};
+        }
+        Await(first, w, n, own);
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) {
+          const int left = s.n - (first + i * kLanes) * s.k;  // elements from this unit of x's writer on
+          if (left <= 0) continue;
+          const float of = BitCopy<float>(w[i].payload0), count = static_cast<float>(left < s.k ? left : s.k);
+          const float apart = (left < s.k ? of / count : of * of_unit) - mean;
+          if (pass == 0) sum += of;
+          if (pass == 1) squares += BitCopy<float>(w[i].payload1) + count * apart * apart;
+        }
       }
+      if (pass == 0) mean = GroupSum(sum) / static_cast<float>(s.n);
     }
-    const float of_lane = count > 0 ? sum / count : 0;
-    mean = GroupSum(sum) / static_cast<float>(s.n);
-    squares = GroupSum(squares + count * (of_lane - mean) * (of_lane - mean));
-    scale = Rsqrt(squares / static_cast<float>(s.n) + s.eps);
+    scale = Rsqrt(GroupSum(squares) / static_cast<float>(s.n) + s.eps);
   }
   UM_DEVICE void Run() {
     const int first = (BlockX() - s.first + GridX()) % GridX();
     if (row >= a.m || first >= s.units) return;
     Own own = Ask(first * kUnit + Lane());
-    float mean, scale;
+    float mean = 0, scale;
     Scale(mean, scale, first * kUnit + Lane(), own);
 #pragma unroll 1
     for (int unit = first; unit < s.units; unit += GridX()) {
