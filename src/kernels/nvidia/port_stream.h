@@ -56,11 +56,11 @@ UM_DEVICE void RingWaitFull(int bars, int slot, int parity, uint32_t base = Shar
   WaitPhase(base + bars + slot * 16, parity);
 }
 UM_DEVICE void RingNote(int notes, int slot, int value, uint32_t base = SharedOffset(0)) {
-  asm volatile("st.shared.b32 [%0], %1;" ::"r"(base + notes + slot * 4), "r"(value) : "memory");
+  asm volatile("st.relaxed.cta.shared.b32 [%0], %1;" ::"r"(base + notes + slot * 4), "r"(value) : "memory");
 }
 UM_DEVICE int RingNoted(int notes, int slot, uint32_t base = SharedOffset(0)) {
   int value;
-  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(base + notes + slot * 4) : "memory");
+  asm volatile("ld.relaxed.cta.shared.b32 %0, [%1];" : "=r"(value) : "r"(base + notes + slot * 4) : "memory");
   return value;
 }
 UM_DEVICE void HandOver(int, int) {}
