@@ -176,7 +176,7 @@ double Error(const std::vector<float>& a, const std::vector<float>& b) {
 constexpr Shape kShapes[] = {{"grouped", 256, 8, 2, 64, 352, 203},
                              {"alone, biased", 256, 2, 2, 128, 320, 101, true},
                              {"windowed", 128, 4, 1, 128, 96, 97, false, 70},
-                             {"layer norm", 256, 4, 4, 64, 320, 131, true, 0, 0, true}};
+                             {"layer norm", 1120, 4, 4, 64, 320, 131, true, 0, 0, true}};
 // Sequences of all kinds: none cached, one page exactly, a page begun, several, many.
 const std::vector<int> kPrompts = {0, 32, 45, 131, 300};
 
