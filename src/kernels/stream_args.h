@@ -92,7 +92,7 @@ struct StreamArgs {
   unsigned* claims;     // [count]: units that blocks have claimed of each stage since epochs began anew; of attention,
                         // whose units differ from step to step, since this launch began
   unsigned steps;       // launches since then: each claims as many of a stage as it has units
-  int splits;           // runs of pages that a row and KV head is cut into, where it has as many
+  int splits;           // most runs of pages that a row and KV head is cut into (stream_runs.h)
   int slots;            // of the ring
   const int* previous;  // what the step before chose, for ids of -1 - k (exec/executor.h, Step)
   int x_bytes;          // shared memory for x; an x that does not fit there is read as it is needed
@@ -111,10 +111,10 @@ struct StreamLayout {
   static constexpr int kBarriers = 0;  // 16 bytes a slot
   static constexpr int kScales = 512;  // [16] f32: 1 / rms of each row
   static constexpr int kNotes = 576;   // [kMostSlots] int: with the last chunk of a unit, the block's next unit or -1
+  static constexpr int kReady = kNotes + 128;  // int: the last stage whose readers have had x; read at any time
   // Runs of pages on their way through a block (stream_runs.h), 16 bytes of barriers and a note each. kAskBars has one
   // place more: attention has begun.
   static constexpr int kRunsAhead = 8, kRunBytes = 48;
-  static constexpr int kReady = kNotes + 128;  // int: the last stage whose readers have had x; read at any time
   static constexpr int kRunBars = kReady + 16;
   static constexpr int kAskBars = kRunBars + 16 * kRunsAhead;
   static constexpr int kRuns = kAskBars + 16 * (kRunsAhead + 1);

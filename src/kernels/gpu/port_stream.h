@@ -44,10 +44,9 @@
 //   FragB<T> XOperand<T>(Vec16)             what LoadX makes of 16 bytes; a lane's are those of column XColumn() from
 //                                           element XStart() on
 // Matrix, of 32 lanes (mma.m16n8k16 of PTX), for operands that no other word brings
-//   Mma16<T>(FragC& c, Vec16 a, b0, b1)     c[16, 8] += a[16, 16 k] * b[8, 16 k]^T. A lane's k are 2 * (lane % 4) and
-//   the
-//                                           next, and 8 behind them; of row lane / 4 they are words 0 and 2 of `a`, of
-//                                           the row 8 below 1 and 3; of column lane / 4 of b they are b0 and b1
+//   Mma16<T>(FragC& c, Vec16 a, b0, b1)     c[16, 8] += a[16, 16 k] * b[8, 16 k]^T. A lane's k are 2 * (lane % 4)
+//                                           and the next, and 8 behind them; of row lane / 4 they are words 0 and 2 of
+//                                           `a`, of the row 8 below 1 and 3; of column lane / 4 of b they are b0 and b1
 //   Pair<T>(low, high)                      two floats, rounded, in a word
 //   Transposed(word)                        8 x 8 elements, of which a lane has two neighbours of row lane / 4
 //   TwoWords{a, b}                          Low(), High(): the lower and the upper elements of both
