@@ -16,9 +16,9 @@ endfunction()
 um_planted_chain(early_x kernels/nvidia/linear_chain.h "if (l > 0) WaitPhase(ready + 8 * l, 0);" "(void)ready;")
 um_planted_chain(full_ring kernels/nvidia/linear_chain.h
   "WaitPhase(at.Empty(), at.parity);\n      FetchWeights" "FetchWeights")
-um_planted_chain(early_parts kernels/nvidia/linear_chain_ends.h "missing |= AnyNone(v[b][i]);" "missing |= false;")
-um_planted_chain(kept_words kernels/nvidia/linear_chain_ends.h
-  "StoreRelaxed(piece.Place(parts.Of(block + b), i), none);" "(void)none;")
+um_planted_chain(early_parts kernels/nvidia/linear_chain_parts.h "missing |= AnyNone(v[b][i]);" "missing |= false;")
+um_planted_chain(kept_words kernels/nvidia/linear_chain_parts.h
+  "StoreRelaxed(piece.Place(parts.Of(block), 1), none);" "(void)none;")
 # What only the race check of shared memory finds for certain.
 um_planted_chain(no_meeting kernels/nvidia/linear_wflat.h "meet();  // orders the sums before they are read" "")
 um_planted_chain(lone_arrival kernels/nvidia/linear_wflat.h

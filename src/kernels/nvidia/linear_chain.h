@@ -5,7 +5,7 @@
 //            last one's outputs may be queries, keys and values, which turn by their positions and go to their pages.
 // Who calls: runs of ops Linear, Norm and RopeAndStore, of steps of few rows (kernels/chain.h).
 // Work:      that of linear_wflat, link after link in the blocks' rings: the weights of the next link come while the
-//            blocks still wait for its x. A group that ends squares of a panel counts them; one group of a block
+//            blocks still wait for its x. A group that ends pieces of a panel counts them; one group of a block
 //            looks at the counts of all, and finds the factors of the rows.
 // Bound:     memory. bytes = sum of N*K*2 + M*(K+N)*2; from L2 also N/128 * M*K*2.
 // Launch:    grid at most the multiprocessors, since blocks wait for each other; threads kChainThreads; shared
@@ -75,7 +75,7 @@ UM_DEVICE void FillChain(const ChainArgs& a, XRing<S> at, uint32_t ready) {
   }
 }
 
-// The counts of a link's ended squares, a line for each group number.
+// The counts of a link's ended pieces, a line for each group number.
 UM_DEVICE int* ChainCount(const ChainArgs& a, int link, int group) { return a.done + (link * 8 + group) * kLanes; }
 
 // One group: 1 / root of the mean square of each row of x.
@@ -92,14 +92,12 @@ UM_DEVICE void FindFactors(const ChainLink& link) {
 // One group: tells the block when a link's outputs are whole, and finds the factors of its rows.
 template <class S>
 UM_DEVICE void HeraldChain(const ChainArgs& a, uint32_t ready, uint32_t scaled) {
-  using Q = Squares<S>;
   constexpr int kLooks = 1 << 24;
   WaitForPrevious();
   for (int l = 1; l < a.links; ++l) {
     const ChainLink& link = a.link[l];
-    const int down = (link.m + kSquareColumns - 1) / kSquareColumns - Lane() % Q::kGroupsEach;
-    const int squares = down <= 0 ? 0 : (down + Q::kGroupsEach - 1) / Q::kGroupsEach;
-    const int wanted = Lane() < S::kGroups ? (a.link[l - 1].n + S::kPanel - 1) / S::kPanel * squares : 0;
+    const int panels = (a.link[l - 1].n + S::kPanel - 1) / S::kPanel;
+    const int wanted = Lane() < S::kGroups ? panels * Pieces<S>(link.m, Lane()).count : 0;
     int looks = 0;
     while (wanted > 0 && LoadAcquire(ChainCount(a, l - 1, Lane())) < wanted) {
       if (++looks == kLooks) Fail();
@@ -128,7 +126,7 @@ UM_DEVICE void MultiplyChain(const ChainArgs& a, Rings<S> at, uint32_t scaled) {
     const bool turned = Turns(a, l);
     int ended = 0;
     const auto meet = [turned] { turned ? SomeBarrier(kChainMeeting, S::kMultiplying) : MeetRows<S>(); };
-    const auto plan = [&](int panel) { return PanelEnd<S>(a, work, panel); };
+    const auto plan = [&](int panel) { return PanelEnd<S>(a, l, work, panel); };
     MultiplyStages<T, S>(work, at, meet, plan, [&](const PanelEnd<S>& end) {
       if (link.x_squares != nullptr) WaitPhase(scaled + 8 * l, 0);
       ended += end.template Run<T>(a, l);

@@ -112,6 +112,8 @@ UM_DEVICE void StoreRelaxed(void* p, const Vec16& v) {
                : "memory");
 }
 
+UM_DEVICE void Store8(void* p, uint32_t a, uint32_t b) { *static_cast<uint2*>(p) = make_uint2(a, b); }
+
 // Ends the launch with a fault, which the driver reports.
 UM_DEVICE void Fail() { asm volatile("trap;"); }
 

@@ -45,6 +45,11 @@ inline void StoreRelaxed(void* p, const Vec16& v) {
   StoreWord(p, v.w[0], v.w[1]);
   StoreWord(static_cast<char*>(p) + 8, v.w[2], v.w[3]);
 }
+inline void Store8(void* p, uint32_t a, uint32_t b) {
+  emulator::CheckGlobal(p, 8, emulator::GlobalMemory::kWrite);
+  const uint32_t words[2] = {a, b};
+  std::memcpy(p, words, sizeof(words));
+}
 inline int LoadAcquire(const int* counter) {
   emulator::CheckGlobal(counter, sizeof(int), emulator::GlobalMemory::kRead);
   emulator::ThreadState& self = emulator::Self();
