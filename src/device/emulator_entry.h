@@ -14,6 +14,7 @@ struct EmulatorEntry {
   int args_bytes = 0;
   int max_threads = 0;
   void (*run)(const void* args) = nullptr;  // one thread of one block; who it is comes from emulator_grid.h
+  int cluster = 1;  // neighbouring blocks that share copies and barriers; then all blocks must run together
 };
 
 std::span<const EmulatorEntry> EmulatorEntries32();

@@ -22,6 +22,8 @@ const char* Name(Meeting meeting) {
       return "a word or a copy";
     case Meeting::kSomeBarrier:
       return "SomeBarrier";
+    case Meeting::kCluster:
+      return "ClusterBarrier";
     case Meeting::kBarrier:
       return "Barrier";
     case Meeting::kGroupSync:
@@ -87,6 +89,13 @@ Status Grid::Run(const EmulatorEntry& entry, const Launch& launch) {
   paused_.clear();
   mail_.Drop();
   std::vector<int> order(static_cast<size_t>(launch.grid_x) * launch.grid_y * launch.grid_z);
+  if (launch.grid_x % entry.cluster != 0 || (entry.cluster > 1 && !launch.together)) {
+    return Internal("kernel {}: {} blocks are no clusters of {} that run together", entry.name, launch.grid_x,
+                    entry.cluster);
+  }
+  clusters_.clear();
+  if (entry.cluster > 1) clusters_.resize(order.size() / static_cast<size_t>(entry.cluster));
+  for (Cluster& c : clusters_) c.order.Reset(check_races_ ? launch.threads / lanes_ * entry.cluster : 0);
   MakeBlocks(launch.together ? order.size() : shuffled_ ? kShuffledBlocks : 1);
   for (BlockState& block : blocks_) {
     UM_RETURN_IF_ERROR(block.stacks.Grow(static_cast<size_t>(launch.threads)));
@@ -123,7 +132,11 @@ void Grid::StartBlock(BlockState& block, int index) {
   block.arrived = block.done = 0;
   std::ranges::fill(block.some_arrived, 0);
   block.bars.Reset();
-  block.order.Reset(check_races_ ? l.threads / lanes_ : 0);
+  block.rank = index % entry_->cluster;
+  block.cluster = clusters_.empty() ? nullptr : &clusters_[static_cast<size_t>(index / entry_->cluster)];
+  if (block.cluster != nullptr) block.cluster->block[block.rank] = &block;
+  block.order = block.cluster != nullptr ? &block.cluster->order : &block.own_order;
+  if (block.cluster == nullptr) block.own_order.Reset(check_races_ ? l.threads / lanes_ : 0);
   block.running = true;
   block.shared.Reset(l.shared_bytes, check_races_);
   for (int g = 0; g < l.threads / lanes_; ++g) block.group[g].arrived = 0;
@@ -178,13 +191,36 @@ void Grid::FinishBlock(ThreadState& self) {
   block.arrived = 0;
   if (check_races_) {
     std::vector<int> all(static_cast<size_t>(block.threads / lanes_));
-    std::iota(all.begin(), all.end(), 0);
-    block.order.Meet(all);
+    std::iota(all.begin(), all.end(), FirstGroup(block));
+    block.order->Meet(all);
   }
+  Free(block, self);
+}
+
+void Grid::Free(BlockState& block, const ThreadState& self) {
   for (int i = block.threads - 1; i >= 0; --i) {
     block.thread[i].waiting = Meeting::kNone;
-    if (i != self.thread || shuffled_) MakeReady(&block.thread[i]);
+    if (&block.thread[i] != &self || shuffled_) MakeReady(&block.thread[i]);
   }
+}
+
+void Grid::MeetCluster(ThreadState& self) {
+  if (self.block->cluster == nullptr) return MeetBlock(self);
+  Cluster& cluster = *self.block->cluster;
+  const int blocks = entry_->cluster, threads = self.block->threads;
+  self.waiting = Meeting::kCluster;
+  if (++cluster.arrived == blocks * threads) {
+    cluster.arrived = 0;
+    if (check_races_) {
+      std::vector<int> all(static_cast<size_t>(blocks * threads / lanes_));
+      std::iota(all.begin(), all.end(), 0);
+      cluster.order.Meet(all);
+    }
+    for (int b = blocks - 1; b >= 0; --b) Free(*cluster.block[b], self);
+    progress_ = true;
+    if (!shuffled_) return;
+  }
+  Suspend(self);
 }
 
 void Grid::MeetSome(ThreadState& self, int threads, int number) {
@@ -197,10 +233,11 @@ void Grid::MeetSome(ThreadState& self, int threads, int number) {
     for (int i = block.threads - 1; i >= 0; --i) {
       if (block.thread[i].waiting != Meeting::kSomeBarrier || block.thread[i].number != number) continue;
       block.thread[i].waiting = Meeting::kNone;
-      if (met.empty() || met.back() != i / lanes_) met.push_back(i / lanes_);
+      const int group = FirstGroup(block) + i / lanes_;
+      if (met.empty() || met.back() != group) met.push_back(group);
       if (i != self.thread || shuffled_) MakeReady(&block.thread[i]);
     }
-    if (check_races_) block.order.Meet(met);
+    if (check_races_) block.order->Meet(met);
     progress_ = true;
     if (!shuffled_) return;
   }
@@ -208,17 +245,22 @@ void Grid::MeetSome(ThreadState& self, int threads, int number) {
 }
 
 void Grid::ArriveBar(ThreadState& self, int bar) {
-  self.block->bars.Arrive(bar, GroupOf(self), self.block->order);
+  self.block->bars.Arrive(bar, GroupOf(self), *self.block->order);
+  progress_ = true;
+}
+
+void Grid::ArriveBarOf(ThreadState& self, int rank, int bar) {
+  self.block->cluster->block[rank]->bars.Arrive(bar, GroupOf(self), *self.block->order);
   progress_ = true;
 }
 
 void Grid::ExpectBar(ThreadState& self, int bar, int bytes) {
-  self.block->bars.Expect(bar, bytes, GroupOf(self), self.block->order);
+  self.block->bars.Expect(bar, bytes, GroupOf(self), *self.block->order);
   progress_ = true;
 }
 
 void Grid::PassBar(ThreadState& self, int bar) {
-  if (check_races_) self.block->order.Take(GroupOf(self), self.block->bars.Known(bar));
+  if (check_races_) self.block->order->Take(GroupOf(self), self.block->bars.Known(bar));
 }
 
 void Grid::Pause(ThreadState& self) {
@@ -259,14 +301,34 @@ void Grid::CopyLater(ThreadState& self, int bar, int to, const void* from, int b
   if (!memory_->Contains(from, static_cast<size_t>(bytes), GlobalMemory::kReadOnce)) {
     Fault(self, fmt::format("a copy of {} bytes from {}, outside every buffer", bytes, from));
   }
-  if (to < 0 || to + bytes > launch_->shared_bytes || to % 16 != 0 || bytes % 16 != 0) {
-    Fault(self, fmt::format("a copy of {} bytes to shared offset {} of {}", bytes, to, launch_->shared_bytes));
+  CopyTo(self, {self.block, bar, to, bytes, from, {}});
+}
+
+void Grid::CopyBoxLater(ThreadState& self, int bar, int to, const Mail::Box& box, int blocks) {
+  const unimax::MatrixShape& m = box.matrix;
+  const auto bytes =
+      (static_cast<size_t>(m.rows - 1) * static_cast<size_t>(m.stride) + static_cast<size_t>(m.cols)) * 2;
+  if (box.row < 0 || box.column < 0 || to % Mail::Box::kBorder != 0 ||
+      !memory_->Contains(m.first, bytes, GlobalMemory::kReadOnce)) {
+    Fault(self, fmt::format("a box from row {}, column {} of {} x {} elements at {} to shared offset {}", box.row,
+                            box.column, m.rows, m.cols, m.first, to));
   }
-  const Toucher who = {self.thread, GroupOf(self)};
-  std::string wrong = self.block->shared.Check(static_cast<uint64_t>(to), static_cast<uint64_t>(bytes), Touch::kWrite,
-                                               who, self.block->order);
+  for (int rank = 0; rank < entry_->cluster; ++rank) {
+    if ((blocks >> rank & 1) == 0) continue;
+    BlockState* block = self.block->cluster == nullptr ? self.block : self.block->cluster->block[rank];
+    CopyTo(self, {block, bar, to, m.box_rows * Mail::Box::kRowBytes, m.first, box});
+  }
+}
+
+void Grid::CopyTo(ThreadState& self, const Mail::Copy& copy) {
+  if (copy.to < 0 || copy.to + copy.bytes > launch_->shared_bytes || copy.to % 16 != 0 || copy.bytes % 16 != 0) {
+    Fault(self,
+          fmt::format("a copy of {} bytes to shared offset {} of {}", copy.bytes, copy.to, launch_->shared_bytes));
+  }
+  std::string wrong = copy.block->shared.Check(static_cast<uint64_t>(copy.to), static_cast<uint64_t>(copy.bytes),
+                                               Touch::kWrite, WhoIs(self), *self.block->order);
   if (!wrong.empty()) Fault(self, std::move(wrong));
-  mail_.Add({self.block, bar, to, bytes, from});
+  mail_.Add(copy);
   if (!shuffled_) mail_.DeliverAll();
   progress_ = true;
 }
@@ -295,7 +357,7 @@ void Grid::Finish(ThreadState& self) {
   GroupState& group = *self.group;
   switch (group.meeting) {
     case Meeting::kGroupSync:
-      self.block->order.Sync(GroupOf(self));
+      self.block->order->Sync(GroupOf(self));
       break;
     case Meeting::kShuffle:
       for (int i = 0; i < lanes_; ++i) group.result[i] = group.value[group.source[i]];
@@ -325,6 +387,7 @@ void Grid::Finish(ThreadState& self) {
     case Meeting::kNone:
     case Meeting::kPause:
     case Meeting::kSomeBarrier:
+    case Meeting::kCluster:
     case Meeting::kBarrier:
       break;
   }
@@ -367,7 +430,8 @@ std::string Grid::Stuck() const {
       }
     }
     int waits = 0, ended = 0;
-    while (waits < block.threads - 1 && threads[waits].waiting != Meeting::kBarrier) ++waits;
+    const auto meets = [](Meeting m) { return m == Meeting::kBarrier || m == Meeting::kCluster; };
+    while (waits < block.threads - 1 && !meets(threads[waits].waiting)) ++waits;
     while (ended < block.threads - 1 && !threads[ended].done) ++ended;
     return fmt::format("{}: barrier not reached by all threads: thread {} waits there, thread {} has ended",
                        Where(block), waits, ended);
@@ -393,8 +457,7 @@ std::byte* CheckShared(uint64_t offset, unsigned bytes, Touch touch) {
     block.grid->Fault(self, fmt::format("thread {} touches {} bytes at shared offset {}, which is not aligned",
                                         self.thread, bytes, static_cast<int64_t>(offset)));
   }
-  const Toucher who = {self.thread, block.grid->GroupOf(self)};
-  std::string wrong = block.shared.Check(offset, bytes, touch, who, block.order);
+  std::string wrong = block.shared.Check(offset, bytes, touch, block.grid->WhoIs(self), *block.order);
   if (!wrong.empty()) block.grid->Fault(self, std::move(wrong));
   return block.shared.data() + offset;
 }

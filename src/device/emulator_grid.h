@@ -31,6 +31,7 @@ enum class Meeting : uint8_t {
   kNone,
   kPause,
   kSomeBarrier,
+  kCluster,
   kBarrier,
   kGroupSync,
   kShuffle,
@@ -44,7 +45,7 @@ enum class Meeting : uint8_t {
 };
 
 constexpr int kMaxLanes = 64;
-constexpr int kMaxThreads = 1024, kSomeBarriers = 16;
+constexpr int kMaxThreads = 1024, kSomeBarriers = 16, kMaxCluster = 8;
 
 struct GroupState {
   Meeting meeting = Meeting::kNone;  // of those that have arrived
@@ -65,13 +66,22 @@ struct ThreadState {
   GroupState* group = nullptr;
 };
 
+// Blocks that share copies and barriers.
+struct Cluster {
+  BlockState* block[kMaxCluster] = {};
+  int arrived = 0;
+  Order order;
+};
+
 struct BlockState {
   Grid* grid = nullptr;
-  int x = 0, y = 0, z = 0;
+  Cluster* cluster = nullptr;  // null: the block is alone
+  int x = 0, y = 0, z = 0, rank = 0;
   int threads = 0, arrived = 0, done = 0;
   int some_arrived[kSomeBarriers] = {};
   bool running = false;
-  Order order;  // of its groups; notes nothing where no races are looked for
+  Order own_order;            // of its groups; notes nothing where no races are looked for
+  Order* order = &own_order;  // or that of the cluster's groups
   SharedMemory shared;
   CopyBars bars;
   FiberStacks stacks;
@@ -98,25 +108,38 @@ class Grid {
   // threads of the block have.
   void Meet(ThreadState& self, Meeting meeting);
   void MeetBlock(ThreadState& self);
+  // Returns when all threads of the cluster have called it.
+  void MeetCluster(ThreadState& self);
   // Returns when `threads` threads of the block have called it with this number.
   void MeetSome(ThreadState& self, int threads, int number = 0);
   // Barriers in shared memory (CopyBars): arrives, with `bytes` to come or without; has passed.
   void ArriveBar(ThreadState& self, int bar);
+  void ArriveBarOf(ThreadState& self, int rank, int bar);  // of another block of the cluster
   void ExpectBar(ThreadState& self, int bar, int bytes);
   void PassBar(ThreadState& self, int bar);
-  int GroupOf(const ThreadState& self) const { return self.thread / lanes_; }
+  // The number of the thread's group among those of its cluster.
+  int GroupOf(const ThreadState& self) const { return FirstGroup(*self.block) + self.thread / lanes_; }
+  Toucher WhoIs(const ThreadState& self) const {
+    return {self.block->rank * self.block->threads + self.thread, GroupOf(self)};
+  }
   // Only in launches whose blocks run together (Launch::together). Pause lets everybody else go on; what a thread
   // pauses for must come, or the launch fails once nothing happens any more.
   void Pause(ThreadState& self);
   void Progress() { progress_ = true; }
   void StoreLater(void* address, uint64_t word);
   void CopyLater(ThreadState& self, int bar, int to, const void* from, int bytes);
+  // A box of a matrix, to the same place of each block of the cluster that has a bit in `blocks`: rows of 64 elements
+  // of 16 bits, whose chunks of 16 bytes are exchanged by the row's number; zeros beyond the matrix.
+  void CopyBoxLater(ThreadState& self, int bar, int to, const Mail::Box& box, int blocks);
   // Ends the launch; `self` does not continue.
   [[noreturn]] void Fault(const ThreadState& self, std::string what);
 
  private:
   static void Enter(void* thread);
-  void MakeBlocks(size_t count);  // that run at the same time
+  int FirstGroup(const BlockState& block) const { return block.rank * (block.threads / lanes_); }
+  void CopyTo(ThreadState& self, const Mail::Copy& copy);
+  void Free(BlockState& block, const ThreadState& self);  // its threads, which have met
+  void MakeBlocks(size_t count);                          // that run at the same time
   void StartBlock(BlockState& block, int index);
   // What waits for what will never come; "" when every thread has ended.
   std::string Stuck() const;
@@ -153,6 +176,7 @@ class Grid {
   Fiber main_;
   std::deque<BlockState> blocks_;  // those that run at the same time
   size_t running_ = 0;             // of these in this launch
+  std::vector<Cluster> clusters_;
   std::vector<ThreadState*> paused_;
   Mail mail_;
   bool progress_ = false;

@@ -52,12 +52,31 @@ void Mail::Add(void* address, uint64_t word) {
   words_.push_back({address, word});
 }
 
+void Mail::Put(const Copy& copy) {
+  std::byte* to = copy.block->shared.data() + copy.to;
+  const unimax::MatrixShape& m = copy.box.matrix;
+  if (m.first == nullptr) {
+    std::memcpy(to, copy.from, static_cast<size_t>(copy.bytes));
+    return;
+  }
+  constexpr int kElement = 2, kRow = Box::kRowBytes / kElement, kEach = Box::kChunk / kElement;
+  std::memset(to, 0, static_cast<size_t>(copy.bytes));
+  for (int r = 0; r < m.box_rows && copy.box.row + r < m.rows; ++r) {
+    const std::byte* from =
+        static_cast<const std::byte*>(m.first) + (int64_t{copy.box.row + r} * m.stride + copy.box.column) * kElement;
+    for (int k = 0; k < kRow && copy.box.column + k < m.cols; ++k) {
+      const int chunk = k / kEach ^ r % (Box::kRowBytes / Box::kChunk);
+      std::memcpy(to + r * Box::kRowBytes + chunk * Box::kChunk + k % kEach * kElement, from + k * kElement, kElement);
+    }
+  }
+}
+
 void Mail::Deliver(size_t any) {
   any %= copies_.size() + words_.size();
   if (any < copies_.size()) {
     const Copy copy = copies_[any];
     copies_.erase(copies_.begin() + static_cast<std::ptrdiff_t>(any));
-    std::memcpy(copy.block->shared.data() + copy.to, copy.from, static_cast<size_t>(copy.bytes));
+    Put(copy);
     copy.block->shared.MarkCopied(static_cast<uint64_t>(copy.to), static_cast<uint64_t>(copy.bytes));
     copy.block->bars.Copied(copy.bar, copy.bytes);
     return;

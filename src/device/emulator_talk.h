@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "device/device.h"
 #include "device/emulator_order.h"
 
 namespace unimax::emulator {
@@ -43,10 +44,16 @@ struct BlockState;
 // What is on its way.
 class Mail {
  public:
+  struct Box {
+    static constexpr int kRowBytes = 128, kChunk = 16, kBorder = 1024;  // where boxes may begin
+    unimax::MatrixShape matrix;                                         // `first` is null: no box
+    int row, column;
+  };
   struct Copy {
     BlockState* block;
     int bar, to, bytes;
     const void* from;
+    Box box;
   };
   bool empty() const { return copies_.empty() && words_.empty(); }
   void Add(const Copy& copy) { copies_.push_back(copy); }
@@ -63,6 +70,8 @@ class Mail {
   }
 
  private:
+  static void Put(const Copy& copy);
+
   struct WordOnItsWay {
     void* address;
     uint64_t word;
