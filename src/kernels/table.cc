@@ -146,6 +146,7 @@ LaunchShape Wgmma(const Case&, const Limits& l) {
   return {.grid_x = l.multiprocessors / 2 * 2,
           .threads = 384,
           .shared_bytes = 4 * (48 * 1024 + 16) + 2 * 16 * 1024 + 1024,
+          .talk = true,
           .x_box = 128};
 }
 // No more blocks than equal shares make.
@@ -513,6 +514,9 @@ constexpr Row kRows[] = {
     // clang-format on
 };
 
+// The emulator has them in their own tests alone.
+bool HasHopperRows(const Limits& limits) { return limits.target == k90a || limits.target == "emulator32"; }
+
 }  // namespace
 
 std::span<const Row> GpuRows() { return kRows; }
@@ -529,7 +533,7 @@ bool HasKernel(const Row& row, const Limits& limits) {
 
 // A block leaves at most two parts of 64 x 128 outputs (linear_parts), or one of 128 x 256 (linear_wgmma).
 int64_t LinearSums(const Limits& limits) {
-  return int64_t{128} * (limits.target == k90a ? 256 : 128) * limits.multiprocessors;
+  return int64_t{128} * (HasHopperRows(limits) ? 256 : 128) * limits.multiprocessors;
 }
 // One for each square of 32 rows of w and 16 of x (linear_parts), or for each block of unfinished tiles and each half
 // of it (linear_wgmma).
@@ -546,8 +550,7 @@ int AttentionBlocks(const Case& c, const Limits& limits) {
 // and does not end there.
 int64_t RingBytes(const AttentionShape& a, bool fixed, const Limits& l) {
   const int64_t piece = int64_t{a.heads / a.kv_heads} * a.head_dim / 2 * 16;
-  const bool has = l.target == k90a || l.target == "emulator32";  // there in their own test alone
-  return has ? (fixed ? MostUnits(a.kv_heads) : 2) * piece * l.multiprocessors : 0;
+  return HasHopperRows(l) ? (fixed ? MostUnits(a.kv_heads) : 2) * piece * l.multiprocessors : 0;
 }
 
 int AttentionQueries(const Case& c) { return c.attention.heads == c.attention.kv_heads ? 1 : 4; }

@@ -14,14 +14,17 @@ function(um_planted_nvidia kernel name path from to)
   set_tests_properties(nvidia_mutant_${name} PROPERTIES TIMEOUT 120 WILL_FAIL ON)
 endfunction()
 
-um_planted_nvidia(linear_chain early_x kernels/nvidia/linear_chain.h "if (l > 0) WaitPhase(ready + 8 * l, 0);" "(void)ready;")
+um_planted_nvidia(linear_chain early_x kernels/nvidia/linear_chain.h
+  "if (l > 0) WaitPhase(ready + 8 * l, 0);" "(void)ready;")
 um_planted_nvidia(linear_chain full_ring kernels/nvidia/linear_chain.h
   "WaitPhase(at.Empty(), at.parity);\n      FetchWeights" "FetchWeights")
-um_planted_nvidia(linear_chain early_parts kernels/nvidia/linear_chain_parts.h "missing |= AnyNone(v[b][i]);" "missing |= false;")
+um_planted_nvidia(linear_chain early_parts kernels/nvidia/linear_chain_parts.h
+  "missing |= AnyNone(v[b][i]);" "missing |= false;")
 um_planted_nvidia(linear_chain kept_words kernels/nvidia/linear_chain_parts.h
   "StoreRelaxed(piece.Place(parts.Of(block), 1), none);" "(void)none;")
 # What only the race check of shared memory finds for certain.
-um_planted_nvidia(linear_chain no_meeting kernels/nvidia/linear_wflat.h "meet();  // orders the sums before they are read" "")
+um_planted_nvidia(linear_chain no_meeting kernels/nvidia/linear_wflat.h
+  "meet();  // orders the sums before they are read" "")
 um_planted_nvidia(linear_chain lone_arrival kernels/nvidia/linear_wflat.h
   "GroupSync();           // orders all lanes' reads before their one arrival" "")
 um_planted_nvidia(linear_chain early_factors kernels/nvidia/linear_chain.h

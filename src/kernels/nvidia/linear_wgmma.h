@@ -15,18 +15,14 @@
 #include "kernels/args.h"
 #include "kernels/nvidia/linear_wgmma_feed.h"
 #include "kernels/nvidia/linear_wgmma_store.h"
-#include "kernels/nvidia/port_cluster.h"
+#include "kernels/nvidia/port_hopper_words.h"
 #include "kernels/nvidia/wgmma_weights.h"
 
-namespace unimax::gpu {
+namespace unimax::UM_PORT_NAMESPACE {
 
-// Where this lane's words of its strip lie in a stage. Asked anew for each tile (volatile), so that they take no
-// registers while outputs leave.
-UM_DEVICE WgmmaWeights FindWeights() {
-  int thread;
-  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-  return WeightsOf<4, WgmmaShape::kX, WgmmaShape::kStageTiles>(thread);
-}
+// Where this lane's words of its strip lie in a stage. Asked anew for each tile, so that they take no registers while
+// outputs leave.
+UM_DEVICE WgmmaWeights FindWeights() { return WeightsOf<4, WgmmaShape::kX, WgmmaShape::kStageTiles>(ThreadAfresh()); }
 
 // The weights of kTiles k-tiles of a warp's strip, an operand of each instruction.
 struct WgmmaHeld {
@@ -42,6 +38,7 @@ UM_DEVICE void MultiplyHeld(ColumnSums<256>& sum, const WgmmaHeld& held, uint32_
 
 // The warp has read a stage: tells all blocks whose copies go there.
 UM_DEVICE void LeaveStage(uint32_t full) {
+  GroupSync();  // orders all lanes' reads before the arrivals
   if (Lane() < WgmmaShape::kCluster) ArriveAt(full + 8, Lane());
 }
 
@@ -86,7 +83,7 @@ UM_DEVICE void ConsumeWgmma(WgmmaPlace& p, uint32_t ring, int tiles, ColumnSums<
 template <class T>
 UM_DEVICE void LinearWgmma(const MappedLinearArgs& a) {
   using S = WgmmaShape;
-  const uint32_t ring = (SharedAddress(um_shared) + 1023) / 1024 * 1024;
+  const uint32_t ring = (SharedOffset(0) + 1023) / 1024 * 1024;
   if (Thread() == 0) {
     FetchMapNear(a.x_map);
     for (int s = 0; s < S::kStages; ++s) {
@@ -125,4 +122,4 @@ UM_DEVICE void LinearWgmma(const MappedLinearArgs& a) {
   ClusterBarrier();  // until the other blocks need nothing of this one
 }
 
-}  // namespace unimax::gpu
+}  // namespace unimax::UM_PORT_NAMESPACE

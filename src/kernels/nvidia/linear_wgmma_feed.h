@@ -10,9 +10,9 @@
 
 #include "kernels/args.h"
 #include "kernels/nvidia/linear_wgmma_store.h"
-#include "kernels/nvidia/port_cluster.h"
+#include "kernels/nvidia/port_hopper_words.h"
 
-namespace unimax::gpu {
+namespace unimax::UM_PORT_NAMESPACE {
 
 // What a cluster does at once: a tile of the outputs and its k-tiles first .. last - 1, all or one of `count` parts.
 struct WgmmaItem {
@@ -148,4 +148,4 @@ UM_DEVICE void FetchResidualsNear(const LinearArgs& a) {
   }
 }
 
-}  // namespace unimax::gpu
+}  // namespace unimax::UM_PORT_NAMESPACE

@@ -11,9 +11,9 @@
 
 #include "kernels/args.h"
 #include "kernels/gpu/activation.h"
-#include "kernels/nvidia/port_cluster.h"
+#include "kernels/nvidia/port_hopper_words.h"
 
-namespace unimax::gpu {
+namespace unimax::UM_PORT_NAMESPACE {
 
 struct WgmmaShape {
   static constexpr int kTokens = 256, kStrips = 8, kStageTiles = 2, kStages = 4, kCluster = 2;
@@ -34,15 +34,6 @@ struct WgmmaShape {
 // of token t lies at c ^ t / 2 % 4 * 2, so that neither side meets a bank twice.
 UM_DEVICE uint32_t OutAt(uint32_t out, int token, int column) {
   return out + token * WgmmaShape::kOutColumns * 4 + (column / 4 ^ token / 2 % 4 * 2) * 16 + column % 4 * 4;
-}
-UM_DEVICE void StoreFloat(uint32_t at, float v) {
-  asm volatile("st.shared.f32 [%0], %1;" ::"r"(at), "f"(v) : "memory");
-}
-UM_DEVICE void LoadFour(uint32_t at, float* v) {
-  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-               : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3])
-               : "r"(at)
-               : "memory");
 }
 
 // How a thread ends four neighbouring outputs of some rows of y.
@@ -81,9 +72,12 @@ UM_DEVICE void StoreFour(const LinearArgs& a, int64_t at, bool whole, int left, 
   T* narrow = static_cast<T*>(a.y) + at;
   const bool is_wide = a.flags & kLinearWide;
   if (whole && is_wide) {
-    *reinterpret_cast<float4*>(wide) = make_float4(v[0], v[1], v[2], v[3]);
+    Vec16 four;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) four.Put(i, v[i]);
+    Store16(wide, four);
   } else if (whole) {
-    *reinterpret_cast<uint2*>(narrow) = make_uint2(Pair<T>(v[0], v[1]), Pair<T>(v[2], v[3]));
+    Store8(narrow, Pair<T>(v[0], v[1]), Pair<T>(v[2], v[3]));
   } else {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -198,6 +192,7 @@ struct WgmmaParts {
       int looks = 0;
       while (LoadAcquire(counter) < count) {
         if (++looks == kPatience) Fail();
+        Pause();
       }
     }
     SomeBarrier(1 + warpgroup, kWarpgroup);  // orders the count before the others' sums
@@ -250,4 +245,4 @@ UM_DEVICE void StoreWgmma(const LinearArgs& a, uint32_t ring, int warpgroup, int
   }
 }
 
-}  // namespace unimax::gpu
+}  // namespace unimax::UM_PORT_NAMESPACE

@@ -83,6 +83,17 @@ UM_DEVICE void CopyBox(uint32_t to, const MatrixMap& map, int column, int row, u
       : "memory");
 }
 
+// ---- Shared memory by address ----
+UM_DEVICE void StoreFloat(uint32_t at, float v) {
+  asm volatile("st.shared.f32 [%0], %1;" ::"r"(at), "f"(v) : "memory");
+}
+UM_DEVICE void LoadFour(uint32_t at, float* v) {
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3])
+               : "r"(at)
+               : "memory");
+}
+
 // ---- wgmma of 128 columns with other operands than in port_wgmma.h ----
 #define UM_WIDE_WGMMA(operands, ...)                                                                         \
   asm volatile(                                                                                              \

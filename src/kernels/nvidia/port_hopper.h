@@ -136,6 +136,12 @@ UM_DEVICE uint64_t SwizzledMatrix(uint32_t address) {
 }
 // Has the compiler finish `v` before it goes on: an operand that it finishes between two products parts these.
 UM_DEVICE void KeepHere(Vec16& v) { asm volatile("" : "+r"(v.w[0]), "+r"(v.w[1]), "+r"(v.w[2]), "+r"(v.w[3])); }
+// Thread(), of which the compiler keeps nothing.
+UM_DEVICE int ThreadAfresh() {
+  int thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+}
 // `p`, of which the compiler computes nothing before: what it hoists out of a loop holds registers.
 template <class T>
 UM_DEVICE T* Afresh(T* p) {

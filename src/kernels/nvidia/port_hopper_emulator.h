@@ -34,10 +34,31 @@ inline void BulkCopyOnce(uint32_t to, const void* from, int bytes, uint32_t barr
   emulator::ThreadState& self = emulator::Self();
   self.block->grid->CopyLater(self, static_cast<int>(barrier), static_cast<int>(to), from, bytes);
 }
+inline void BulkCopy(uint32_t to, const void* from, int bytes, uint32_t barrier) {
+  BulkCopyOnce(to, from, bytes, barrier);
+}
 inline void CopyShared16(uint32_t to, const void* from, bool take) {
   CopyAsync16(Shared<uint32_t>(0), static_cast<int>(to / 4), from, take);
 }
 inline void FetchNear(const void*, int) {}
+
+// ---- Clusters ----
+inline void ClusterBarrier() {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->grid->MeetCluster(self);
+}
+inline void FenceBarriers() {}
+inline void ArriveAt(uint32_t barrier, int block) {
+  emulator::ThreadState& self = emulator::Self();
+  self.block->grid->ArriveBarOf(self, block, static_cast<int>(barrier));
+}
+inline void FetchMapNear(const MatrixMap&) {}
+inline void CopyBox(uint32_t to, const MatrixMap& map, int column, int row, uint32_t barrier, int blocks) {
+  emulator::ThreadState& self = emulator::Self();
+  emulator::Mail::Box box = {{}, row, column};
+  std::memcpy(&box.matrix, map.bytes, sizeof(box.matrix));
+  self.block->grid->CopyBoxLater(self, static_cast<int>(barrier), static_cast<int>(to), box, blocks);
+}
 
 // ---- Words between blocks ----
 inline Vec16 LoadRelaxed(const void* p) { return Load16(p); }
@@ -53,13 +74,13 @@ inline void Store8(void* p, uint32_t a, uint32_t b) {
 inline int LoadAcquire(const int* counter) {
   emulator::CheckGlobal(counter, sizeof(int), emulator::GlobalMemory::kRead);
   emulator::ThreadState& self = emulator::Self();
-  self.block->order.TakeFrom(self.block->grid->GroupOf(self), counter);
+  self.block->order->TakeFrom(self.block->grid->GroupOf(self), counter);
   return *counter;
 }
 inline void AddRelease(int* counter, int v) {
   AtomicAdd(counter, v);
   emulator::ThreadState& self = emulator::Self();
-  self.block->order.LeaveAt(self.block->grid->GroupOf(self), counter);
+  self.block->order->LeaveAt(self.block->grid->GroupOf(self), counter);
   self.block->grid->Progress();
 }
 inline void AddWhole(unsigned long long* to, unsigned long long v) {
@@ -78,6 +99,14 @@ inline unsigned long long LoadAgain(const unsigned long long* p) {
 inline void Fail() {
   emulator::ThreadState& self = emulator::Self();
   self.block->grid->Fault(self, "has waited in vain for other blocks");
+}
+
+// ---- Shared memory by address ----
+inline int ThreadAfresh() { return Thread(); }
+inline void StoreFloat(uint32_t at, float v) { Shared<float>(0).Set(static_cast<int>(at / 4), v); }
+inline void LoadFour(uint32_t at, float* v) {
+  const Vec16 four = Shared<float>(0).Get16(static_cast<int>(at / 4));
+  for (int i = 0; i < 4; ++i) v[i] = four.As<float>(i);
 }
 
 // ---- Arithmetic ----
