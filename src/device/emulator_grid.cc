@@ -306,10 +306,11 @@ void Grid::CopyLater(ThreadState& self, int bar, int to, const void* from, int b
 
 void Grid::CopyBoxLater(ThreadState& self, int bar, int to, const Mail::Box& box, int blocks) {
   const unimax::MatrixShape& m = box.matrix;
-  const auto bytes =
-      (static_cast<size_t>(m.rows - 1) * static_cast<size_t>(m.stride) + static_cast<size_t>(m.cols)) * 2;
-  if (box.row < 0 || box.column < 0 || to % Mail::Box::kBorder != 0 ||
-      !memory_->Contains(m.first, bytes, GlobalMemory::kReadOnce)) {
+  const int rows = std::min(m.box_rows, m.rows - box.row), cols = std::min(Mail::Box::kRow, m.cols - box.column);
+  const auto* first = static_cast<const uint16_t*>(m.first) + int64_t{box.row} * m.stride + box.column;
+  const auto bytes = static_cast<size_t>(int64_t{rows - 1} * m.stride + cols) * sizeof(*first);
+  if (box.row < 0 || box.column < 0 || rows < 1 || cols < 1 || to % Mail::Box::kBorder != 0 ||
+      !memory_->Contains(first, bytes, GlobalMemory::kReadOnce)) {
     Fault(self, fmt::format("a box from row {}, column {} of {} x {} elements at {} to shared offset {}", box.row,
                             box.column, m.rows, m.cols, m.first, to));
   }

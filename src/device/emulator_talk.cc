@@ -59,12 +59,12 @@ void Mail::Put(const Copy& copy) {
     std::memcpy(to, copy.from, static_cast<size_t>(copy.bytes));
     return;
   }
-  constexpr int kElement = 2, kRow = Box::kRowBytes / kElement, kEach = Box::kChunk / kElement;
+  constexpr int kElement = 2, kEach = Box::kChunk / kElement;
   std::memset(to, 0, static_cast<size_t>(copy.bytes));
   for (int r = 0; r < m.box_rows && copy.box.row + r < m.rows; ++r) {
     const std::byte* from =
         static_cast<const std::byte*>(m.first) + (int64_t{copy.box.row + r} * m.stride + copy.box.column) * kElement;
-    for (int k = 0; k < kRow && copy.box.column + k < m.cols; ++k) {
+    for (int k = 0; k < Box::kRow && copy.box.column + k < m.cols; ++k) {
       const int chunk = k / kEach ^ r % (Box::kRowBytes / Box::kChunk);
       std::memcpy(to + r * Box::kRowBytes + chunk * Box::kChunk + k % kEach * kElement, from + k * kElement, kElement);
     }

@@ -45,7 +45,8 @@ struct BlockState;
 class Mail {
  public:
   struct Box {
-    static constexpr int kRowBytes = 128, kChunk = 16, kBorder = 1024;  // where boxes may begin
+    static constexpr int kRow = 64, kRowBytes = 2 * kRow, kChunk = 16;  // elements a row; bytes
+    static constexpr int kBorder = 1024;                                // where boxes may begin
     unimax::MatrixShape matrix;                                         // `first` is null: no box
     int row, column;
   };

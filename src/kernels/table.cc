@@ -212,6 +212,7 @@ LaunchShape WgmmaRows(const Case& c, const Limits&) {
           .grid_y = CeilDiv(c.m, 128),
           .threads = 384,
           .shared_bytes = (2 * 64 + 32) * 1024 + 2 * 16 + 8 + 1024,
+          .talk = true,
           .x_box = 128};
 }
 

@@ -37,3 +37,9 @@ um_planted_nvidia(linear_wgmma early_sums kernels/nvidia/linear_wgmma_store.h
   "while (LoadAcquire(counter) < count)" "while (false)")
 um_planted_nvidia(linear_wgmma lone_leaving kernels/nvidia/linear_wgmma.h
   "GroupSync();  // orders all lanes' reads before the arrivals" "")
+um_planted_nvidia(attention_wgmma early_keys kernels/nvidia/attention_wgmma.h
+  "WaitPhase(s.Full(), s.phase);" "")
+um_planted_nvidia(attention_wgmma full_keys kernels/nvidia/attention_wgmma.h
+  "WaitPhase(s.Full() + 8, s.phase ^ 1);" "")
+um_planted_nvidia(attention_wgmma lone_keys kernels/nvidia/attention_wgmma.h
+  "GroupSync();  // orders all lanes' reads before their one arrival" "")

@@ -13,9 +13,9 @@
 
 #include "kernels/args.h"
 #include "kernels/gpu/activation.h"
-#include "kernels/nvidia/port_cluster.h"
+#include "kernels/nvidia/port_hopper_words.h"
 
-namespace unimax::gpu {
+namespace unimax::UM_PORT_NAMESPACE {
 
 struct BoxRing {
   static constexpr int kRows = 128, kDims = 128, kKeys = 128, kStages = 2;
@@ -179,7 +179,7 @@ UM_DEVICE void ClearValues(uint32_t values, int first, int warpgroup) {
   const int thread = Thread() % kWarpgroup;
   for (int i = thread; i < (R::kKeys - first) * 16; i += kWarpgroup) {
     const uint32_t at = values + i % 16 / 8 * R::kHalf + (first + i / 16) * 128 + i % 8 * 16;
-    asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(at), "r"(0) : "memory");
+    StoreZeros(at);
   }
   FenceAsync();
   SomeBarrier(1 + warpgroup, kWarpgroup);  // orders the zeros before the products
@@ -224,6 +224,7 @@ UM_DEVICE void ConsumeAttention(const AttentionArgs& a, uint32_t ring, int warpg
         CommitProducts();
         WaitProducts<0>();
       }
+      GroupSync();  // orders all lanes' reads before their one arrival
       if (Lane() == 0) Arrive(s.Full() + 8);
       s.Advance();
     }
@@ -235,7 +236,7 @@ UM_DEVICE void ConsumeAttention(const AttentionArgs& a, uint32_t ring, int warpg
 template <class T>
 UM_DEVICE void AttentionWgmma(const MappedAttentionArgs& a) {
   using R = BoxRing;
-  const uint32_t ring = (SharedAddress(um_shared) + 1023) / 1024 * 1024;
+  const uint32_t ring = (SharedOffset(0) + 1023) / 1024 * 1024;
   if (Thread() == 0) {
     FetchMapNear(a.q_map);
     FetchMapNear(a.k_map);
@@ -262,4 +263,4 @@ UM_DEVICE void AttentionWgmma(const MappedAttentionArgs& a) {
   }
 }
 
-}  // namespace unimax::gpu
+}  // namespace unimax::UM_PORT_NAMESPACE

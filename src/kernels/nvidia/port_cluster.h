@@ -87,6 +87,9 @@ UM_DEVICE void CopyBox(uint32_t to, const MatrixMap& map, int column, int row, u
 UM_DEVICE void StoreFloat(uint32_t at, float v) {
   asm volatile("st.shared.f32 [%0], %1;" ::"r"(at), "f"(v) : "memory");
 }
+UM_DEVICE void StoreZeros(uint32_t at) {  // 16 bytes
+  asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(at), "r"(0) : "memory");
+}
 UM_DEVICE void LoadFour(uint32_t at, float* v) {
   asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
                : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3])

@@ -59,6 +59,9 @@ inline void CopyBox(uint32_t to, const MatrixMap& map, int column, int row, uint
   std::memcpy(&box.matrix, map.bytes, sizeof(box.matrix));
   self.block->grid->CopyBoxLater(self, static_cast<int>(barrier), static_cast<int>(to), box, blocks);
 }
+inline void CopyBox(uint32_t to, const MatrixMap& map, int column, int row, uint32_t barrier) {
+  CopyBox(to, map, column, row, barrier, 1 << emulator::Self().block->rank);
+}
 
 // ---- Words between blocks ----
 inline Vec16 LoadRelaxed(const void* p) { return Load16(p); }
@@ -104,6 +107,7 @@ inline void Fail() {
 // ---- Shared memory by address ----
 inline int ThreadAfresh() { return Thread(); }
 inline void StoreFloat(uint32_t at, float v) { Shared<float>(0).Set(static_cast<int>(at / 4), v); }
+inline void StoreZeros(uint32_t at) { Shared<uint32_t>(0).Set16(static_cast<int>(at / 4), {}); }
 inline void LoadFour(uint32_t at, float* v) {
   const Vec16 four = Shared<float>(0).Get16(static_cast<int>(at / 4));
   for (int i = 0; i < 4; ++i) v[i] = four.As<float>(i);
@@ -134,22 +138,45 @@ inline void BeginProducts() {}
 inline void CommitProducts() {}
 template <int kLeft>
 void WaitProducts() {}
-// Rows of 128 bytes from a border of 1,024 on, of which the 16-byte chunks are exchanged by the row's number.
-template <class T, int kColumns>
-void MultiplyColumns(ColumnSums<kColumns>& d, const Vec16& a, uint64_t b) {
-  const Shared<uint32_t> shared(0);
+// Rows of 128 bytes from a border of 1,024 on, of which the 16-byte chunks are exchanged by the row's number: two
+// elements from byte `byte` of row `row` on.
+inline uint32_t SwizzledWord(uint32_t base, int row, int byte) {
+  const uint32_t at = base + static_cast<uint32_t>(row * 128 + byte);
+  return Shared<uint32_t>(0).Get(static_cast<int>((at ^ (at >> 7 & 7) << 4) / 4));
+}
+// d += a * b^T; `word(column, k)`: elements k and k + 1 of a column.
+template <class T, int kColumns, class Word>
+void MultiplyBy(ColumnSums<kColumns>& d, const Vec16& a, Word word) {
   for (int j = 0; j < kColumns / 8; ++j) {
-    uint32_t x[2];
-    for (int half = 0; half < 2; ++half) {
-      const auto at =
-          static_cast<uint32_t>(b) + static_cast<uint32_t>((8 * j + Lane() / 4) * 128 + half * 16 + Lane() % 4 * 4);
-      x[half] = shared.Get(static_cast<int>((at ^ (at >> 7 & 7) << 4) / 4));
-    }
+    const int column = 8 * j + Lane() / 4, k = Lane() % 4 * 2;
     FragC c;
     for (int i = 0; i < kFragC; ++i) c.v[i] = d.v[4 * j + i];
-    Mma16<T>(c, a, x[0], x[1]);
+    Mma16<T>(c, a, word(column, k), word(column, k + 8));
     for (int i = 0; i < kFragC; ++i) d.v[4 * j + i] = c.v[i];
   }
+}
+template <class T, int kColumns>
+void MultiplyColumns(ColumnSums<kColumns>& d, const Vec16& a, uint64_t b) {
+  MultiplyBy<T>(d, a, [b](int column, int k) { return SwizzledWord(static_cast<uint32_t>(b), column, k * 2); });
+}
+template <class T>
+void MultiplyShared(ColumnSums<128>& d, uint64_t a, uint64_t b, bool add) {
+  const int row = Group() % 4 * 16 + Lane() / 4, byte = Lane() % 4 * 4;
+  Vec16 rows;
+  for (int i = 0; i < 4; ++i) rows.w[i] = SwizzledWord(static_cast<uint32_t>(a), row + i % 2 * 8, byte + i / 2 * 16);
+  if (!add) d = {};
+  MultiplyColumns<T>(d, rows, b);
+}
+inline uint64_t StandingMatrix(uint32_t address, int apart) { return address | static_cast<uint64_t>(apart) << 32; }
+template <class T>
+void MultiplyDown(ColumnSums<128>& d, const Vec16& a, uint64_t b) {
+  MultiplyBy<T>(d, a, [b](int column, int k) {
+    const auto base = static_cast<uint32_t>(b) + static_cast<uint32_t>(column / 64) * static_cast<uint32_t>(b >> 32);
+    const auto element = [&](int row) {
+      return SwizzledWord(base, row, column % 64 / 2 * 4) >> column % 2 * 16 & 0xffffu;
+    };
+    return element(k) | element(k + 1) << 16;
+  });
 }
 
 }  // namespace unimax::UM_PORT_NAMESPACE
