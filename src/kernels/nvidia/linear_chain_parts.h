@@ -27,7 +27,7 @@ UM_DEVICE ChainForm FormOf(const ChainArgs& a, int link) {
 template <class S>
 struct Pieces {
   static constexpr int kColumns = 8, kStripRows = 2 * kTileRows, kDown = S::kRows / kColumns;
-  static constexpr int kGroupsEach = S::kGroups * kStripRows / S::kPanel, kMost = (kDown + 1) / kGroupsEach;
+  static constexpr int kGroupsEach = S::kGroups * kStripRows / S::kPanel;
   static_assert(kGroupsEach == 2);
   int first, count;  // along x
 
@@ -37,8 +37,6 @@ struct Pieces {
     count = group % 2 == 0 ? half : down - half;
   }
   UM_DEVICE static int Strip() { return Group() / kGroupsEach; }
-  // Of all groups in a panel.
-  UM_DEVICE static int InPanel(int m) { return (m + kColumns - 1) / kColumns * (S::kPanel / kStripRows); }
 };
 
 template <class S>
