@@ -146,6 +146,8 @@ void Grid::StartBlock(BlockState& block, int index) {
     t.thread = i;
     t.lane = i % lanes_;
     t.waiting = Meeting::kNone;
+    t.products.clear();
+    t.batches = 0;
     t.done = false;
     t.block = &block;
     t.group = &block.group[i / lanes_];

@@ -56,6 +56,15 @@ struct GroupState {
   MatrixLane matrix[kMaxLanes];
 };
 
+// A product of Hopper's matrix instruction, which runs by itself until it is waited for.
+struct LateProduct {
+  void (*run)(const LateProduct&);
+  void* sums;
+  uint32_t a[4];
+  uint64_t b;
+  int batch;
+};
+
 struct ThreadState {
   Fiber fiber;
   int thread = 0, lane = 0;
@@ -64,6 +73,8 @@ struct ThreadState {
   bool done = false;
   BlockState* block = nullptr;
   GroupState* group = nullptr;
+  std::vector<LateProduct> products;
+  int batches = 0;  // of products that are closed
 };
 
 // Blocks that share copies and barriers.

@@ -43,3 +43,9 @@ um_planted_nvidia(attention_wgmma full_keys kernels/nvidia/attention_wgmma.h
   "WaitPhase(s.Full() + 8, s.phase ^ 1);" "")
 um_planted_nvidia(attention_wgmma lone_keys kernels/nvidia/attention_wgmma.h
   "GroupSync();  // orders all lanes' reads before their one arrival" "")
+# Products that may still read.
+um_planted_nvidia(linear_chain early_freeing kernels/nvidia/linear_wflat.h
+  "at.w.Free();\n  WaitProducts<0>();\n  at.x.Free();" "at.w.Free();\n  at.x.Free();\n  WaitProducts<0>();")
+um_planted_nvidia(linear_wgmma early_leaving kernels/nvidia/linear_wgmma.h
+  "WaitProducts<1>();\n    if (running != 0) LeaveStage(running);\n    running = p.Full(ring);"
+  "LeaveStage(p.Full(ring));")

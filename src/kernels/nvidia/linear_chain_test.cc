@@ -19,10 +19,12 @@ constexpr EmulatorEntry kEntries[] = {{"linear_chain_bf16_16", sizeof(ChainArgs)
                                       {"linear_chain_bf16_32", sizeof(ChainArgs), kChainThreads, &Run<32>},
                                       {"linear_chain_bf16_64", sizeof(ChainArgs), kChainThreads, &Run<64>}};
 
-// Panels that one block has to itself, that two share and that all share; outputs that end within a panel.
+// Panels that one block has to itself, that two share and that all share; outputs that end within a panel; more stages
+// a block than a ring has slots.
 constexpr ChainCase kSmall[] = {{17, 96, 160, 64, 96, 4},          {9, 256, 128, 512, 256, 4},
                                 {1, 512, 256, 96, 640, 4, 3, 1},   {32, 384, 256, 96, 512, 4, 2, 1},
-                                {45, 1536, 128, 64, 384, 4, 1, 1}, {64, 128, 640, 32, 128, 3}};
+                                {45, 1536, 128, 64, 384, 4, 1, 1}, {64, 128, 640, 32, 128, 3},
+                                {20, 4096, 128, 64, 128, 3}};
 
 TEST(Chain, EqualsTheReferenceInAnyOrder) {
   for (uint64_t seed : {0, 1, 2}) {

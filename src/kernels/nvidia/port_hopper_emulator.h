@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Words of Hopper on the emulator with 32 lanes: addresses in shared memory are offsets; bulk copies and words for
-// other blocks arrive late and in any order where the device is shuffled; a product is there at once. What they mean
-// stands in port_hopper.h, port_wgmma.h and port_cluster.h.
+// other blocks arrive late and in any order where the device is shuffled; a product reads when it is waited for. What
+// they mean stands in port_hopper.h, port_wgmma.h and port_cluster.h.
 #pragma once
 
 #include "kernels/gpu/port_stream.h"
@@ -134,10 +134,23 @@ template <class T>
 T* Afresh(T* p) {
   return p;
 }
+// Products read shared memory when they are waited for, as late as they may.
+using emulator::LateProduct;
+inline void MultiplyLater(void (*run)(const LateProduct&), void* sums, const Vec16& a, uint64_t b) {
+  emulator::ThreadState& self = emulator::Self();
+  self.products.push_back({run, sums, {a.w[0], a.w[1], a.w[2], a.w[3]}, b, self.batches});
+}
 inline void BeginProducts() {}
-inline void CommitProducts() {}
+inline void CommitProducts() { ++emulator::Self().batches; }
 template <int kLeft>
-void WaitProducts() {}
+void WaitProducts() {
+  emulator::ThreadState& self = emulator::Self();
+  size_t done = 0;
+  for (; done < self.products.size() && self.products[done].batch < self.batches - kLeft; ++done) {
+    self.products[done].run(self.products[done]);
+  }
+  self.products.erase(self.products.begin(), self.products.begin() + static_cast<std::ptrdiff_t>(done));
+}
 // Rows of 128 bytes from a border of 1,024 on, of which the 16-byte chunks are exchanged by the row's number: two
 // elements from byte `byte` of row `row` on.
 inline uint32_t SwizzledWord(uint32_t base, int row, int byte) {
@@ -155,28 +168,42 @@ void MultiplyBy(ColumnSums<kColumns>& d, const Vec16& a, Word word) {
     for (int i = 0; i < kFragC; ++i) d.v[4 * j + i] = c.v[i];
   }
 }
+// Of a late product: word(column, k) of columns that are rows of k, and of rows of k.
+inline uint32_t LyingWord(const LateProduct& p, int column, int k) {
+  return SwizzledWord(static_cast<uint32_t>(p.b), column, k * 2);
+}
+inline uint32_t StandingWord(const LateProduct& p, int column, int k) {
+  const auto base = static_cast<uint32_t>(p.b) + static_cast<uint32_t>(column / 64) * static_cast<uint32_t>(p.b >> 32);
+  const auto element = [&](int row) {
+    return SwizzledWord(base, row, column % 64 / 2 * 4) >> column % 2 * 16 & 0xffffu;
+  };
+  return element(k) | element(k + 1) << 16;
+}
+template <class T, int kColumns, uint32_t (*kWord)(const LateProduct&, int, int)>
+void RunProduct(const LateProduct& p, const Vec16& a) {
+  MultiplyBy<T>(*static_cast<ColumnSums<kColumns>*>(p.sums), a, [&](int column, int k) { return kWord(p, column, k); });
+}
+inline Vec16 OperandOf(const LateProduct& p) { return {{p.a[0], p.a[1], p.a[2], p.a[3]}}; }
+
 template <class T, int kColumns>
 void MultiplyColumns(ColumnSums<kColumns>& d, const Vec16& a, uint64_t b) {
-  MultiplyBy<T>(d, a, [b](int column, int k) { return SwizzledWord(static_cast<uint32_t>(b), column, k * 2); });
+  MultiplyLater([](const LateProduct& p) { RunProduct<T, kColumns, LyingWord>(p, OperandOf(p)); }, &d, a, b);
 }
 template <class T>
 void MultiplyShared(ColumnSums<128>& d, uint64_t a, uint64_t b, bool add) {
-  const int row = Group() % 4 * 16 + Lane() / 4, byte = Lane() % 4 * 4;
-  Vec16 rows;
-  for (int i = 0; i < 4; ++i) rows.w[i] = SwizzledWord(static_cast<uint32_t>(a), row + i % 2 * 8, byte + i / 2 * 16);
-  if (!add) d = {};
-  MultiplyColumns<T>(d, rows, b);
+  const auto run = [](const LateProduct& p) {
+    const int row = Group() % 4 * 16 + Lane() / 4, byte = Lane() % 4 * 4;
+    Vec16 rows;
+    for (int i = 0; i < 4; ++i) rows.w[i] = SwizzledWord(p.a[0], row + i % 2 * 8, byte + i / 2 * 16);
+    if (p.a[1] == 0) *static_cast<ColumnSums<128>*>(p.sums) = {};
+    RunProduct<T, 128, LyingWord>(p, rows);
+  };
+  MultiplyLater(run, &d, {{static_cast<uint32_t>(a), add ? 1u : 0u, 0, 0}}, b);
 }
 inline uint64_t StandingMatrix(uint32_t address, int apart) { return address | static_cast<uint64_t>(apart) << 32; }
 template <class T>
 void MultiplyDown(ColumnSums<128>& d, const Vec16& a, uint64_t b) {
-  MultiplyBy<T>(d, a, [b](int column, int k) {
-    const auto base = static_cast<uint32_t>(b) + static_cast<uint32_t>(column / 64) * static_cast<uint32_t>(b >> 32);
-    const auto element = [&](int row) {
-      return SwizzledWord(base, row, column % 64 / 2 * 4) >> column % 2 * 16 & 0xffffu;
-    };
-    return element(k) | element(k + 1) << 16;
-  });
+  MultiplyLater([](const LateProduct& p) { RunProduct<T, 128, StandingWord>(p, OperandOf(p)); }, &d, a, b);
 }
 
 }  // namespace unimax::UM_PORT_NAMESPACE
