@@ -3,6 +3,11 @@
 
 # um_planted_copy(name path from to): the source with the text replaced, under mutants/<name>/<path>.
 function(um_planted_copy name path from to)
+  get_property(names GLOBAL PROPERTY UM_PLANTED)
+  if(name IN_LIST names)
+    message(FATAL_ERROR "two mutants are called ${name}")
+  endif()
+  set_property(GLOBAL APPEND PROPERTY UM_PLANTED ${name})
   set(source ${CMAKE_SOURCE_DIR}/src/${path})
   set(copy ${CMAKE_BINARY_DIR}/mutants/${name}/${path})
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})

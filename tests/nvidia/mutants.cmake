@@ -3,10 +3,10 @@
 
 # um_planted_nvidia(kernel name path from to)
 function(um_planted_nvidia kernel name path from to)
-  um_planted_copy(${name} ${path} "${from}" "${to}")
+  um_planted_copy(nvidia_${name} ${path} "${from}" "${to}")
   add_executable(nvidia_mutant_${name} src/kernels/nvidia/${kernel}_test.cc)
   target_link_libraries(nvidia_mutant_${name} PRIVATE um_kernels um_emulator GTest::gtest GTest::gtest_main)
-  target_include_directories(nvidia_mutant_${name} BEFORE PRIVATE ${CMAKE_BINARY_DIR}/mutants/${name})
+  target_include_directories(nvidia_mutant_${name} BEFORE PRIVATE ${CMAKE_BINARY_DIR}/mutants/nvidia_${name})
   target_compile_definitions(nvidia_mutant_${name} PRIVATE UM_PORT_EMULATOR UM_EMULATOR_LANES=32
     UM_SANITIZERS="")
   target_compile_options(nvidia_mutant_${name} PRIVATE -O1 -Wno-unknown-pragmas -Wno-missing-field-initializers)
