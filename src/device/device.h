@@ -81,7 +81,7 @@ struct Launch {
   bool overlap = false;   // programmatic dependent launch: may start before the launch before it ends; the kernel waits
   bool together = false;  // all blocks run at the same time: they wait for each other; kUsage where that cannot be
   int args_bytes = 0;
-  alignas(16) std::array<std::byte, kMostArgs> args{};
+  alignas(64) std::array<std::byte, kMostArgs> args{};  // a MatrixMap among them wants that
 
   template <class Args>
   static Launch Of(Kernel kernel, const Args& args) {
