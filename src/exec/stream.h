@@ -62,14 +62,15 @@ class StreamStep {
  private:
   Status Allocate(const Program& program);
   Status Upload(const Program& program);
+  Status Fold(const PlannedStage& planned, StreamStage& stage);
   Status ResetEpochs();
   Status FaultText(const int* fault) const;
 
   StreamShared shared_;
   StreamPlan plan_;
   Kernel kernel_;
-  int max_rows_ = 1, group_ = 1;  // group_: most query heads of a KV head that the kernel takes
-  std::vector<Buffer> words_;
+  int max_rows_ = 1, group_ = 1;                     // group_: most query heads of a KV head that the kernel takes
+  std::vector<Buffer> words_, folds_;                // folds_: slopes and biases of products behind layer norms
   Buffer stages_, claims_, best_, marks_, results_;  // results_: ids, then the fault's four numbers
   StreamArgs args_{};
 };

@@ -73,7 +73,7 @@ class Planner {
   // ---- buffers ----
   uint64_t NarrowBytes(int cols) const { return 16ull * kStreamWordBytes * Rows(CeilDiv(cols, 32)); }
   uint64_t WideBytes(int cols) const { return 32ull * kStreamWordBytes * Rows(CeilDiv(cols, 32)); }
-  uint64_t SumBytes(int units) const { return uint64_t{kStreamSumStride} * kStreamWordBytes * Rows(units); }
+  uint64_t SumBytes(int units) const { return uint64_t{kStreamSumWords} * kStreamWordBytes * Rows(units); }
   uint64_t Rows(int count) const { return static_cast<uint64_t>(count) * static_cast<uint64_t>(options_.rows); }
 
   // Words of their own for now; AssignBuffers lets those share memory that can.
@@ -97,6 +97,15 @@ class Planner {
   void ReadFrom(int s, int from) {
     stage(s).stage.x_from = from;
     stage(s).x = stage(from).y;
+  }
+
+  void ReadSums(PlannedStage& s, const Op& norm) {
+    const PlannedStage& from = stage(s.stage.x_from);
+    s.stage.flags |= norm.norm == NormKind::kLayer ? kStreamLayer : 0;
+    s.stage.eps = norm.eps;
+    s.stage.sum_units = from.stage.units;
+    s.stage.sum_cols = from.stage.strips * 16;
+    s.x_sums = from.y_sums;
   }
 
   Status Take(const Op& op) {
@@ -153,8 +162,9 @@ class Planner {
     writer_[static_cast<size_t>(out)] = s;
   }
 
-  // A root-mean-square norm belongs to the stage that wrote its input: that one multiplies by the weight and sums up
-  // the squares. A layer norm is a stage of its own, which reads the moments of what was written.
+  // A norm belongs to the stage that wrote its input: that one multiplies by the weight and sums up moments, and the
+  // products behind the norm make up for the rest. A second layer norm of the same input, or one before rows that
+  // alternate, is a stage of its own that reads the moments.
   Status TakeNorm(const Op& op) {
     const int s = value(op.in).storage == Storage::kWide ? writer_[static_cast<size_t>(op.in)] : -1;
     if (s < 0 || value(op.out).storage == Storage::kWide) return Unknown(op, "only norms of the residual stream");
@@ -165,10 +175,13 @@ class Planner {
       return Unknown(op, "a second norm of the same values");
     }
     if (!moments) stage(s).y_sums = NewWords(SumBytes(stage(s).stage.units));
-    return op.norm == NormKind::kLayer ? TakeLayerNorm(op, s, cols) : TakeRmsNorm(op, s, cols);
-  }
-  Status TakeRmsNorm(const Op& op, int s, int cols) {
-    if (op.bias >= 0) return Unknown(op, "a root-mean-square norm with a bias");
+    if (op.norm == NormKind::kLayer) {
+      if (op.offset != 0) return Unknown(op, "a layer norm with an offset");
+      stage(s).stage.flags |= kStreamMoments;
+      if (moments || !Folds(op)) return TakeLayerNorm(op, s, cols);
+    } else if (op.bias >= 0) {
+      return Unknown(op, "a root-mean-square norm with a bias");
+    }
     writer_[static_cast<size_t>(op.out)] = s;
     norm_[static_cast<size_t>(op.out)] = &op;
     stage(s).norm = op.weight;
@@ -176,19 +189,21 @@ class Planner {
     stage(s).y = NewWords(NarrowBytes(cols));
     return {};
   }
+  // Whether all readers of a layer norm can make up for it.
+  bool Folds(const Op& norm) const {
+    return std::ranges::all_of(program_.ops, [&](const Op& op) {
+      if (op.in != norm.out) return true;
+      return op.kind == OpKind::kLinear && !program_.weights[static_cast<size_t>(op.weight)].interleaved;
+    });
+  }
   Status TakeLayerNorm(const Op& op, int from, int cols) {
-    if (op.offset != 0) return Unknown(op, "a layer norm with an offset");
     if (cols % 32 != 0) return Unknown(op, "columns are no multiple of 32");
-    stage(from).stage.flags |= kStreamMoments;
     const int s = Add(StreamKind::kNorm, cols / 32);
     PlannedStage& norm = stage(s);
-    norm.stage.n = cols;
-    norm.stage.k = stage(from).stage.strips * 16;
+    norm.stage.n = norm.stage.k = cols;
     norm.stage.x_from = from;
-    norm.stage.sum_units = stage(from).stage.units;
-    norm.stage.eps = op.eps;
     norm.x = stage(from).y_wide;
-    norm.x_sums = stage(from).y_sums;
+    ReadSums(norm, op);
     norm.norm = op.weight;
     norm.bias = op.bias;
     norm.y = NewWords(NarrowBytes(cols));
@@ -229,9 +244,11 @@ class Planner {
     planned.bias = op.bias;
     ReadFrom(s, from);
     if (const Op* norm = norm_[static_cast<size_t>(op.in)]; norm != nullptr) {  // scales by the sums that come with x
-      to.eps = norm->eps;
-      to.sum_units = stage(from).stage.units;
-      planned.x_sums = stage(from).y_sums;
+      ReadSums(planned, *norm);
+      if (norm->norm == NormKind::kLayer) {
+        planned.fold = norm->weight;
+        planned.fold_bias = norm->bias;
+      }
     }
     plan_.widths.push_back(w.cols);
     const int residual = op.in2 < 0 ? -1 : writer_[static_cast<size_t>(op.in2)];

@@ -17,6 +17,7 @@ struct PlannedStage {
   StreamStage stage{};                                                                     // its pointers are null
   int x = -1, x_sums = -1, residual = -1, y = -1, y_wide = -1, y_sums = -1, partial = -1;  // buffers
   int weight = -1, bias = -1, norm = -1, places = -1;                                      // weights of the program
+  int fold = -1, fold_bias = -1;  // of the layer norm that a product makes up for (StreamFoldArgs)
   int layer = -1, rope = -1;
 };
 

@@ -41,6 +41,7 @@ struct Shape {
   int window = 0;
   float cap = 0;
   bool layer_norm = false;  // OPT: mean and variance, learned positions, no gate
+  bool parallel = false;    // GPT-NeoX: two norms of the same values, before attention and before the MLP
 };
 
 Program Decoder(const Shape& s, int layers) {
@@ -68,11 +69,12 @@ Program Decoder(const Shape& s, int layers) {
         s.bias ? p.StackedVector(name + "b", {{name + "qb", q}, {name + "kb", kv}, {name + "vb", kv}}, q + 2 * kv) : -1;
     const int gate_up = p.Matrix(name + "gate_up", s.hidden, {{name + "gate", s.mlp}, {name + "up", s.mlp}});
     int h = norm(x, name + "norm1");
+    const int beside = s.parallel ? norm(x, name + "norm2") : -1;
     const std::vector<int> split = p.LinearSplit(h, qkv, bias);
     p.RopeAndStore(split[0], split[1], split[2], l);
     const int mixed = p.Attention(split[0], l, s.window, s.cap);
     p.AddTo(x, p.Linear(mixed, p.Matrix(name + "out", q, {{name + "out", s.hidden}})));
-    h = norm(x, name + "norm2");
+    h = s.parallel ? beside : norm(x, name + "norm2");
     if (s.layer_norm) {
       const int up = p.Linear(h, p.Matrix(name + "up", s.hidden, {{name + "up", s.mlp}}));
       p.AddTo(x, p.Linear(p.Act(Activation::kRelu, up), p.Matrix(name + "down", s.mlp, {{name + "down", s.hidden}})));
@@ -176,7 +178,8 @@ double Error(const std::vector<float>& a, const std::vector<float>& b) {
 constexpr Shape kShapes[] = {{"grouped", 256, 8, 2, 64, 352, 203},
                              {"alone, biased", 256, 2, 2, 128, 320, 101, true},
                              {"windowed", 128, 4, 1, 128, 96, 97, false, 70},
-                             {"layer norm", 1120, 4, 4, 64, 320, 131, true, 0, 0, true}};
+                             {"layer norm", 1120, 4, 4, 64, 320, 131, true, 0, 0, true},
+                             {"two layer norms", 256, 4, 4, 64, 320, 131, true, 0, 0, true, true}};
 // Sequences of all kinds: none cached, one page exactly, a page begun, several, many.
 const std::vector<int> kPrompts = {0, 32, 45, 131, 300};
 

@@ -6,9 +6,9 @@
 // one that its reader expects. Layouts, for M rows of the step:
 //   narrow  [ceil(cols / 32)][M][16]   payload: two neighbouring 16-bit elements of a row
 //   wide    [ceil(cols / 32)][M][32]   payload: one f32
-//   sums    [M][units][16]             payload of the first: f32, the sum of squares of what one unit wrote; with
-//                                      kStreamMoments the sum, and the second: the sum of squares of what differs from
-//                                      the unit's mean. Each in a line of its own, or its writers wait for its readers
+//   sums    [M][units][2]              f32, of the first: with kStreamMoments the mean of what one unit wrote, else 0;
+//   of
+//                                      the second: the sum of squares of what differs from that
 #pragma once
 
 #include "base/activation.h"
@@ -21,12 +21,13 @@ inline constexpr int kStreamSlotBytes = 16 * 1024;  // of the ring: 16 weight ti
 inline constexpr int kStreamPageTokens = 32;        // the only size of pages it takes
 inline constexpr int kStreamMostRows = 8;           // of a step
 inline constexpr int kStreamWordBytes = 8;
-inline constexpr int kStreamSumStride = 16;  // words from sum to sum
+inline constexpr int kStreamSumWords = 2;  // of what a unit's outputs are normed by
 
 enum class StreamKind : int {
   kEmbed,      // y = table[ids] * scale
   kNorm,       // y = (x - mean) / deviation * norm + bias, from wide words and moments: a layer norm
-  kLinear,     // y = cap(act(x w^T * r + bias) * scale + residual), r: 1 / rms of x where x is to be normed
+  kLinear,     // y = cap(act((x w^T - mean * slope) * r + bias) * scale + residual), r: 1 / rms of x where x is to be
+               // normed, or with kStreamLayer 1 / deviation
   kAttention,  // turns q and k, stores k and v, and leaves the softmax sums of each run of pages
   kMerge,      // puts the runs of a row together
   kChoose,     // the largest logit of all blocks
@@ -34,7 +35,8 @@ enum class StreamKind : int {
 
 inline constexpr int kStreamGated = 1;    // strips of w alternate gate, up: y = act(gate) * up
 inline constexpr int kStreamLogits = 2;   // y is plain f32 [M, n], and each block remembers its largest
-inline constexpr int kStreamMoments = 4;  // y_sums has moments
+inline constexpr int kStreamMoments = 4;  // y_sums has the units' means as well
+inline constexpr int kStreamLayer = 8;    // x is to be normed by its mean, too: x_sums has the units' means
 
 // One operation. A unit is what a block does without asking another: 16 or 32 outputs, a run of pages, a row.
 // The first units, one a block, are dealt: unit u to block (u + first) % blocks, so that what an operation leaves
@@ -43,17 +45,19 @@ struct alignas(16) StreamStage {
   StreamKind kind;
   int flags;
   int units, first;
-  int n, k;           // Linear: rows and columns of w; Embed, Norm: n = columns, Norm: k of them a unit of x's writer
+  int n, k;           // Linear: rows and columns of w; Embed, Norm: n = columns, Norm: k as well
   int strips;         // Linear: strips of 16 rows a unit, 1 or 2
   int x_from;         // the stage that writes x
   int residual_from;  // the stage that writes the residual; -1: none
-  int sum_units;      // units whose sums of squares x has; 0: x is not normed
+  int sum_units;      // units whose sums x has; 0: x is not normed
+  int sum_cols;       // columns of each
   float eps;          // of the norm of x
   Activation act;
   float scale, cap;
   float norm_offset;
   const void* w;         // packed tiles
   const float* bias;     // [n] or null
+  const float* slope;    // [n]: with kStreamLayer, the sums of w * norm along k (StreamFoldArgs); else null
   const void* x;         // narrow words; Norm: wide ones
   const void* x_sums;    // sums, or null
   const void* residual;  // wide words, or null
@@ -100,6 +104,17 @@ struct StreamArgs {
   // weights, in ns of the device's clock, 0 for never; null: nobody asks.
   unsigned long long* marks;
 };
+// What of a layer norm before a product does not depend on x (kernels/gpu/stream_fold.h).
+struct StreamFoldArgs {
+  const void* w;           // [n, k], packed tiles
+  const float* norm;       // [k]
+  const float* norm_bias;  // [k] or null
+  const float* bias;       // [n] or null
+  float* slope;            // [n] = w norm
+  float* folded;           // [n] = w norm_bias + bias
+  int n, k;
+};
+
 inline constexpr int kStreamMarks = 4;
 enum class StreamMark : int { kBegin, kReady, kEnd, kFed };
 
@@ -109,7 +124,7 @@ inline constexpr int kStreamOverrun = 2;  // a word was newer than its reader ex
 // Where things lie in shared memory.
 struct StreamLayout {
   static constexpr int kBarriers = 0;  // 16 bytes a slot
-  static constexpr int kScales = 512;  // [16] f32: 1 / rms of each row
+  static constexpr int kScales = 512;  // [16] f32: 1 / rms, or 1 / deviation, of each row; from the 8th on mean * that
   static constexpr int kNotes = 576;   // [kMostSlots] int: with the last chunk of a unit, the block's next unit or -1
   static constexpr int kReady = kNotes + 128;  // int: the last stage whose readers have had x; read at any time
   // Runs of pages on their way through a block (stream_runs.h), 16 bytes of barriers and a note each. kAskBars has one

@@ -30,7 +30,8 @@ um_planted_kernel(kept_claims kernels/gpu/stream.h "a.claims[i] = 0;" "a.claims[
 um_planted_kernel(early_query kernels/gpu/stream_ask.h "AwaitOpened(r);" "")
 um_planted_kernel(early_sums kernels/gpu/stream_merge.h "AwaitLeft(t.run);" "")
 um_planted_kernel(states_overrun kernels/gpu/stream_attention.h "AwaitDone(t.run - ahead);" "")
-um_planted_kernel(lost_spread kernels/gpu/stream_norm.h "count * apart * apart" "0 * apart")
+um_planted_kernel(lost_spread kernels/gpu/stream_norm.h "static_cast<float>(s.sum_cols) * apart" "0 * apart")
+um_planted_kernel(lost_mean kernels/gpu/stream_linear.h "v -= scales.Get(" "v -= 0 * scales.Get(")
 um_planted_kernel(unseen_values kernels/gpu/stream_attention.h "if (edge) Blank(values, first, start, end);" "")
 um_planted_copy(early_reuse exec/stream_plan.cc "return user < writer && StreamOrdered(plan.stages, user, writer);"
   "return user >= 0 && writer >= 0;")

@@ -76,7 +76,7 @@ UM_DEVICE void Compute(const StreamArgs& a) {
         StreamLinear<T>(a, s, t).Embed();
         break;
       case StreamKind::kNorm:
-        StreamLayerNorm<T>(a, s, t).Run();
+        StreamLayerNorm<T>(a, s, t);
         break;
       case StreamKind::kLinear:
         StreamLinear<T>(a, s, t).Run();

@@ -8,7 +8,8 @@
 // Launch:    that of stream.
 // Reference: RefLinear; the norm before it RefNorm. Sum order: k-tiles of a group in turn, then groups in turn.
 // Source:    FlashDecoding++ (arXiv 2311.01282), section 4; norm behind the product: r = 1 / rms(x) is a factor of the
-//            whole row, so the product takes x * weight and its result is scaled, and nobody waits for the sum.
+//            whole row, so the product takes x * weight and its result is scaled, and nobody waits for the sum. A mean
+//            goes in the same way: w ((x - mean) * weight) = w (x * weight) - mean * (w weight).
 #pragma once
 
 #include "kernels/gpu/activation.h"
@@ -48,24 +49,13 @@ struct StreamLinear {
   UM_DEVICE int Outputs() const { return s.flags & kStreamGated ? s.n / 2 : s.n; }
 
   // ---- x ----
-  // 1 / rms of a row of x, by the group of its number. Without `await` it runs for nothing.
+  // What a row of x is normed by, by the group of its number. Without `await` it runs for nothing.
   UM_DEVICE void Scale(StreamSums& sums, bool await) {
     if (!sums.wanted) return;
-    const unsigned epoch = t.EpochOf(a, s.x_from);
-    for (StreamWait wait; await && sums.Odd(epoch) != epoch && wait.Again(a, t.stage, sums.Odd(epoch), epoch);) {
-      sums.Look(epoch);
-    }
-    float sum = 0;
-#pragma unroll
-    for (int i = 0; i < StreamSums::kAhead; ++i) {
-      if (sums.Has(i)) sum += BitCopy<float>(sums.w[i].payload);
-    }
-#pragma unroll 1
-    for (int i = StreamSums::kAhead; await && sums.Has(i); ++i) {
-      sum += AwaitFloat(a, t, sums.Pointer(i), LoadWord(sums.Pointer(i)), epoch);
-    }
-    sum = GroupSum(sum);
-    if (Lane() == 0) scales.Set(Group(), Rsqrt(sum / static_cast<float>(s.k) + s.eps));
+    const StreamSums::Norm norm = sums.Find(t, await);
+    if (Lane() != 0) return;
+    scales.Set(Group(), norm.scale);
+    scales.Set(kStreamMostRows + Group(), norm.mean * norm.scale);
   }
 
   // ---- the product ----
@@ -121,7 +111,7 @@ struct StreamLinear {
     int n = 0, row = 0;
     bool valid = false;
     Word residual = {};
-    float bias = 0, up_bias = 0, norm = 0;
+    float bias = 0, up_bias = 0, norm = 0, slope = 0;
   };
   UM_DEVICE End EndOf(int unit, int i) const {
     const int r = i % kUnitRows, each = s.flags & kStreamGated ? kTileRows : s.strips * kTileRows;
@@ -134,11 +124,13 @@ struct StreamLinear {
     if (s.bias != nullptr) e.bias = s.bias[e.n];
     if (s.bias != nullptr && (s.flags & kStreamGated)) e.up_bias = s.bias[e.n + Outputs()];
     if (s.norm != nullptr) e.norm = s.norm[e.n];
+    if (s.slope != nullptr) e.slope = s.slope[e.n];
     return e;
   }
   UM_DEVICE float Finish(const End& e, float sum, float up) {
     const float scale = s.sum_units > 0 && e.valid ? scales.Get(e.row) : 1.0f;
     float v = sum * scale + e.bias;
+    if (s.slope != nullptr && e.valid) v -= scales.Get(kStreamMostRows + e.row) * e.slope;
     if (s.act != Activation::kNone) v = StreamActivate(s.act, v);
     if (s.flags & kStreamGated) v *= up * scale + e.up_bias;
     v *= s.scale;
@@ -170,18 +162,14 @@ struct StreamLinear {
       StoreWord(WordPointer(s.y, NarrowAt(e.n, e.row, a.m)), static_cast<uint32_t>(other << 16 | bits), epoch);
     }
     if (s.y_sums != nullptr) {
-      char* p = WordPointer(s.y_sums, SumAt(unit, e.row, s.units));
+      float mean = 0;
       if (s.flags & kStreamMoments) {
-        const int each = s.strips * kTileRows, left = Outputs() - unit * each;
-        const float sum = OfUnit(e.valid ? value : 0.0f);
-        const float apart = value - sum / static_cast<float>(left < each ? left : each);
-        const float squares = OfUnit(e.valid ? apart * apart : 0.0f);
-        if (e.valid && Lane() % kUnitRows == 0) {
-          StoreWords(p, BitCopy<uint32_t>(sum), BitCopy<uint32_t>(squares), epoch);
-        }
-      } else {
-        const float square = OfUnit(e.valid ? value * value : 0.0f);
-        if (e.valid && Lane() % kUnitRows == 0) StoreWord(p, BitCopy<uint32_t>(square), epoch);
+        mean = OfUnit(e.valid ? value : 0.0f) * (s.strips == 2 ? 1.0f / kUnitRows : 1.0f / kTileRows);
+      }
+      const float apart = value - mean, squares = OfUnit(e.valid ? apart * apart : 0.0f);
+      if (e.valid && Lane() % kUnitRows == 0) {
+        StoreWords(WordPointer(s.y_sums, SumAt(unit, e.row, s.units)), BitCopy<uint32_t>(mean),
+                   BitCopy<uint32_t>(squares), epoch);
       }
     }
     if (s.y_wide != nullptr && e.valid) {  // last: its reader comes late

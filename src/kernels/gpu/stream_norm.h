@@ -1,27 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// stream_norm: norms of the stream kernel. A root-mean-square norm needs sums of squares, which come with x. A layer
-//            norm's mean must go before anything is rounded, so it is a stage of its own, from moments that come with
-//            x.
+// stream_norm: norms of the stream kernel, from sums that come with x. A product takes x that is not normed yet, and
+// its
+//            end makes up for it (stream_linear). A second layer norm of the same x, which can carry one weight only,
+//            is a stage of its own.
 // Who calls: stream_linear, for products whose x is to be normed; stream, for stages kNorm.
 // Work:      kNorm: a unit is 32 columns; a group has a row.
-// Bound:     latency. bytes = M * units of x * 8 (kNorm: 16) from L2 a block.
+// Bound:     latency. bytes = M * units of x * 16 from L2 a block.
 // Launch:    that of stream.
-// Reference: RefNorm. Sum order: a lane its units, then the lanes of a group.
-// Source:    Ba et al. 2016 (layer norm).
+// Reference: RefNorm. Sum order: a lane its units, then the lanes of a group; sums first, then squares.
+// Source:    Ba et al. 2016 (layer norm); Zhang and Sennrich 2019 (without the mean); Chan et al. 1979 (moments of
+// parts).
 #pragma once
 
 #include "kernels/gpu/stream_words.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
 
-// The sums of squares of a row of x, from its units in an order that M does not change, for the group of the row's
-// number. A lane's first words of them are awaited together with x.
+// The moments of a row of x, from its units in an order that M does not change, for the group of the row's number. A
+// lane's first words of them are awaited together with x.
 struct StreamSums {
   static constexpr int kAhead = 4;
   const StreamArgs& a;
   const StreamStage& s;
   bool wanted;  // of this group
-  Word w[kAhead] = {};
+  Words w[kAhead] = {};
 
   UM_DEVICE StreamSums(const StreamArgs& args, const StreamStage& stage)
       : a(args), s(stage), wanted(stage.sum_units > 0 && Group() < args.m) {}
@@ -32,103 +34,71 @@ struct StreamSums {
   UM_DEVICE void Look(unsigned epoch) {
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      if (Has(i) && w[i].epoch != epoch) w[i] = LoadWord(Pointer(i));
+      if (Has(i) && OddOf(w[i], epoch) != epoch) w[i] = LoadWords(Pointer(i));
     }
   }
   UM_DEVICE unsigned Odd(unsigned epoch) const {
     unsigned odd = epoch;
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      if (Has(i) && w[i].epoch != epoch) odd = w[i].epoch;
+      if (Has(i) && OddOf(w[i], epoch) != epoch) odd = OddOf(w[i], epoch);
     }
     return odd;
+  }
+  struct Norm {
+    float mean, scale;  // mean: 0 where the norm has none
+  };
+  // Without `await` it runs for nothing. Units of one size have equal weight in the mean.
+  UM_DEVICE Norm Find(const StreamThread& t, bool await) {
+    const unsigned epoch = t.EpochOf(a, s.x_from);
+    for (StreamWait wait; await && Odd(epoch) != epoch && wait.Again(a, t.stage, Odd(epoch), epoch);) Look(epoch);
+    float mean = 0, squares = 0;
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) Add(i, w[i], mean, squares);
+#pragma unroll 1
+    for (int i = kAhead; await && Has(i); ++i)
+      Add(i, Await(a, t, Pointer(i), LoadWords(Pointer(i)), epoch), mean, squares);
+    if (s.flags & kStreamLayer) {
+      mean = GroupSum(mean) / static_cast<float>(s.sum_units);
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) Spread(i, w[i], mean, squares);
+#pragma unroll 1
+      for (int i = kAhead; await && Has(i); ++i) Spread(i, LoadWords(Pointer(i)), mean, squares);
+    }
+    return {mean, Rsqrt(GroupSum(squares) / static_cast<float>(s.k) + s.eps)};
+  }
+
+ private:
+  UM_DEVICE void Add(int i, const Words& unit, float& mean, float& squares) const {
+    if (!Has(i)) return;
+    mean += BitCopy<float>(unit.payload0);
+    squares += BitCopy<float>(unit.payload1);
+  }
+  // What a unit whose mean is not the row's adds to the squares.
+  UM_DEVICE void Spread(int i, const Words& unit, float mean, float& squares) const {
+    const float apart = BitCopy<float>(unit.payload0) - mean;
+    if (Has(i)) squares += static_cast<float>(s.sum_cols) * apart * apart;
   }
 };
 
 template <class T>
-struct StreamLayerNorm {
-  static constexpr int kAhead = 8, kUnit = 32;  // units of x asked for at once; columns of a unit
-  const StreamArgs& a;
-  const StreamStage& s;
-  const StreamThread& t;
+UM_DEVICE void StreamLayerNorm(const StreamArgs& a, const StreamStage& s, const StreamThread& t) {
+  constexpr int kUnit = 32;
   const int row = Group();
-
-  UM_DEVICE StreamLayerNorm(const StreamArgs& args, const StreamStage& stage, const StreamThread& thread)
-      : a(args), s(stage), t(thread) {}
-
-  // What a lane norms, asked for before it is known how.
-  struct Own {
-    Word x;
-    float norm, bias;
-  };
-  UM_DEVICE const char* Pointer(int n) const { return WordPointer(s.x, WideAt(n, row, a.m)); }
-  UM_DEVICE Own Ask(int n) const { return {LoadWord(Pointer(n)), s.norm[n], s.bias != nullptr ? s.bias[n] : 0.0f}; }
-  // Moments of kAhead units from unit `first` on, and x of column `n`.
-  UM_DEVICE void Await(int first, Words (&w)[kAhead], int n, Own& own) const {
-    const unsigned epoch = t.EpochOf(a, s.x_from);
-    unsigned odd;
-    StreamWait wait;
-    do {  // looks at all of them together
-      if (own.x.epoch != epoch) own.x = LoadWord(Pointer(n));
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        const int unit = first + i * kLanes;
-        if (unit >= s.sum_units || OddOf(w[i], epoch) == epoch) continue;
-        w[i] = LoadWords(WordPointer(s.x_sums, SumAt(unit, row, s.sum_units)));
-      }
-      odd = own.x.epoch;
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        if (first + i * kLanes < s.sum_units && OddOf(w[i], epoch) != epoch) odd = OddOf(w[i], epoch);
-      }
-    } while (odd != epoch && wait.Again(a, t.stage, odd, epoch));
-  }
-  // The row's mean, and what its elements are multiplied by. Moments are looked at again where a lane holds not all.
-  UM_DEVICE void Scale(float& mean, float& scale, int n, Own& own) const {
-    const float of_unit = 1.0f / static_cast<float>(s.k);
-    float sum = 0, squares = 0;
-    Words w[kAhead] = {};  // no word has epoch 0
+  if (row >= a.m) return;
+  StreamSums sums(a, s);
+  const StreamSums::Norm norm = sums.Find(t, true);
 #pragma unroll 1
-    for (int pass = 0; pass < 2; ++pass) {
-#pragma unroll 1
-      for (int first = Lane(); first - Lane() < s.sum_units; first += kAhead * kLanes) {
-        if (s.sum_units > kAhead * kLanes) {
-#pragma unroll
-          for (int i = 0; i < kAhead; ++i) w[i] = {};
-        }
-        Await(first, w, n, own);
-#pragma unroll
-        for (int i = 0; i < kAhead; ++i) {
-          const int left = s.n - (first + i * kLanes) * s.k;  // elements from this unit of x's writer on
-          if (left <= 0) continue;
-          const float of = BitCopy<float>(w[i].payload0), count = static_cast<float>(left < s.k ? left : s.k);
-          const float apart = (left < s.k ? of / count : of * of_unit) - mean;
-          if (pass == 0) sum += of;
-          if (pass == 1) squares += BitCopy<float>(w[i].payload1) + count * apart * apart;
-        }
-      }
-      if (pass == 0) mean = GroupSum(sum) / static_cast<float>(s.n);
-    }
-    scale = Rsqrt(GroupSum(squares) / static_cast<float>(s.n) + s.eps);
+  for (int unit = (BlockX() - s.first + GridX()) % GridX(); unit < s.units; unit += GridX()) {
+    const int n = unit * kUnit + Lane();
+    const char* p = WordPointer(s.x, WideAt(n, row, a.m));
+    const float x = AwaitFloat(a, t, p, LoadWord(p), t.EpochOf(a, s.x_from));
+    const float y = (x - norm.mean) * norm.scale * s.norm[n] + (s.bias != nullptr ? s.bias[n] : 0.0f);
+    const int bits = BitCopy<uint16_t>(FromFloat<T>(y)), other = ShuffleXor(bits, 1);
+    if (n % 2 != 0) continue;
+    StoreWord(WordPointer(s.y, NarrowAt(n, row, a.m)), static_cast<uint32_t>(other << 16 | bits),
+              t.EpochOf(a, t.stage));
   }
-  UM_DEVICE void Run() {
-    const int first = (BlockX() - s.first + GridX()) % GridX();
-    if (row >= a.m || first >= s.units) return;
-    Own own = Ask(first * kUnit + Lane());
-    float mean = 0, scale;
-    Scale(mean, scale, first * kUnit + Lane(), own);
-#pragma unroll 1
-    for (int unit = first; unit < s.units; unit += GridX()) {
-      const int n = unit * kUnit + Lane();
-      if (unit != first) own = Ask(n);
-      const float x = AwaitFloat(a, t, Pointer(n), own.x, t.EpochOf(a, s.x_from));
-      const float y = (x - mean) * scale * own.norm + own.bias;
-      const int bits = BitCopy<uint16_t>(FromFloat<T>(y)), other = ShuffleXor(bits, 1);
-      if (n % 2 != 0) continue;
-      StoreWord(WordPointer(s.y, NarrowAt(n, row, a.m)), static_cast<uint32_t>(other << 16 | bits),
-                t.EpochOf(a, t.stage));
-    }
-  }
-};
+}
 
 }  // namespace unimax::UM_PORT_NAMESPACE

@@ -18,7 +18,7 @@ inline constexpr int kStreamPatience = 1 << 22;                // looks at a wor
 
 UM_DEVICE int NarrowAt(int n, int row, int rows) { return (n / 32 * rows + row) * 16 + n % 32 / 2; }
 UM_DEVICE int WideAt(int n, int row, int rows) { return (n / 32 * rows + row) * 32 + n % 32; }
-UM_DEVICE int SumAt(int unit, int row, int units) { return (row * units + unit) * kStreamSumStride; }
+UM_DEVICE int SumAt(int unit, int row, int units) { return (row * units + unit) * kStreamSumWords; }
 UM_DEVICE const char* WordPointer(const void* words, int at) {
   return static_cast<const char*>(words) + static_cast<int64_t>(at) * kStreamWordBytes;
 }
