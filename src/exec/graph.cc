@@ -32,6 +32,8 @@ struct RecordedStep {
   int64_t guarded_blocks = 0;
 };
 
+std::span<const int> RopeRowsOf(const Step& step) { return step.rope_rows.empty() ? step.positions : step.rope_rows; }
+
 // Blocks of a chain leave one by one: of a launch that follows, two blocks would settle where the first ones were. So
 // each takes more than half of a multiprocessor's shared memory.
 void Spread(Launch* launch, const Limits& limits) {
@@ -89,6 +91,7 @@ class GraphExecutor : public Executor {
     return reinterpret_cast<T*>(At(value));
   }
   std::byte* WeightAt(int w) const { return w < 0 ? nullptr : weights_[static_cast<size_t>(w)].data(); }
+  int* Chosen() const { return reinterpret_cast<int*>(chosen_.data()) + StreamStep::kFaultWords; }
   const float* Floats(int w) const { return reinterpret_cast<const float*>(WeightAt(w)); }
 
   bool Draws() const { return program_.logits >= 0 && program_.ops.back().kind == OpKind::kSample; }
@@ -103,8 +106,9 @@ class GraphExecutor : public Executor {
   Status MakeStream();
   bool StreamsShape(const StepShape& shape) const;
   bool Streams(const StepShape& shape, const Step& step) const;
-  Status UploadStep(const Step& step);
-  Status FetchIds(const Step& step, bool streamed);
+  Status UploadInputs(const Step& step);
+  Status UploadPages(const Step& step);
+  Status FetchIds(const Step& step);
   Result<std::span<const int>> IdsOf(int slot);
   Result<RecordedStep*> Recorded(const StepShape& shape);
   Result<Launch> Plan(const Op& op, const StepShape& shape, RowPart part);
@@ -132,10 +136,9 @@ class GraphExecutor : public Executor {
   GraphSoftmax softmax_;
   GraphPages pages_;
   Buffer inputs_, page_table_, partial_, counters_, words_;
-  Buffer chosen_;                       // ids of the last step's outputs: the next step may take them from here
+  Buffer chosen_;  // what StreamStep::FaultIn looks at, then the ids of the last step's outputs, for the next step
   int chosen_value_ = -1;               // the value that stands for them
   int run_ = 0;                         // steps so far; results of the last two lie in the device's fetch slots
-  std::array<bool, 2> streamed_ = {};   // whether each of them was one launch
   std::array<size_t, 2> fetched_ = {};  // ids in each
   std::vector<int> host_inputs_, host_pages_;
   std::map<StepShape, RecordedStep> recorded_;
@@ -161,7 +164,7 @@ int GraphExecutor::Stride(int value) const {
 
 std::byte* GraphExecutor::At(int value) const {
   if (value < 0) return nullptr;
-  if (value == chosen_value_) return chosen_.data();
+  if (value == chosen_value_) return reinterpret_cast<std::byte*>(Chosen());
   const Value& v = program_.values[static_cast<size_t>(value)];
   return values_[static_cast<size_t>(plan_.buffer_of[static_cast<size_t>(value)])].data() +
          static_cast<int64_t>(v.offset) * ElementBytes(v.storage);
@@ -244,7 +247,9 @@ Status GraphExecutor::Allocate() {
   UM_RETURN_IF_ERROR(device_.Fill(words_.data(), 0xff, RingWords()));
   host_inputs_.reserve(inputs);
   // Apart from the values, whose buffers the next step writes before and while it reads these.
-  UM_ASSIGN_OR_RETURN(chosen_, device_.Allocate(static_cast<size_t>(options_.max_outputs) * sizeof(int), "chosen ids"));
+  const size_t chosen = static_cast<size_t>(StreamStep::kFaultWords + options_.max_outputs) * sizeof(int);
+  UM_ASSIGN_OR_RETURN(chosen_, device_.Allocate(chosen, "chosen ids"));
+  UM_RETURN_IF_ERROR(device_.Fill(chosen_.data(), 0, chosen));
   if (program_.ops.back().kind == OpKind::kSample) chosen_value_ = program_.ops.back().out;
   UM_ASSIGN_OR_RETURN(chains_, ChainStage::Make(device_, launches_.Chains(), program_.hidden));
   if (Draws()) {
@@ -276,6 +281,8 @@ Status GraphExecutor::MakeStream() {
                                pages_.Values(0),
                                pages_.layer_bytes(),
                                program_.logits < 0 ? nullptr : As<float>(program_.logits),
+                               Chosen(),
+                               reinterpret_cast<int*>(chosen_.data()),
                                graph_.note_times};
   Result<std::unique_ptr<StreamStep>> made = StreamStep::Make(program_, shared);
   if (made.ok()) {
@@ -311,13 +318,15 @@ std::string GraphExecutor::PlanText(int tokens, int decodes, int context) const 
   return streams + launches_.Text(shape);
 }
 
-Status GraphExecutor::UploadStep(const Step& step) {
+Status GraphExecutor::UploadInputs(const Step& step) {
   host_inputs_.clear();
-  const std::span<const int> rope_rows = step.rope_rows.empty() ? step.positions : step.rope_rows;
-  for (std::span<const int> part : {step.ids, step.positions, step.sequences, rope_rows, step.outputs}) {
+  for (std::span<const int> part : {step.ids, step.positions, step.sequences, RopeRowsOf(step), step.outputs}) {
     host_inputs_.insert(host_inputs_.end(), part.begin(), part.end());
   }
-  UM_RETURN_IF_ERROR(device_.Upload(inputs_.data(), host_inputs_.data(), host_inputs_.size() * sizeof(int)));
+  return device_.Upload(inputs_.data(), host_inputs_.data(), host_inputs_.size() * sizeof(int));
+}
+
+Status GraphExecutor::UploadPages(const Step& step) {
   if (std::equal(host_pages_.begin(), host_pages_.end(), step.page_table.begin(), step.page_table.end())) return {};
   host_pages_.assign(step.page_table.begin(), step.page_table.end());
   return device_.Upload(page_table_.data(), host_pages_.data(), host_pages_.size() * sizeof(int));
@@ -414,8 +423,8 @@ Result<Launch> GraphExecutor::Plan(const Op& op, const StepShape& shape, RowPart
   const float *weight = Floats(op.weight), *bias = Floats(op.bias);
   switch (op.kind) {
     case OpKind::kEmbed:
-      return MakeLaunch(c, EmbedArgs{ids, WeightAt(op.weight), As<float>(op.out), c.m, c.n, program_.vocab, op.scale,
-                                     reinterpret_cast<const int*>(chosen_.data())});
+      return MakeLaunch(
+          c, EmbedArgs{ids, WeightAt(op.weight), As<float>(op.out), c.m, c.n, program_.vocab, op.scale, Chosen()});
     case OpKind::kAddPosition:
       return MakeLaunch(c, AddPositionArgs{As<float>(op.in), weight, positions, As<float>(op.out), c.m, c.n,
                                            program_.weights[static_cast<size_t>(op.weight)].rows, op.first});
@@ -491,18 +500,18 @@ Status GraphExecutor::Run(const Step& step) {
   last_ = shape;
   if (draw_ != nullptr && !step.draws.empty()) {
     UM_RETURN_IF_ERROR(draw_->Check(step, before));
-    UM_RETURN_IF_ERROR(draw_->Keep(reinterpret_cast<const int*>(chosen_.data()), static_cast<size_t>(before)));
+    UM_RETURN_IF_ERROR(draw_->Keep(Chosen(), static_cast<size_t>(before)));
   }
-  UM_RETURN_IF_ERROR(UploadStep(step));
+  UM_RETURN_IF_ERROR(UploadPages(step));
   if (Streams(shape, step)) {
     const Status ran = stream_->Run(
-        shape.tokens, {Input(0, shape), Input(1, shape), Input(2, shape), Input(3, shape),
-                       reinterpret_cast<const int*>(page_table_.data()), reinterpret_cast<const int*>(chosen_.data())});
-    if (ran.ok()) return FetchIds(step, true);
+        {step.ids, step.positions, step.sequences, RopeRowsOf(step), reinterpret_cast<const int*>(page_table_.data())});
+    if (ran.ok()) return FetchIds(step);
     if (ran.kind() != ErrorKind::kUsage || graph_.stream == GraphOptions::kAlways) return ran;
     LogWarning("{}: decode steps go op by op from now on", ran.text());
     stream_refused_ = true;  // what it did before may still be fetched
   }
+  UM_RETURN_IF_ERROR(UploadInputs(step));
   UM_ASSIGN_OR_RETURN(RecordedStep * recorded, Recorded(shape));
   softmax_.Ran(recorded->guarded_blocks);
   if (recorded->graph != nullptr) {
@@ -510,29 +519,26 @@ Status GraphExecutor::Run(const Step& step) {
   } else {
     for (const Launch& launch : recorded->launches) UM_RETURN_IF_ERROR(device_.Run(launch));
   }
-  return FetchIds(step, false);
+  return FetchIds(step);
 }
 
 // Draws what the step asks for, then begins to bring the ids that it has chosen to the host, before the next step.
-Status GraphExecutor::FetchIds(const Step& step, bool streamed) {
+Status GraphExecutor::FetchIds(const Step& step) {
   const auto slot = static_cast<size_t>(++run_ % 2);
   fetched_[slot] = chosen_value_ < 0 ? 0 : static_cast<size_t>(last_.outputs);
-  streamed_[slot] = streamed;
   if (draw_ != nullptr && !step.draws.empty()) {
-    std::byte* ids = streamed ? stream_->results().data() : chosen_.data();
-    UM_RETURN_IF_ERROR(draw_->Run(step, As<float>(program_.logits), reinterpret_cast<int*>(ids)));
+    UM_RETURN_IF_ERROR(draw_->Run(step, As<float>(program_.logits), Chosen()));
   }
-  if (!streamed) return device_.Fetch(static_cast<int>(slot), chosen_.data(), fetched_[slot] * sizeof(int));
-  UM_RETURN_IF_ERROR(device_.Copy(chosen_.data(), stream_->results().data(), fetched_[slot] * sizeof(int)));
-  return device_.Fetch(static_cast<int>(slot), stream_->results().data(), stream_->results().bytes());
+  const size_t words = static_cast<size_t>(StreamStep::kFaultWords) + fetched_[slot];
+  return device_.Fetch(static_cast<int>(slot), chosen_.data(), words * sizeof(int));
 }
 
 Result<std::span<const int>> GraphExecutor::IdsOf(int slot) {
   if (chosen_value_ < 0) return Internal("the program does not sample");
   UM_ASSIGN_OR_RETURN(const std::byte* bytes, device_.Fetched(slot));
-  const int* ids = reinterpret_cast<const int*>(bytes);
-  if (streamed_[static_cast<size_t>(slot)]) UM_RETURN_IF_ERROR(stream_->FaultIn(ids));
-  return std::span<const int>(ids, fetched_[static_cast<size_t>(slot)]);
+  const int* words = reinterpret_cast<const int*>(bytes);
+  if (stream_ != nullptr) UM_RETURN_IF_ERROR(stream_->FaultIn(words));
+  return std::span<const int>(words + StreamStep::kFaultWords, fetched_[static_cast<size_t>(slot)]);
 }
 
 Result<std::span<const float>> GraphExecutor::Logits(int row) {

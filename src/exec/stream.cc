@@ -113,7 +113,6 @@ Status StreamStep::Allocate(const Program& program) {
     words_.push_back(std::move(buffer));
   }
   UM_ASSIGN_OR_RETURN(best_, device.Allocate(blocks * rows * 2 * kStreamWordBytes, "words of the stream kernel"));
-  UM_ASSIGN_OR_RETURN(results_, device.Allocate((rows + 4) * sizeof(int), "results of the stream kernel"));
   UM_ASSIGN_OR_RETURN(stages_, device.Allocate(plan_.stages.size() * sizeof(StreamStage), "stages"));
   const AttentionShape& a = program.attention;
   args_.stages = reinterpret_cast<const StreamStage*>(stages_.data());
@@ -124,8 +123,9 @@ Status StreamStep::Allocate(const Program& program) {
     UM_RETURN_IF_ERROR(device.Fill(marks_.data(), 0, bytes));
     args_.marks = reinterpret_cast<unsigned long long*>(marks_.data());
   }
-  args_.chosen = reinterpret_cast<int*>(results_.data());
-  args_.fault = args_.chosen + rows;
+  args_.chosen = shared_.chosen;
+  args_.previous = shared_.chosen;
+  args_.fault = shared_.fault;
   UM_ASSIGN_OR_RETURN(claims_, device.Allocate(plan_.stages.size() * sizeof(unsigned), "claims of the stream kernel"));
   args_.claims = reinterpret_cast<unsigned*>(claims_.data());
   args_.count = static_cast<int>(plan_.stages.size());
@@ -142,7 +142,7 @@ Status StreamStep::Allocate(const Program& program) {
 Status StreamStep::ResetEpochs() {
   for (const Buffer& words : words_) UM_RETURN_IF_ERROR(shared_.device.Fill(words.data(), 0, words.bytes()));
   UM_RETURN_IF_ERROR(shared_.device.Fill(best_.data(), 0, best_.bytes()));
-  UM_RETURN_IF_ERROR(shared_.device.Fill(results_.data(), 0, results_.bytes()));
+  UM_RETURN_IF_ERROR(shared_.device.Fill(shared_.fault, 0, kFaultWords * sizeof(int)));
   UM_RETURN_IF_ERROR(shared_.device.Fill(claims_.data(), 0, claims_.bytes()));
   args_.epoch = 0;
   args_.steps = 0;
@@ -210,15 +210,14 @@ Status StreamStep::Upload(const Program& program) {
   return shared_.device.Upload(stages_.data(), stages.data(), stages.size() * sizeof(StreamStage));
 }
 
-Status StreamStep::Run(int rows, const StreamInputs& inputs) {
+Status StreamStep::Run(const StreamInputs& inputs) {
   const Limits& limits = shared_.device.limits();
   if (args_.epoch > kLastEpoch) UM_RETURN_IF_ERROR(ResetEpochs());
-  args_.ids = inputs.ids;
-  args_.positions = inputs.positions;
-  args_.sequences = inputs.sequences;
-  args_.rope_rows = inputs.rope_rows;
+  const int rows = static_cast<int>(inputs.ids.size());
+  for (size_t row = 0; row < inputs.ids.size(); ++row) {
+    args_.rows[row] = {inputs.ids[row], inputs.positions[row], inputs.sequences[row], inputs.rope_rows[row]};
+  }
   args_.page_table = inputs.page_table;
-  args_.previous = inputs.previous;
   args_.m = rows;
   const StreamLayout layout{rows};
   args_.x_bytes = RoundUp(std::max(layout.AttentionBytes(args_.head_dim, group_), BytesOfX(plan_.widths, rows)));
@@ -276,15 +275,11 @@ Result<std::vector<StageTime>> StreamStep::Times() {
   return times;
 }
 
-Status StreamStep::FaultText(const int* fault) const {
+Status StreamStep::FaultIn(const int* fault) const {
+  if (fault[0] == 0) return {};
   return NoDevice("the stream kernel {} at stage {} of {} in block {} (epoch {}): try --executor graph",
                   fault[0] == kStreamTimeout ? "waited in vain for a result" : "found a result newer than it expects",
                   fault[1], args_.count, fault[2], fault[3]);
-}
-
-Status StreamStep::FaultIn(const int* results) const {
-  const int* fault = results + max_rows_;
-  return fault[0] != 0 ? FaultText(fault) : Status();
 }
 
 }  // namespace unimax

@@ -25,13 +25,14 @@ struct StreamShared {
   std::byte* v_cache;
   uint64_t layer_bytes;  // from layer to layer
   float* logits;         // [rows, vocab]
+  int* chosen;           // [max_outputs] ids of a step; the next one may take them from here, as ids of -1 - k
+  int* fault;            // [StreamStep::kFaultWords]: see FaultIn
   bool note_times;       // see Times
 };
 
-// A step's inputs on the device.
 struct StreamInputs {
-  const int *ids, *positions, *sequences, *rope_rows, *page_table;
-  const int* previous;  // what the step before chose, for ids of -1 - k
+  std::span<const int> ids, positions, sequences, rope_rows;  // of each row of the step
+  const int* page_table;                                      // on the device
 };
 
 // What tells programs apart whose steps take different times: a hash of their ops and shapes.
@@ -49,29 +50,27 @@ class StreamStep {
   // Up to so many rows a step takes less time than op by op, where nothing was measured (docs/performance.md).
   static constexpr int kPaysUpTo = 4;
   uint64_t workspace_bytes() const;
-  // Launches a step of `rows` rows, 1 .. max_rows(), each the newest token of its own sequence. kUsage where the device
-  // cannot run all blocks at the same time (any more).
-  Status Run(int rows, const StreamInputs& inputs);
-  // The ids that the last step chose, then what FaultIn looks at.
-  const Buffer& results() const { return results_; }
+  // Launches a step of 1 .. max_rows() rows, each the newest token of its own sequence. kUsage where the device cannot
+  // run all blocks at the same time (any more).
+  Status Run(const StreamInputs& inputs);
   // The stages of the last step, once; empty where nothing was noted.
   Result<std::vector<StageTime>> Times();
-  // kNoDevice where, in a copy of results(), a block has waited in vain.
-  Status FaultIn(const int* results) const;
+  // kNoDevice where, by a copy of StreamShared::fault, a block has waited in vain.
+  static constexpr int kFaultWords = 4;
+  Status FaultIn(const int* fault) const;
 
  private:
   Status Allocate(const Program& program);
   Status Upload(const Program& program);
   Status Fold(const PlannedStage& planned, StreamStage& stage);
   Status ResetEpochs();
-  Status FaultText(const int* fault) const;
 
   StreamShared shared_;
   StreamPlan plan_;
   Kernel kernel_;
-  int max_rows_ = 1, group_ = 1;                     // group_: most query heads of a KV head that the kernel takes
-  std::vector<Buffer> words_, folds_;                // folds_: slopes and biases of products behind layer norms
-  Buffer stages_, claims_, best_, marks_, results_;  // results_: ids, then the fault's four numbers
+  int max_rows_ = 1, group_ = 1;       // group_: most query heads of a KV head that the kernel takes
+  std::vector<Buffer> words_, folds_;  // folds_: slopes and biases of products behind layer norms
+  Buffer stages_, claims_, best_, marks_;
   StreamArgs args_{};
 };
 

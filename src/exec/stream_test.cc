@@ -341,7 +341,7 @@ TEST(Stream, DrawsBehindTheStep) {
 TEST(Stream, TakesWhatTheStepBeforeChose) {
   const Program program = Decoder(kShapes[0], 2);
   Runner told(program, OpenEmulator({}).value(), GraphOptions::kAlways);
-  Runner fed(program, OpenEmulator({}).value(), GraphOptions::kAlways);
+  Runner fed(program, OpenEmulator({.check_races = true}).value(), GraphOptions::kAlways);
   ASSERT_FALSE(HasFailure());
   for (Runner* runner : {&told, &fed}) runner->Prefill({40, 70});
   std::vector<int> known = {5, 9}, named = {5, 9};

@@ -78,17 +78,19 @@ struct alignas(16) StreamStage {
 };
 static_assert(sizeof(StreamStage) % 16 == 0);
 
+// What a step is told of a row.
+struct StreamRowInput {
+  int id, position, sequence, rope_row;
+};
+
 // Arguments of a launch. Epochs: stage s writes words of epoch `epoch` + s + 1.
 struct StreamArgs {
   const StreamStage* stages;
-  const int* ids;         // [M]
-  const int* positions;   // [M]
-  const int* sequences;   // [M]
-  const int* rope_rows;   // [M]
-  const int* page_table;  // [sequences, max_pages]
-  void* best;             // words [blocks][M][2]: largest logit and its index
-  int* chosen;            // [M]: ids; -1 where a logit is not finite
-  int* fault;             // [4]: what (kStreamTimeout, kStreamOverrun), stage, block, epoch seen; zero: none
+  StreamRowInput rows[kStreamMostRows];  // with the launch, since a copy before it would hold it up
+  const int* page_table;                 // [sequences, max_pages]
+  void* best;                            // words [blocks][M][2]: largest logit and its index
+  int* chosen;                           // [M]: ids; -1 where a logit is not finite
+  int* fault;  // [4]: what (kStreamTimeout, kStreamOverrun), stage, block, epoch seen; zero: none
   int count, m;
   unsigned epoch;
   int max_pages, heads, kv_heads, head_dim, vocab;

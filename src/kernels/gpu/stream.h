@@ -24,6 +24,7 @@ namespace unimax::UM_PORT_NAMESPACE {
 
 // The choice of a row from the largest logits of all blocks, by one group.
 UM_DEVICE void Choose(const StreamArgs& a, const StreamStage& s, StreamThread& t) {
+  constexpr int kAhead = 5;  // words of a lane: a Hopper has 132 blocks
   if (Group() != 0) return;
   const unsigned epoch = t.EpochOf(a, s.x_from);
 #pragma unroll 1
@@ -31,10 +32,28 @@ UM_DEVICE void Choose(const StreamArgs& a, const StreamStage& s, StreamThread& t
     float best = -Infinity();
     int index = a.vocab;
 #pragma unroll 1
-    for (int block = Lane(); block < GridX(); block += kLanes) {
-      const char* p = WordPointer(a.best, (block * a.m + row) * 2);
-      const Words w = Await(a, t, p, LoadWords(p), epoch);
-      TakeBetter(best, index, BitCopy<float>(w.payload0), static_cast<int>(w.payload1));
+    for (int first = Lane(); first - Lane() < GridX(); first += kAhead * kLanes) {
+      Words w[kAhead] = {};  // no word has epoch 0
+      unsigned odd;
+      StreamWait wait;
+      do {  // looks at all of them together
+        odd = epoch;
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) {
+          const int block = first + i * kLanes;
+          if (block < GridX() && OddOf(w[i], epoch) != epoch)
+            w[i] = LoadWords(WordPointer(a.best, (block * a.m + row) * 2));
+        }
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) {
+          if (first + i * kLanes < GridX() && OddOf(w[i], epoch) != epoch) odd = OddOf(w[i], epoch);
+        }
+      } while (odd != epoch && wait.Again(a, t.stage, odd, epoch));
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (first + i * kLanes >= GridX()) continue;
+        TakeBetter(best, index, BitCopy<float>(w[i].payload0), static_cast<int>(w[i].payload1));
+      }
     }
 #pragma unroll
     for (int mask = kLanes / 2; mask > 0; mask /= 2) {

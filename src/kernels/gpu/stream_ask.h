@@ -83,7 +83,7 @@ struct StreamAsk {
   UM_DEVICE void Bring(const StreamRun& r, const StreamStage& s) {
     const bool newest = r.kind == StreamRunKind::kNewest;
     const int pieces = (heads + (newest ? 2 : 0)) * kOfHead, half = s.rotary / 2;
-    const float* angles = s.cos_sin + static_cast<int64_t>(a.rope_rows[r.row]) * s.rotary;
+    const float* angles = s.cos_sin + static_cast<int64_t>(a.rows[r.row].rope_row) * s.rotary;
     const int64_t place = PageAt(a, r, r.position / kStreamPageTokens) + r.position % kStreamPageTokens * kDims;
     float c[kAngles] = {}, sine[kAngles] = {};
 #pragma unroll

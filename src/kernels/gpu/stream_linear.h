@@ -247,13 +247,13 @@ struct StreamLinear {
       const End e = EndOf(unit, Thread());
       float value = 0;
       if (e.valid) {
-        const int given = a.ids[e.row], chosen = given < 0 ? a.previous[-1 - given] : given;
+        const int given = a.rows[e.row].id, chosen = given < 0 ? a.previous[-1 - given] : given;
         const int id = chosen < 0 ? 0 : chosen;  // not finite: the row is thrown away later
         const T* tile = static_cast<const T*>(s.w) +
                         (static_cast<int64_t>(id / kTileRows) * tiles + e.n / kTileK) * (kTileRows * kTileK);
         value = ToFloat(tile[PackedIndex(id % kTileRows, e.n % kTileK)]) * s.scale;
         if (s.places != nullptr) {
-          value += s.places[static_cast<int64_t>(a.positions[e.row] + s.first_place) * s.n + e.n];
+          value += s.places[static_cast<int64_t>(a.rows[e.row].position + s.first_place) * s.n + e.n];
         }
       }
       Emit(e, unit, value);

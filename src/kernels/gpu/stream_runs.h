@@ -48,7 +48,7 @@ struct StreamRow {
 };
 UM_DEVICE void NextRow(const StreamArgs& a, const StreamStage& s, StreamRow& w) {
   w.base += a.kv_heads * w.runs;
-  w.position = a.positions[++w.row];
+  w.position = a.rows[++w.row].position;
   w.start = s.window > 0 && w.position + 1 > s.window ? w.position + 1 - s.window : 0;
   w.first = w.start / kStreamPageTokens;
   w.pages = (w.position + kStreamPageTokens - 1) / kStreamPageTokens - w.first;
@@ -83,7 +83,7 @@ UM_DEVICE bool FindRun(const StreamArgs& a, const StreamStage& s, int unit, Stre
   return true;
 }
 UM_DEVICE int64_t PageAt(const StreamArgs& a, const StreamRun& r, int page) {
-  const int* table = a.page_table + static_cast<int64_t>(a.sequences[r.row]) * a.max_pages;
+  const int* table = a.page_table + static_cast<int64_t>(a.rows[r.row].sequence) * a.max_pages;
   return (static_cast<int64_t>(table[page]) * a.kv_heads + r.head) * (kStreamPageTokens * a.head_dim);
 }
 
