@@ -5,7 +5,8 @@
 // Work:      a chunk a slot, as soon as the slot is free. Not all slots are on their way at once: what blocks tell
 //            each other comes over the same links and queues behind whatever was asked for before, so a reader that
 //            waits for x would wait for the whole ring. 96 KB of a multiprocessor on their way are enough for the read
-//            rate, and 32 KB while its readers wait; once the ring is full, what follows comes to L2, over other links.
+//            rate, and 32 or 48 KB while its readers wait; once the ring is full, what follows comes to L2, over other
+//            links.
 // Bound:     memory. The thread itself has 900 clocks a chunk.
 // Launch:    that of stream; one thread.
 // Reference: none of its own.
@@ -19,13 +20,14 @@ namespace unimax::UM_PORT_NAMESPACE {
 inline constexpr int kStreamAskers = 2;  // of the groups beside the readers; one feeds, one tells the sums of runs
 
 struct StreamFeed {
-  // In chunks: on their way at most, and while their readers wait for x; brought to L2 while a slot is awaited; left of
-  // a unit when the next one is claimed, which hides the way to the count and back.
-  static constexpr int kFlying = 6, kFlyingEarly = 2, kNear = 4, kClaimAhead = 3;
+  // In chunks: on their way at most; brought to L2 while a slot is awaited; left of a unit when the next one is
+  // claimed, which hides the way to the count and back.
+  static constexpr int kFlying = 6, kNear = 4, kClaimAhead = 3;
   const StreamArgs& a;
   StreamThread& t;
   const int ring = StreamLayout{a.m}.ring(a.x_bytes);
   const uint32_t base = RingBase();
+  const int flying_early = a.m == 1 ? 3 : 2;  // while their readers wait for x
   const int flying = a.slots < kFlying ? a.slots : kFlying;
 
   UM_DEVICE StreamFeed(const StreamArgs& args, StreamThread& thread) : a(args), t(thread) {}
@@ -34,7 +36,7 @@ struct StreamFeed {
   UM_DEVICE bool Early() const { return RingNoted(StreamLayout::kReady, 0, base) < t.stage; }
   // Until few enough chunks are on their way: one of those before has landed.
   UM_DEVICE void AwaitCalm() const {
-    int slot = t.slot - (Early() ? kFlyingEarly : flying), turn = t.turn;
+    int slot = t.slot - (Early() ? flying_early : flying), turn = t.turn;
     if (slot < 0) {
       slot += a.slots;
       turn ^= 1;

@@ -15,9 +15,8 @@
 
 namespace unimax::UM_PORT_NAMESPACE {
 
-// Pages that a run has at least, where its row has them: groups take pages side by side, so fewer take as long. Half of
-// the groups, so that two runs are under way at once.
-inline constexpr int kStreamLeastPages = kStreamGroups / 2;
+// Pages that a run has at least, where its row has them: groups take pages side by side, so fewer take as long.
+inline constexpr int kStreamLeastPages = kStreamGroups;
 
 enum class StreamRunKind : int {
   kOlder,   // pages of older positions
@@ -75,7 +74,7 @@ UM_DEVICE bool FindRun(const StreamArgs& a, const StreamStage& s, int unit, Stre
   r.row = w.row;
   r.head = at / w.runs;
   r.runs = w.runs;
-  r.lead = (run + run / 4 + r.head) * kStreamLeastPages;  // short runs keep all groups busy in turn
+  r.lead = (run + r.head) * (kStreamGroups / 2);  // short runs keep all groups busy in turn
   r.position = w.position;
   r.first = w.first + begin;
   r.pages = end - begin;
