@@ -56,8 +56,9 @@ struct StreamSums {
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) Add(i, w[i], mean, squares);
 #pragma unroll 1
-    for (int i = kAhead; await && Has(i); ++i)
+    for (int i = kAhead; await && Has(i); ++i) {
       Add(i, Await(a, t, Pointer(i), LoadWords(Pointer(i)), epoch), mean, squares);
+    }
     if (s.flags & kStreamLayer) {
       mean = GroupSum(mean) / static_cast<float>(s.sum_units);
 #pragma unroll
