@@ -6,8 +6,7 @@
 // one that its reader expects. Layouts, for M rows of the step:
 //   narrow  [ceil(cols / 32)][M][16]   payload: two neighbouring 16-bit elements of a row
 //   wide    [ceil(cols / 32)][M][32]   payload: one f32
-//   sums    [M][units][2]              f32, of the first: with kStreamMoments the mean of what one unit wrote, else 0;
-//   of
+//   sums    [M][units][2]              f32; the first: with kStreamMoments the mean of what one unit wrote, else 0;
 //                                      the second: the sum of squares of what differs from that
 #pragma once
 
@@ -100,12 +99,13 @@ struct StreamArgs {
   unsigned steps;       // launches since then: each claims as many of a stage as it has units
   int splits;           // most runs of pages that a row and KV head is cut into (stream_runs.h)
   int slots;            // of the ring
-  const int* previous;  // what the step before chose, for ids of -1 - k (exec/executor.h, Step)
+  const int* previous;  // `chosen` of the step before, for ids of -1 - k (exec/executor.h, Step)
   int x_bytes;          // shared memory for x; an x that does not fit there is read as it is needed
   // [blocks][count][kStreamMarks]: when a block began a stage, had its input, ended it, and had asked for all of its
   // weights, in ns of the device's clock, 0 for never; null: nobody asks.
   unsigned long long* marks;
 };
+
 // What of a layer norm before a product does not depend on x (kernels/gpu/stream_fold.h).
 struct StreamFoldArgs {
   const void* w;           // [n, k], packed tiles

@@ -20,7 +20,8 @@ function(um_planted_kernel name path from to)
   target_compile_options(stream_mutant_${name} PRIVATE -O1 -Wno-unknown-pragmas)
 endfunction()
 
-um_planted_kernel(missing_epoch kernels/gpu/stream_words.h "while (odd != epoch && " "while (false && ")
+um_planted_kernel(missing_epoch kernels/gpu/stream_words.h
+  "while (odd != epoch && wait.Again(a, t.stage" "while (false && wait.Again(a, t.stage")
 um_planted_kernel(ring_overrun kernels/gpu/stream_feed.h
   "RingWaitFree(StreamLayout::kBarriers, t.slot, t.turn, base);\n        if (r.left <= chunk)" "if (r.left <= chunk)")
 um_planted_kernel(lost_claim kernels/gpu/stream_feed.h "next = next < s.units ? next : -1;" "next = -1;")

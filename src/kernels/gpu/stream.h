@@ -34,21 +34,8 @@ UM_DEVICE void Choose(const StreamArgs& a, const StreamStage& s, StreamThread& t
 #pragma unroll 1
     for (int first = Lane(); first - Lane() < GridX(); first += kAhead * kLanes) {
       Words w[kAhead] = {};  // no word has epoch 0
-      unsigned odd;
-      StreamWait wait;
-      do {  // looks at all of them together
-        odd = epoch;
-#pragma unroll
-        for (int i = 0; i < kAhead; ++i) {
-          const int block = first + i * kLanes;
-          if (block < GridX() && OddOf(w[i], epoch) != epoch)
-            w[i] = LoadWords(WordPointer(a.best, (block * a.m + row) * 2));
-        }
-#pragma unroll
-        for (int i = 0; i < kAhead; ++i) {
-          if (first + i * kLanes < GridX() && OddOf(w[i], epoch) != epoch) odd = OddOf(w[i], epoch);
-        }
-      } while (odd != epoch && wait.Again(a, t.stage, odd, epoch));
+      AwaitAll(a, t.stage, epoch, first, GridX(), w,
+               [&](int block) { return LoadWords(WordPointer(a.best, (block * a.m + row) * 2)); });
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         if (first + i * kLanes >= GridX()) continue;

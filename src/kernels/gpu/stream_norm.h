@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// stream_norm: norms of the stream kernel, from sums that come with x. A product takes x that is not normed yet, and
-// its
-//            end makes up for it (stream_linear). A second layer norm of the same x, which can carry one weight only,
-//            is a stage of its own.
+// stream_norm: norms of the stream kernel, from moments that come with x. A product takes x that is not normed yet,
+//            and its end makes up for it (stream_linear). A second layer norm of the same x, which can carry one weight
+//            only, is a stage of its own.
 // Who calls: stream_linear, for products whose x is to be normed; stream, for stages kNorm.
 // Work:      kNorm: a unit is 32 columns; a group has a row.
 // Bound:     latency. bytes = M * units of x * 16 from L2 a block.
 // Launch:    that of stream.
-// Reference: RefNorm. Sum order: a lane its units, then the lanes of a group; sums first, then squares.
-// Source:    Ba et al. 2016 (layer norm); Zhang and Sennrich 2019 (without the mean); Chan et al. 1979 (moments of
-// parts).
+// Reference: RefNorm. Sum order: a lane its units, then the lanes of a group; means first, then squares.
+// Source:    Ba et al. 2016 (layer norm); Zhang and Sennrich 2019 (without the mean); Chan et al. 1979 (of parts).
 #pragma once
 
 #include "kernels/gpu/stream_words.h"

@@ -106,6 +106,27 @@ struct EightWords {
 };
 UM_DEVICE EightWords LoadEight(const char* p) { return {LoadWords(p), LoadWords(p + 16)}; }
 
+// Awaits what a lane has of a group's words: those numbered first, first + kLanes, ... below `end`, which `load`
+// brings. All of them that do not hold are looked at together.
+template <int kMost, class Load>
+UM_DEVICE void AwaitAll(const StreamArgs& a, int stage, unsigned epoch, int first, int end, Words (&w)[kMost],
+                        const Load& load) {
+  unsigned odd;
+  StreamWait wait;
+  do {
+    odd = epoch;
+#pragma unroll
+    for (int i = 0; i < kMost; ++i) {
+      const int at = first + i * kLanes;
+      if (at < end && OddOf(w[i], epoch) != epoch) w[i] = load(at);
+    }
+#pragma unroll
+    for (int i = 0; i < kMost; ++i) {
+      if (first + i * kLanes < end && OddOf(w[i], epoch) != epoch) odd = OddOf(w[i], epoch);
+    }
+  } while (odd != epoch && wait.Again(a, stage, odd, epoch));
+}
+
 // Copies narrow words to shared memory: a piece of 8 elements is 4 words, in the same order there. A thread looks at
 // all of its pieces until they hold, and at what it waits for beside them, `also`: one way through L2 for all of it.
 template <class T, class Also>
