@@ -152,12 +152,11 @@ Status StreamStep::ResetEpochs() {
 // What a product behind a layer norm makes up for it with takes the place of its bias.
 Status StreamStep::Fold(const PlannedStage& planned, StreamStage& stage) {
   const auto n = static_cast<size_t>(stage.n);
-  const auto vector = [&](int w) { return w < 0 ? nullptr : reinterpret_cast<const float*>(shared_.weight(w)); };
   UM_ASSIGN_OR_RETURN(Buffer fold, shared_.device.Allocate(2 * n * sizeof(float), "folded norms of the stream kernel"));
   StreamFoldArgs args{};
   args.w = stage.w;
-  args.norm = vector(planned.fold);
-  args.norm_bias = vector(planned.fold_bias);
+  args.norm = Vector(planned.fold);
+  args.norm_bias = Vector(planned.fold_bias);
   args.bias = stage.bias;
   args.slope = reinterpret_cast<float*>(fold.data());
   args.folded = args.slope + n;
@@ -182,10 +181,9 @@ Status StreamStep::Upload(const Program& program) {
   for (const PlannedStage& planned : plan_.stages) {
     StreamStage s = planned.stage;
     s.w = planned.weight < 0 ? nullptr : shared_.weight(planned.weight);
-    const auto vector = [&](int w) { return w < 0 ? nullptr : reinterpret_cast<const float*>(shared_.weight(w)); };
-    s.bias = vector(planned.bias);
-    s.norm = vector(planned.norm);
-    s.places = vector(planned.places);
+    s.bias = Vector(planned.bias);
+    s.norm = Vector(planned.norm);
+    s.places = Vector(planned.places);
     s.x = words(planned.x);
     s.x_sums = words(planned.x_sums);
     s.residual = words(planned.residual);

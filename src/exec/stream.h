@@ -63,6 +63,9 @@ class StreamStep {
   Status Allocate(const Program& program);
   Status Upload(const Program& program);
   Status Fold(const PlannedStage& planned, StreamStage& stage);
+  const float* Vector(int weight) const {  // null for -1
+    return weight < 0 ? nullptr : reinterpret_cast<const float*>(shared_.weight(weight));
+  }
   Status ResetEpochs();
 
   StreamShared shared_;
