@@ -72,7 +72,7 @@ struct Kernel {
 };
 
 // One launch, with a copy of the kernel's single argument struct.
-inline constexpr size_t kMostArgs = 832;  // bytes of a kernel's arguments
+inline constexpr size_t kMostArgs = 896;  // bytes of a kernel's arguments
 struct Launch {
   Kernel kernel;
   int grid_x = 1, grid_y = 1, grid_z = 1;

@@ -16,7 +16,7 @@ namespace unimax {
 namespace {
 
 constexpr std::string_view kMagic = "unimaxKV";
-constexpr uint32_t kVersion = 5;
+constexpr uint32_t kVersion = 6;
 constexpr size_t kFixed = 112;
 constexpr uint64_t kDigest = sizeof(Sha256Digest);
 

@@ -50,7 +50,8 @@ class GraphExecutor : public Executor {
         graph_(graph),
         check_(program_, options),
         launches_(program_, device.limits(), options, graph),
-        pages_(program_, options, Info(graph.act).block_bytes) {}
+        pages_(program_, options, Info(graph.act).block_bytes),
+        folds_(program_, device, [this](int w) { return WeightAt(w); }) {}
 
   Status Load(const WeightSource& source);
   Status Run(const Step& step) override;
@@ -65,7 +66,7 @@ class GraphExecutor : public Executor {
   int draw_entries() const override { return draw_ == nullptr ? -1 : draw_->most_entries(); }
   Result<std::span<const float>> Logits(int row) override;
   Result<std::vector<float>> Read(int value) override;
-  MemoryUse memory() const override { return memory_; }
+  MemoryUse memory() const override { return {memory_.weights, memory_.kv, memory_.workspace + folds_.bytes()}; }
   uint64_t page_bytes() const override { return pages_.page_bytes(); }
   Status ReadPage(int page, std::span<std::byte> to) override { return pages_.Read(page, to); }
   Status WritePage(int page, std::span<const std::byte> from) override { return pages_.Write(page, from); }
@@ -100,6 +101,7 @@ class GraphExecutor : public Executor {
   uint64_t RingWords() const {
     return static_cast<uint64_t>(RingBytes(program_.attention, graph_.deterministic, device_.limits()));
   }
+  uint64_t WordBytes() const { return RingWords() + static_cast<uint64_t>(LinearWordBytes(device_.limits())); }
   Status CheckRows() const;
   Status CheckFits(uint64_t weight_bytes);
   Status Allocate();
@@ -135,7 +137,8 @@ class GraphExecutor : public Executor {
   BufferPlan plan_;
   GraphSoftmax softmax_;
   GraphPages pages_;
-  Buffer inputs_, page_table_, partial_, counters_, words_;
+  NormFolds folds_;
+  Buffer inputs_, page_table_, partial_, counters_, words_;  // words_: those of attention, then those of products
   Buffer chosen_;  // what StreamStep::FaultIn looks at, then the ids of the last step's outputs, for the next step
   int chosen_value_ = -1;               // the value that stands for them
   int run_ = 0;                         // steps so far; results of the last two lie in the device's fetch slots
@@ -214,10 +217,10 @@ Status GraphExecutor::CheckRows() const {
 Status GraphExecutor::CheckFits(uint64_t weight_bytes) {
   memory_.weights = weight_bytes;
   memory_.kv = pages_.bytes();
-  memory_.workspace = SplitBytes() + RingWords();
+  memory_.workspace = SplitBytes() + WordBytes();
   for (int example : plan_.example) memory_.workspace += ValueBytes(example);
   if (Draws()) memory_.workspace += DrawStage::Bytes(options_);
-  if (launches_.Chains()) memory_.workspace += ChainStage::Bytes(device_.limits(), program_.hidden);
+  if (launches_.Chains()) memory_.workspace += ChainStage::Bytes(program_.hidden);
   return unimax::CheckFits(memory_, static_cast<uint64_t>(device_.limits().free_bytes), device_.limits().name, options_,
                            "take a smaller model or --device cpu");
 }
@@ -243,15 +246,15 @@ Status GraphExecutor::Allocate() {
   const size_t counters = SplitCounters();
   UM_ASSIGN_OR_RETURN(counters_, device_.Allocate(counters * sizeof(int), "counters of unfinished sums"));
   UM_RETURN_IF_ERROR(device_.Fill(counters_.data(), 0, counters * sizeof(int)));
-  UM_ASSIGN_OR_RETURN(words_, device_.Allocate(RingWords(), "words of unfinished sums"));
-  UM_RETURN_IF_ERROR(device_.Fill(words_.data(), 0xff, RingWords()));
+  UM_ASSIGN_OR_RETURN(words_, device_.Allocate(WordBytes(), "words of unfinished sums"));
+  UM_RETURN_IF_ERROR(device_.Fill(words_.data(), 0xff, WordBytes()));
   host_inputs_.reserve(inputs);
   // Apart from the values, whose buffers the next step writes before and while it reads these.
   const size_t chosen = static_cast<size_t>(StreamStep::kFaultWords + options_.max_outputs) * sizeof(int);
   UM_ASSIGN_OR_RETURN(chosen_, device_.Allocate(chosen, "chosen ids"));
   UM_RETURN_IF_ERROR(device_.Fill(chosen_.data(), 0, chosen));
   if (program_.ops.back().kind == OpKind::kSample) chosen_value_ = program_.ops.back().out;
-  UM_ASSIGN_OR_RETURN(chains_, ChainStage::Make(device_, launches_.Chains(), program_.hidden));
+  UM_ASSIGN_OR_RETURN(chains_, ChainStage::Make(device_, launches_.Chains(), program_, folds_));
   if (Draws()) {
     UM_ASSIGN_OR_RETURN(draw_, DrawStage::Make(device_, options_, program_.vocab, graph_.forced));
   }
@@ -277,6 +280,7 @@ Status GraphExecutor::MakeStream() {
                                options_,
                                [this](int w) { return WeightAt(w); },
                                [this](int rope) { return cos_sin_[static_cast<size_t>(rope)].data(); },
+                               folds_,
                                pages_.Keys(0),
                                pages_.Values(0),
                                pages_.layer_bytes(),
@@ -380,6 +384,7 @@ LinearArgs GraphExecutor::LinearOf(const Op& op, const Case& c, RowPart part) co
   args.y_stride = Stride(op.out);
   args.partial = reinterpret_cast<float*>(partial_.data());
   args.counters = reinterpret_cast<int*>(counters_.data());
+  args.words = reinterpret_cast<float*>(words_.data() + RingWords());
   return args;
 }
 
@@ -390,7 +395,7 @@ Result<Launch> GraphExecutor::Chain(const ChainOps& chain, const StepShape& shap
     static_cast<LinearArgs&>(args.link[args.links++]) = LinearOf(op, launches_.CaseOf(op, shape, part), part);
   }
   if (chain.rope >= 0) args.rope = RopeOf(program_.ops[static_cast<size_t>(chain.rope)], shape, part);
-  return chains_->Plan(program_, chain, args, [this](int w) { return Floats(w); });
+  return chains_->Plan(chain, args, [this](int w) { return Floats(w); });
 }
 
 RopeStoreArgs GraphExecutor::RopeOf(const Op& op, const StepShape& shape, RowPart part) const {

@@ -25,28 +25,35 @@ bool MayLink(const Program& program, const Op& op, bool normed) {
   return !IsView(program, op.in) && !IsView(program, op.out) && IsLink(w.rows, w.cols, normed);
 }
 
+// Whether the product behind a norm makes up for it.
+bool TakesIn(const Program& program, const Op& norm, const Op& linear) {
+  if (norm.norm == NormKind::kRms) return norm.bias < 0;
+  return norm.offset == 0 && !program.weights[static_cast<size_t>(linear.weight)].interleaved;
+}
+
 // A norm that a product may take in: of whole rows of what the product before leaves, for the product behind alone.
 bool MayNorm(const Program& program, size_t at, const Op& before, const Op& behind) {
   const Op& op = program.ops[at];
-  if (op.kind != OpKind::kNorm || op.norm != NormKind::kRms || op.bias >= 0 || op.in != before.out) return false;
+  if (op.kind != OpKind::kNorm || op.in != before.out || !TakesIn(program, op, behind)) return false;
   const Value& in = program.values[static_cast<size_t>(op.in)];
   return in.storage == Storage::kWide && program.values[static_cast<size_t>(op.out)].storage == Storage::kNarrow &&
          program.weights[static_cast<size_t>(op.weight)].cols == in.cols && behind.in == op.out &&
          !ReadElsewhere(program, op.out, static_cast<int>(at) + 1);
 }
 
-// Queries, keys and values that the op behind turns as a whole and that nobody else reads before.
+// Queries, keys and values that the op behind turns as a whole, or only stores, and that nobody else reads before.
 bool MayTurn(const Program& program, const Op& linear, const Op& op) {
   const AttentionShape& a = program.attention;
-  if (op.kind != OpKind::kRopeAndStore || op.rope < 0 || a.head_dim != kChainHead) return false;
-  const Rope& rope = program.ropes[static_cast<size_t>(op.rope)];
+  if (op.kind != OpKind::kRopeAndStore || a.head_dim != kChainHead) return false;
+  const Rope* rope = op.rope < 0 ? nullptr : &program.ropes[static_cast<size_t>(op.rope)];
+  if (rope != nullptr && (rope->interleaved || static_cast<int>(rope->inv_freq.size()) * 2 != kChainHead)) return false;
   const auto is_part = [&](int value, int offset) {
     const Value& v = program.values[static_cast<size_t>(value)];
     return v.parent == linear.out && v.offset == offset;
   };
-  return !rope.interleaved && static_cast<int>(rope.inv_freq.size()) * 2 == kChainHead && is_part(op.in, 0) &&
-         is_part(op.in2, a.heads * kChainHead) && is_part(op.in3, (a.heads + a.kv_heads) * kChainHead) &&
-         linear.act == Activation::kNone && linear.scale == 1 && linear.cap == 0 && linear.in2 < 0;
+  return is_part(op.in, 0) && is_part(op.in2, a.heads * kChainHead) &&
+         is_part(op.in3, (a.heads + a.kv_heads) * kChainHead) && linear.act == Activation::kNone && linear.scale == 1 &&
+         linear.cap == 0 && linear.in2 < 0;
 }
 
 }  // namespace
@@ -94,30 +101,47 @@ std::string ChainName(const Program& program, const ChainOps& chain) {
   return chain.rope < 0 ? name : name + ", rope";
 }
 
-uint64_t ChainStage::Bytes(const Limits& limits, int hidden) {
-  return ChainMemory::Bytes(limits) + uint64_t{2} * kChainRows * static_cast<uint64_t>(hidden);
+uint64_t ChainStage::Bytes(int hidden) {
+  return ChainMemory::Bytes() + uint64_t{2} * kChainRows * static_cast<uint64_t>(hidden);
 }
 
-Result<std::unique_ptr<ChainStage>> ChainStage::Make(Device& device, bool wanted, int hidden) {
+Result<std::unique_ptr<ChainStage>> ChainStage::Make(Device& device, bool wanted, const Program& program,
+                                                     NormFolds& folds) {
   if (!wanted) return std::unique_ptr<ChainStage>();
-  auto stage = std::make_unique<ChainStage>(device);
+  auto stage = std::make_unique<ChainStage>(device, program, folds);
   UM_ASSIGN_OR_RETURN(stage->memory_, ChainMemory::Make(device));
-  UM_ASSIGN_OR_RETURN(stage->normed_,
-                      device.Allocate(size_t{2} * kChainRows * static_cast<size_t>(hidden), "normed rows of chains"));
+  UM_ASSIGN_OR_RETURN(stage->normed_, device.Allocate(size_t{2} * kChainRows * static_cast<size_t>(program.hidden),
+                                                      "normed rows of chains"));
+  for (const OpRange& range : ChainRanges(program)) {
+    const ChainOps chain = ChainFrom(program, static_cast<size_t>(range.first));
+    for (size_t l = 1; l < chain.linear.size(); ++l) {
+      ChainLink link;
+      UM_RETURN_IF_ERROR(stage->AddFold(chain, l, &link));
+    }
+  }
   return stage;
 }
 
-Result<Launch> ChainStage::Plan(const Program& program, const ChainOps& chain, ChainArgs args,
+Status ChainStage::AddFold(const ChainOps& chain, size_t l, ChainLink* link) {
+  if (chain.norm[l - 1] < 0 || OpAt(chain.norm[l - 1]).norm != NormKind::kLayer) return {};
+  UM_ASSIGN_OR_RETURN(const NormFold fold, folds_.Of(OpAt(chain.linear[l]), OpAt(chain.norm[l - 1])));
+  link->slope = fold.slope;
+  link->bias = fold.bias;
+  return {};
+}
+
+Result<Launch> ChainStage::Plan(const ChainOps& chain, ChainArgs args,
                                 const std::function<const float*(int)>& weight_at) {
   for (size_t l = 0; l < chain.norm.size(); ++l) {
     if (chain.norm[l] < 0) continue;
-    const Op& norm = program.ops[static_cast<size_t>(chain.norm[l])];
+    const Op& norm = OpAt(chain.norm[l]);
     ChainLink &before = args.link[l], &behind = args.link[l + 1];
     before.norm = weight_at(norm.weight);
     before.offset = norm.offset;
     before.normed = normed_.data();
     behind.x = normed_.data();
     behind.eps = norm.eps;
+    UM_RETURN_IF_ERROR(AddFold(chain, l + 1, &behind));
   }
   memory_.AddTo(&args);
   UM_ASSIGN_OR_RETURN(Launch launch, LaunchOfChain(device_, args));

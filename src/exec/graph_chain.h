@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs of ops that one launch of kernels/chain.h takes: products that follow each other, with root-mean-square norms
-// between them, and the turning and storing of queries, keys and values behind them. A norm among them leaves nothing
-// that others may read.
+// Runs of ops that one launch of kernels/chain.h takes: products that follow each other, with norms between them, and
+// the turning and storing of queries, keys and values behind them. A norm among them leaves nothing that others may
+// read.
 #pragma once
 
 #include <functional>
@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "exec/norm_folds.h"
 #include "kernels/chain.h"
 #include "program/liveness.h"
 #include "program/program.h"
@@ -30,19 +31,27 @@ std::string ChainName(const Program& program, const ChainOps& chain);  // "out, 
 
 class ChainStage {
  public:
-  // Null where it is not `wanted`. Errors: of the device.
-  static Result<std::unique_ptr<ChainStage>> Make(Device& device, bool wanted, int hidden);
+  // Null where it is not `wanted`. Folds the layer norms of all chains. `program` and `folds` outlive it. Errors: of
+  // the device.
+  static Result<std::unique_ptr<ChainStage>> Make(Device& device, bool wanted, const Program& program,
+                                                  NormFolds& folds);
   // What Make takes of the device's memory.
-  static uint64_t Bytes(const Limits& limits, int hidden);
+  static uint64_t Bytes(int hidden);
 
   // `args` has what each op would get alone. Errors: of the device.
-  Result<Launch> Plan(const Program& program, const ChainOps& chain, ChainArgs args,
-                      const std::function<const float*(int)>& weight_at);
+  Result<Launch> Plan(const ChainOps& chain, ChainArgs args, const std::function<const float*(int)>& weight_at);
 
-  explicit ChainStage(Device& device) : device_(device) {}  // see Make
+  ChainStage(Device& device, const Program& program, NormFolds& folds)  // see Make
+      : device_(device), program_(program), folds_(folds) {}
 
  private:
+  const Op& OpAt(int number) const { return program_.ops[static_cast<size_t>(number)]; }
+  // What link `l` makes up for the layer norm before it with; nothing where there is none.
+  Status AddFold(const ChainOps& chain, size_t l, ChainLink* link);
+
   Device& device_;
+  const Program& program_;
+  NormFolds& folds_;
   ChainMemory memory_;
   Buffer normed_;  // x of the product behind a norm: no two of them live at once
 };

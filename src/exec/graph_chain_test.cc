@@ -14,6 +14,7 @@ namespace {
 struct Shape {
   int head_dim = 128, hidden = 256;
   NormKind norm = NormKind::kRms;
+  bool gated = true, turned = true;
   bool interleaved = false;
   bool read_twice = false;  // the second norm of a layer
 };
@@ -34,11 +35,16 @@ Program Decoder(const Shape& s) {
     const auto norm = [&] { return p.Norm(x, p.Vector("norm", "n", s.hidden), 1e-5f, {.kind = s.norm}); };
     const std::vector<int> qkv =
         p.LinearSplit(norm(), p.Matrix("l.qkv", s.hidden, {{"q", q}, {"k", s.head_dim}, {"v", s.head_dim}}));
-    p.RopeAndStore(qkv[0], qkv[1], qkv[2], l);
+    p.RopeAndStore(qkv[0], qkv[1], qkv[2], l, s.turned ? 0 : -1);
     p.AddTo(x, p.Linear(p.Attention(qkv[0], l), p.Matrix("l.out", q, {{"o", s.hidden}})));
     const int h = norm();
-    const std::vector<int> both = p.LinearSplit(h, p.Matrix("l.gate_up", s.hidden, {{"g", 512}, {"u", 512}}));
-    p.AddTo(x, p.Linear(p.ActMul(Activation::kSilu, both[0], both[1]), p.Matrix("l.down", 512, {{"d", s.hidden}})));
+    const int down = p.Matrix("l.down", 512, {{"d", s.hidden}});
+    if (s.gated) {
+      const std::vector<int> both = p.LinearSplit(h, p.Matrix("l.gate_up", s.hidden, {{"g", 512}, {"u", 512}}));
+      p.AddTo(x, p.Linear(p.ActMul(Activation::kSilu, both[0], both[1]), down));
+    } else {
+      p.AddTo(x, p.Linear(p.Act(Activation::kRelu, p.Linear(h, p.Matrix("l.up", s.hidden, {{"u", 512}}))), down));
+    }
     if (s.read_twice) p.AddTo(x, p.Linear(h, p.Matrix("l.more", s.hidden, {{"m", s.hidden}})));
   }
   p.Sample(p.Logits(p.Select(x), table));
@@ -60,13 +66,18 @@ TEST(Chain, TakesALayersProductsAndTheNormsBetweenThem) {
   EXPECT_EQ(Chains({}), "out, gate_up, down, qkv, rope | out, gate_up, down");
 }
 
+TEST(Chain, TakesLayerNormsAndHeadsThatAreOnlyStored) {
+  EXPECT_EQ(Chains({.norm = NormKind::kLayer, .gated = false, .turned = false}),
+            "out, up, down, qkv, rope | out, up, down");
+}
+
 TEST(Chain, LeavesHeadsThatTurnInOtherWays) {
   EXPECT_EQ(Chains({.head_dim = 64}), "out, gate_up, down, qkv | out, gate_up, down");
   EXPECT_EQ(Chains({.interleaved = true}), "out, gate_up, down, qkv | out, gate_up, down");
 }
 
 TEST(Chain, LeavesNormsThatItDoesNotTakeIn) {
-  EXPECT_EQ(Chains({.norm = NormKind::kLayer}), "gate_up, down | gate_up, down");
+  EXPECT_EQ(Chains({.norm = NormKind::kLayer}), "gate_up, down, qkv, rope | gate_up, down");
   EXPECT_EQ(Chains({.read_twice = true}), "gate_up, down | more, qkv, rope | gate_up, down");
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 
 namespace unimax {
 namespace {
@@ -101,7 +102,6 @@ Result<std::unique_ptr<StreamStep>> StreamStep::Make(const Program& program, con
 uint64_t StreamStep::workspace_bytes() const {
   uint64_t bytes = 0;
   for (const Buffer& words : words_) bytes += words.bytes();
-  for (const Buffer& fold : folds_) bytes += fold.bytes();
   return bytes;
 }
 
@@ -149,29 +149,6 @@ Status StreamStep::ResetEpochs() {
   return {};
 }
 
-// What a product behind a layer norm makes up for it with takes the place of its bias.
-Status StreamStep::Fold(const PlannedStage& planned, StreamStage& stage) {
-  const auto n = static_cast<size_t>(stage.n);
-  UM_ASSIGN_OR_RETURN(Buffer fold, shared_.device.Allocate(2 * n * sizeof(float), "folded norms of the stream kernel"));
-  StreamFoldArgs args{};
-  args.w = stage.w;
-  args.norm = Vector(planned.fold);
-  args.norm_bias = Vector(planned.fold_bias);
-  args.bias = stage.bias;
-  args.slope = reinterpret_cast<float*>(fold.data());
-  args.folded = args.slope + n;
-  args.n = stage.n;
-  args.k = stage.k;
-  stage.slope = args.slope;
-  stage.bias = args.folded;
-  folds_.push_back(std::move(fold));
-  UM_ASSIGN_OR_RETURN(const Kernel kernel, shared_.device.FindKernel("stream_fold_bf16"));
-  Launch launch = Launch::Of(kernel, args);
-  launch.grid_x = shared_.device.limits().multiprocessors * 2;
-  launch.threads = 16 * shared_.device.limits().lanes;
-  return shared_.device.Run(launch);
-}
-
 // The stages with addresses in place of numbers.
 Status StreamStep::Upload(const Program& program) {
   const auto words = [&](int buffer) {
@@ -190,7 +167,10 @@ Status StreamStep::Upload(const Program& program) {
     s.y = s.flags & kStreamLogits ? shared_.logits : words(planned.y);
     s.y_wide = words(planned.y_wide);
     s.y_sums = words(planned.y_sums);
-    if (planned.fold >= 0) UM_RETURN_IF_ERROR(Fold(planned, s));
+    if (planned.norm_before != nullptr) {
+      UM_ASSIGN_OR_RETURN(const NormFold fold, shared_.folds.Of(*planned.linear, *planned.norm_before));
+      std::tie(s.slope, s.bias) = std::tie(fold.slope, fold.bias);
+    }
     s.partial = words(planned.partial);
     if (s.kind == StreamKind::kAttention) {
       const uint64_t at = static_cast<uint64_t>(planned.layer) * shared_.layer_bytes;

@@ -11,6 +11,7 @@
 
 #include "device/device.h"
 #include "exec/executor.h"
+#include "exec/norm_folds.h"
 #include "exec/stream_plan.h"
 
 namespace unimax {
@@ -21,6 +22,7 @@ struct StreamShared {
   const ExecutorOptions& options;
   std::function<const std::byte*(int weight)> weight;
   std::function<const std::byte*(int rope)> cos_sin;
+  NormFolds& folds;
   std::byte* k_cache;  // of layer 0, 16-bit elements
   std::byte* v_cache;
   uint64_t layer_bytes;  // from layer to layer
@@ -62,7 +64,6 @@ class StreamStep {
  private:
   Status Allocate(const Program& program);
   Status Upload(const Program& program);
-  Status Fold(const PlannedStage& planned, StreamStage& stage);
   const float* Vector(int weight) const {  // null for -1
     return weight < 0 ? nullptr : reinterpret_cast<const float*>(shared_.weight(weight));
   }
@@ -71,8 +72,8 @@ class StreamStep {
   StreamShared shared_;
   StreamPlan plan_;
   Kernel kernel_;
-  int max_rows_ = 1, group_ = 1;       // group_: most query heads of a KV head that the kernel takes
-  std::vector<Buffer> words_, folds_;  // folds_: slopes and biases of products behind layer norms
+  int max_rows_ = 1, group_ = 1;  // group_: most query heads of a KV head that the kernel takes
+  std::vector<Buffer> words_;
   Buffer stages_, claims_, best_, marks_;
   StreamArgs args_{};
 };

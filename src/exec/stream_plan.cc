@@ -246,8 +246,8 @@ class Planner {
     if (const Op* norm = norm_[static_cast<size_t>(op.in)]; norm != nullptr) {  // scales by the sums that come with x
       ReadSums(planned, *norm);
       if (norm->norm == NormKind::kLayer) {
-        planned.fold = norm->weight;
-        planned.fold_bias = norm->bias;
+        planned.linear = &op;
+        planned.norm_before = norm;
       }
     }
     plan_.widths.push_back(w.cols);

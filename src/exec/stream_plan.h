@@ -17,7 +17,7 @@ struct PlannedStage {
   StreamStage stage{};                                                                     // its pointers are null
   int x = -1, x_sums = -1, residual = -1, y = -1, y_wide = -1, y_sums = -1, partial = -1;  // buffers
   int weight = -1, bias = -1, norm = -1, places = -1;                                      // weights of the program
-  int fold = -1, fold_bias = -1;  // of the layer norm that a product makes up for (StreamFoldArgs)
+  const Op *linear = nullptr, *norm_before = nullptr;  // a product that makes up for a layer norm (norm_folds.h)
   int layer = -1, rope = -1;
 };
 
@@ -33,7 +33,8 @@ struct StreamPlanOptions {
   int splits = 1;  // most runs of pages of a row and KV head
 };
 
-// `program` is fused with residual, act_mul and act. Errors: kUsage with the first op that the kernel does not know.
+// `program` is fused with residual, act_mul and act, and outlives the plan. Errors: kUsage with the first op that the
+// kernel does not know.
 Result<StreamPlan> PlanStream(const Program& program, const StreamPlanOptions& options);
 
 // Whether every unit of stage `earlier` has read and written all it ever will before any unit of stage `later` writes.

@@ -65,6 +65,7 @@ struct LinearArgs {
   // are zero before and after.
   float* partial = nullptr;
   int* counters = nullptr;
+  float* words = nullptr;  // the same of rows that wait for each other (LinearWordBytes): all bits set before and after
 };
 inline constexpr int kLinearWide = 1;    // y is f32
 inline constexpr int kLinearActMul = 2;  // strips of w alternate gate, up: y[M, N / 2] = act(gate) * up
@@ -93,30 +94,44 @@ struct RopeStoreArgs {
   int rotary;       // the first elements of a head that turn, even; 0: q stays, k is stored as it is
 };
 
+// What of a layer norm before a product does not depend on x (kernels/gpu/norm_fold.h).
+struct NormFoldArgs {
+  const void* w;           // [n, k], packed tiles
+  const float* norm;       // [k]
+  const float* norm_bias;  // [k] or null
+  const float* bias;       // [n] or null
+  float* slope;            // [n] = w norm
+  float* folded;           // [n] = w norm_bias + bias
+  int n, k;
+};
+
 // Products that follow each other in one launch (nvidia/linear_chain.h). Link l's x is what link l - 1 leaves: y, or
-// `normed` where a norm stands between them. Sums of squares are whole numbers of 2^-kSquareBits, whose order of adding
-// does not matter; the top bit says that there was no number.
+// `normed` where a norm stands between them. Sums along a row are whole numbers of 2^-kSumBits, whose order of adding
+// does not matter; the top bit of the squares says that there was no number.
 struct ChainLink : LinearArgs {
-  // Of the norm behind: y * (norm + offset) as T [M, N], not yet divided by the root, and where sums of squares of y
-  // are added up, [M]. Null: there is none.
+  // Of the norm behind: y * (norm + offset) as T [M, N], without what depends on the whole row, and where squares of y
+  // and, for a layer norm, y itself are added up, [M, 2]. Null: there is none.
   const float* norm = nullptr;
   void* normed = nullptr;
-  unsigned long long* squares = nullptr;
+  unsigned long long* sums = nullptr;
   float offset = 0;
-  // Of the norm before: its `squares`; the product of row m is divided by sqrt(sum / K + eps). Null: there is none.
-  const unsigned long long* x_squares = nullptr;
+  int layer = 0;
+  // Of the norm before: its `sums`. The product of row m is divided by sqrt(squares / K + eps). Null: there is none.
+  const unsigned long long* x_sums = nullptr;
   float eps = 0;
+  // [N]: of a layer norm, whose mean * slope is taken off the product before, and its variance takes the place of the
+  // mean square (NormFoldArgs; `bias` is the folded one). Null: it is none.
+  const float* slope = nullptr;
 };
-inline constexpr int kChainLinks = 4, kChainThreads = 512, kChainRows = 64, kSquareBits = 24, kChainHead = 128;
+inline constexpr int kChainLinks = 4, kChainThreads = 512, kChainRows = 64, kSumBits = 24, kChainHead = 128;
 struct ChainArgs {
   ChainLink link[kChainLinks];
   // Where the last link's outputs are heads of kChainHead elements, of queries, keys and values: turned and stored as
   // the op would; else its `q` is null. Of the link bias alone counts.
   RopeStoreArgs rope;
   int links;
-  int* done;                    // [kChainCounts], zero before and after
-  unsigned long long* squares;  // [kChainLinks][kChainRows], zero before and after: what the links' squares point to
-  float* words;                 // unfinished sums: two parts a block of kRows * 128, all bits set before and after
+  int* done;                 // [kChainCounts], zero before and after
+  unsigned long long* sums;  // [kChainLinks][kChainRows][2], zero before and after: what the links' sums point to
 };
 inline constexpr int kChainCounts = kChainLinks * 8 * 32 + 1;
 

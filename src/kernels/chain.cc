@@ -22,10 +22,7 @@ const ChainRow& RowOf(int m) {
   return *std::ranges::find_if(kRows, [&](const ChainRow& row) { return m <= row.rows; });
 }
 
-uint64_t WordBytes(const Limits& limits) {  // two parts a block
-  return 2ull * kChainRows * WflatLayout<kChainRows>::kPanel * 4 * static_cast<uint64_t>(limits.multiprocessors);
-}
-constexpr uint64_t kSquareBytes = sizeof(unsigned long long) * kChainLinks * kChainRows;
+constexpr uint64_t kSumBytes = sizeof(unsigned long long) * kChainLinks * kChainRows * 2;
 
 }  // namespace
 
@@ -37,35 +34,40 @@ const char* ChainKernel(DType act, int m, const Limits& limits) {
 }
 
 bool IsLink(int n, int k, bool normed) {
-  constexpr int kMostNormed = 512 * 32;  // strips of squares that a sum has room for
+  constexpr int kMostNormed = 512 * 32;  // strips that a sum of squares has room for
   return n % 32 == 0 && k % 32 == 0 && (!normed || n <= kMostNormed);
 }
 
-uint64_t ChainMemory::Bytes(const Limits& limits) {
-  return sizeof(int) * kChainCounts + kSquareBytes + WordBytes(limits);
-}
+uint64_t ChainMemory::Bytes() { return sizeof(int) * kChainCounts + kSumBytes; }
 
 Result<ChainMemory> ChainMemory::Make(Device& device) {
   ChainMemory memory;
   UM_ASSIGN_OR_RETURN(memory.done_, device.Allocate(sizeof(int) * kChainCounts, "counts of chains"));
-  UM_ASSIGN_OR_RETURN(memory.squares_, device.Allocate(kSquareBytes, "sums of squares"));
-  UM_ASSIGN_OR_RETURN(memory.words_, device.Allocate(WordBytes(device.limits()), "unfinished sums of chains"));
+  UM_ASSIGN_OR_RETURN(memory.sums_, device.Allocate(kSumBytes, "sums of norms"));
   UM_RETURN_IF_ERROR(device.Fill(memory.done_.data(), 0, memory.done_.bytes()));
-  UM_RETURN_IF_ERROR(device.Fill(memory.squares_.data(), 0, memory.squares_.bytes()));
-  UM_RETURN_IF_ERROR(device.Fill(memory.words_.data(), 0xff, memory.words_.bytes()));
+  UM_RETURN_IF_ERROR(device.Fill(memory.sums_.data(), 0, memory.sums_.bytes()));
   return memory;
 }
 
 void ChainMemory::AddTo(ChainArgs* args) const {
   args->done = reinterpret_cast<int*>(done_.data());
-  args->squares = reinterpret_cast<unsigned long long*>(squares_.data());
-  args->words = reinterpret_cast<float*>(words_.data());
+  args->sums = reinterpret_cast<unsigned long long*>(sums_.data());
   for (int l = 0; l < args->links; ++l) {
     ChainLink& link = args->link[l];
     if (link.norm == nullptr) continue;
-    link.squares = args->squares + l * kChainRows;
-    args->link[l + 1].x_squares = link.squares;
+    link.sums = args->sums + l * kChainRows * 2;
+    link.layer = args->link[l + 1].slope != nullptr;
+    args->link[l + 1].x_sums = link.sums;
   }
+}
+
+Result<bool> ChainMemory::IsClean(Device& device) const {
+  for (const Buffer* buffer : {&done_, &sums_}) {
+    std::vector<std::byte> bytes(buffer->bytes());
+    UM_RETURN_IF_ERROR(device.Download(bytes.data(), buffer->data(), bytes.size()));
+    if (std::ranges::any_of(bytes, [](std::byte b) { return b != std::byte{0}; })) return false;
+  }
+  return true;
 }
 
 Result<Launch> LaunchOfChain(Device& device, const ChainArgs& args) {

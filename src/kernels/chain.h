@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products that follow each other in one launch, with root-mean-square norms between them (nvidia/linear_chain.h):
+// Products that follow each other in one launch, with norms between them (nvidia/linear_chain.h):
 // which of them may, on which device, and the memory that such launches share.
 #pragma once
 
@@ -26,12 +26,14 @@ class ChainMemory {
  public:
   // Errors: of the device.
   static Result<ChainMemory> Make(Device& device);
-  static uint64_t Bytes(const Limits& limits);
-  // Also tells each link with a norm behind it, and the next one, where the sums of squares lie.
+  static uint64_t Bytes();
+  // Also tells each link with a norm behind it, and the next one, where its sums lie.
   void AddTo(ChainArgs* args) const;
+  // Whether it is as launches must leave it. Errors: of the device.
+  Result<bool> IsClean(Device& device) const;
 
  private:
-  Buffer done_, squares_, words_;
+  Buffer done_, sums_;
 };
 
 // Errors: of the device.
@@ -39,10 +41,11 @@ Result<Launch> LaunchOfChain(Device& device, const ChainArgs& args);
 
 // The chains of the test: x [M, in] to a residual stream [M, hidden], to act(gate) * up [M, wide] of its norm, to the
 // stream again, and to [M, out] of its norm; the first `links` of these. Where there are heads, `out` is their queries,
-// keys and values, which turn.
+// keys and values, which turn. With layer norms nothing turns, and the second is relu(up) with a bias.
 struct ChainCase {
   int m, in, hidden, wide, out, links;
   int heads = 0, kv_heads = 0;
+  bool layer = false;
 };
 std::span<const ChainCase> ChainCases();
 inline constexpr float kChainTolerance = 4e-3f;  // roundings of x differ where sums lie between two bf16

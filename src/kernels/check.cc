@@ -237,8 +237,10 @@ Result<CheckResult> Checker::Linear() {
   UM_ASSIGN_OR_RETURN(Buffer partial, Poisoned(DType::kF32, LinearSums(device_.limits())));
   UM_ASSIGN_OR_RETURN(Buffer counters,
                       UploadInts(std::vector<int>(static_cast<size_t>(LinearCounters(n, device_.limits())), 0)));
+  UM_ASSIGN_OR_RETURN(Buffer words, Poisoned(DType::kF32, LinearWordBytes(device_.limits()) / 4));
   args.partial = Floats(partial);
   args.counters = Ints(counters);
+  args.words = Floats(words);
   UM_RETURN_IF_ERROR(Launch(args));
 
   return Compare(out_type, y,

@@ -10,6 +10,7 @@
 #include "kernels/check_linear.h"
 #include "kernels/pack.h"
 #include "kernels/reference.h"
+#include "kernels/table.h"
 
 namespace unimax {
 namespace {
@@ -20,12 +21,24 @@ constexpr float kScale = 0.5f;  // of what is added to the stream
 
 // Odd numbers of rows, outputs that end within a panel, panels that blocks have to themselves and panels that many
 // share, x longer than a stage and shorter; one link alone, and what a layer has.
-constexpr ChainCase kCases[] = {
-    {17, 256, 512, 1024, 768, 4},        {32, 4096, 4096, 3072, 6144, 4}, {29, 96, 160, 224, 96, 4},
-    {32, 1024, 2048, 8192, 3072, 3},     {33, 4096, 4096, 1536, 4096, 4}, {64, 512, 5120, 1024, 1536, 4},
-    {50, 160, 96, 32, 1056, 4},          {64, 2048, 2048, 2048, 2048, 2}, {24, 14336, 4096, 512, 1024, 1},
-    {32, 256, 1024, 14336, 512, 3},      {45, 2048, 2048, 8192, 3072, 4}, {9, 256, 1024, 512, 512, 4, 2, 1},
-    {64, 256, 1024, 512, 1536, 4, 4, 4}, {1, 2048, 2048, 8192, 3072, 4},  {8, 4096, 4096, 1024, 6144, 4, 32, 8}};
+constexpr ChainCase kCases[] = {{17, 256, 512, 1024, 768, 4},
+                                {32, 4096, 4096, 3072, 6144, 4},
+                                {29, 96, 160, 224, 96, 4},
+                                {32, 1024, 2048, 8192, 3072, 3},
+                                {33, 4096, 4096, 1536, 4096, 4},
+                                {64, 512, 5120, 1024, 1536, 4},
+                                {50, 160, 96, 32, 1056, 4},
+                                {64, 2048, 2048, 2048, 2048, 2},
+                                {24, 14336, 4096, 512, 1024, 1},
+                                {32, 256, 1024, 14336, 512, 3},
+                                {45, 2048, 2048, 8192, 3072, 4},
+                                {9, 256, 1024, 512, 512, 4, 2, 1},
+                                {64, 256, 1024, 512, 1536, 4, 4, 4},
+                                {1, 2048, 2048, 8192, 3072, 4},
+                                {8, 4096, 4096, 1024, 6144, 4, 32, 8},
+                                {16, 512, 768, 1024, 1152, 4, 3, 3, true},
+                                {33, 4096, 4096, 4096, 12288, 4, 32, 32, true},
+                                {64, 1024, 1024, 4096, 3072, 4, 0, 0, true}};
 
 struct Matrix {
   std::vector<double> values;
@@ -51,9 +64,13 @@ class ChainCheck {
   Result<Buffer> UploadInts(const std::vector<int>& values);
   int64_t CacheCount() const { return static_cast<int64_t>(pages_.size()) * case_.kv_heads * kPageTokens * kChainHead; }
   Result<ChainArgs> Args(const std::vector<Matrix>& w);
+  float OffsetBehind(int l) const { return l == 0 || case_.layer ? 0 : 1; }  // of the norm behind link `l`
+  std::vector<double> NormOf(const std::vector<double>& x, int l) const;
   // What link `l` leaves of x; `stream` is the residual stream before and after.
   std::vector<double> After(int l, const std::vector<double>& x, const Matrix& w);
   Status AddRope(ChainArgs* args);
+  // What makes up for the layer norm before a link.
+  Status Fold(const Matrix& w, int l, ChainLink* link);
   // Queries, then what stands in the pages, of each row: as they are, and as they should be of `y` before they turn.
   Result<CheckResult> CompareTurned(std::vector<double> y);
 
@@ -62,10 +79,11 @@ class ChainCheck {
   std::mt19937_64 random_;
   std::normal_distribution<float> draw_;
   std::vector<double> x_, stream_, norm_[2], bias_;
+  std::vector<double> norm_bias_[2], normed_bias_[2];  // of layer norms and of the products behind them
   std::vector<int> positions_, pages_;
   std::vector<double> inv_freq_;
   Buffer cos_sin_, rows_, sequences_, table_, keys_, values_;
-  Buffer device_x_, device_stream_, device_norm_[2], device_bias_, normed_, wide_, out_;
+  Buffer device_x_, device_stream_, device_norm_[2], device_bias_, normed_, wide_, out_, words_, slope_[2], folded_[2];
 };
 
 // Outputs and inputs of each link.
@@ -73,7 +91,8 @@ struct Sizes {
   int n, k;
 };
 Sizes SizesOf(const ChainCase& c, int l) {
-  const Sizes sizes[kChainLinks] = {{c.hidden, c.in}, {2 * c.wide, c.hidden}, {c.hidden, c.wide}, {c.out, c.hidden}};
+  const int up = c.layer ? c.wide : 2 * c.wide;
+  const Sizes sizes[kChainLinks] = {{c.hidden, c.in}, {up, c.hidden}, {c.hidden, c.wide}, {c.out, c.hidden}};
   return sizes[l];
 }
 
@@ -121,6 +140,9 @@ Result<ChainArgs> ChainCheck::Args(const std::vector<Matrix>& w) {
   const int m = case_.m;
   x_ = Values(int64_t{m} * case_.in, 1);
   stream_ = Values(int64_t{m} * case_.hidden, 1);
+  if (case_.layer) {
+    for (double& v : stream_) v += 0.5;  // a mean
+  }
   bias_ = Values(case_.hidden, 1);
   UM_ASSIGN_OR_RETURN(device_x_, Upload(x_, DType::kBF16));
   UM_ASSIGN_OR_RETURN(device_stream_, Upload(stream_, DType::kF32));
@@ -132,6 +154,7 @@ Result<ChainArgs> ChainCheck::Args(const std::vector<Matrix>& w) {
   UM_ASSIGN_OR_RETURN(normed_, Poisoned(int64_t{2} * m * case_.hidden));
   UM_ASSIGN_OR_RETURN(wide_, Poisoned(int64_t{2} * m * case_.wide));
   UM_ASSIGN_OR_RETURN(out_, Poisoned(int64_t{2} * m * case_.out));
+  UM_ASSIGN_OR_RETURN(words_, Poisoned(LinearWordBytes(device_.limits())));
   const std::byte* x[kChainLinks] = {device_x_.data(), normed_.data(), wide_.data(), normed_.data()};
   std::byte* y[kChainLinks] = {device_stream_.data(), wide_.data(), device_stream_.data(), out_.data()};
   ChainArgs args{};
@@ -145,9 +168,13 @@ Result<ChainArgs> ChainCheck::Args(const std::vector<Matrix>& w) {
     link.m = m;
     link.n = size.n;
     link.k = link.x_stride = size.k;
-    link.y_stride = l == 1 ? size.n / 2 : size.n;
+    link.y_stride = l == 1 ? case_.wide : size.n;
     link.eps = kEps;
-    if (l == 1) {
+    link.words = reinterpret_cast<float*>(words_.data());
+    if (case_.layer && l % 2 == 1) UM_RETURN_IF_ERROR(Fold(w[static_cast<size_t>(l)], l, &link));
+    if (l == 1 && case_.layer) {
+      link.act = Activation::kRelu;
+    } else if (l == 1) {
       link.flags = kLinearActMul;
       link.act = Activation::kSilu;
     }
@@ -159,9 +186,30 @@ Result<ChainArgs> ChainCheck::Args(const std::vector<Matrix>& w) {
     if (l + 1 == case_.links) continue;
     link.norm = reinterpret_cast<const float*>(device_norm_[l / 2].data());
     link.normed = normed_.data();
-    link.offset = l == 0 ? 0 : 1;
+    link.offset = OffsetBehind(l);
   }
   return args;
+}
+
+Status ChainCheck::Fold(const Matrix& w, int l, ChainLink* link) {
+  const auto norm = static_cast<size_t>(l / 2);
+  const Sizes size = SizesOf(case_, l);
+  norm_bias_[norm] = Values(size.k, 1);
+  normed_bias_[norm] = Values(size.n, 1);
+  std::vector<double> slope(static_cast<size_t>(size.n)), folded = normed_bias_[norm];
+  for (int n = 0; n < size.n; ++n) {
+    for (int k = 0; k < size.k; ++k) {
+      const auto at = static_cast<size_t>(n);
+      const double v = w.values[at * static_cast<size_t>(size.k) + static_cast<size_t>(k)];
+      slope[at] += v * norm_[norm][static_cast<size_t>(k)];
+      folded[at] += v * norm_bias_[norm][static_cast<size_t>(k)];
+    }
+  }
+  UM_ASSIGN_OR_RETURN(slope_[norm], Upload(slope, DType::kF32));
+  UM_ASSIGN_OR_RETURN(folded_[norm], Upload(folded, DType::kF32));
+  link->slope = reinterpret_cast<const float*>(slope_[norm].data());
+  link->bias = reinterpret_cast<const float*>(folded_[norm].data());
+  return {};
 }
 
 Status ChainCheck::AddRope(ChainArgs* args) {
@@ -188,6 +236,10 @@ Status ChainCheck::AddRope(ChainArgs* args) {
                 case_.kv_heads, kChainHead,     case_.out,
                 kPageTokens,    kMaxPages,      0,
                 kChainHead};
+  if (case_.layer) {
+    args->rope.rotary = 0;
+    args->rope.cos_sin = nullptr;
+  }
   return {};
 }
 
@@ -200,7 +252,7 @@ Result<CheckResult> ChainCheck::CompareTurned(std::vector<double> y) {
   for (int t = 0; t < case_.m; ++t) {
     const int position = positions_[static_cast<size_t>(t)], heads = case_.heads + case_.kv_heads;
     RefRope(y.data() + int64_t{t} * case_.out, &position, inv_freq_.data(), 1.0, false, 1, heads, kChainHead,
-            kChainHead);
+            case_.layer ? 0 : kChainHead);
     const auto row = q.begin() + int64_t{t} * case_.out;
     got.insert(got.end(), row, row + case_.heads * kChainHead);
     const int64_t page = pages_[static_cast<size_t>(t * kMaxPages + position / kPageTokens)];
@@ -216,6 +268,24 @@ Result<CheckResult> ChainCheck::CompareTurned(std::vector<double> y) {
   return CompareWith(device_, DType::kF32, joined, y);
 }
 
+// Of the stream, before link `l`: the kernel rounds before it takes off the mean and divides.
+std::vector<double> ChainCheck::NormOf(const std::vector<double>& x, int l) const {
+  const std::vector<double>&weight = norm_[l / 2], &bias = norm_bias_[l / 2];
+  const size_t cols = weight.size();
+  std::vector<double> y(x.size());
+  for (size_t row = 0; row < x.size(); row += cols) {
+    double mean = 0, squares = 0;
+    for (size_t i = 0; i < cols; ++i) mean += case_.layer ? x[row + i] / static_cast<double>(cols) : 0;
+    for (size_t i = 0; i < cols; ++i) squares += (x[row + i] - mean) * (x[row + i] - mean);
+    const double root = std::sqrt(squares / static_cast<double>(cols) + static_cast<double>(kEps));
+    for (size_t i = 0; i < cols; ++i) {
+      const double scale = weight[i] + static_cast<double>(OffsetBehind(l - 1));
+      y[row + i] = (RoundedTo(x[row + i] * scale) - mean * scale) / root + (case_.layer ? bias[i] : 0);
+    }
+  }
+  return y;
+}
+
 std::vector<double> ChainCheck::After(int l, const std::vector<double>& x, const Matrix& w) {
   const Sizes size = SizesOf(case_, l);
   Case c;
@@ -227,23 +297,13 @@ std::vector<double> ChainCheck::After(int l, const std::vector<double>& x, const
     stream_ = LinearReference(c, x.data(), w.values.data(), bias_.data(), stream_.data());
     return stream_;
   }
-  // Of a normed stream: the kernel rounds before it divides.
-  std::vector<double> rounded(x.size()), roots;
-  for (int t = 0; t < case_.m; ++t) {
-    double squares = 0;
-    for (int i = 0; i < size.k; ++i) {
-      const auto at = static_cast<size_t>(int64_t{t} * size.k + i);
-      squares += x[at] * x[at];
-      rounded[at] = RoundedTo(x[at] * (norm_[l / 2][static_cast<size_t>(i)] + (l == 1 ? 0 : 1)));
-    }
-    roots.push_back(std::sqrt(squares / size.k + static_cast<double>(kEps)));
-  }
-  for (size_t i = 0; i < rounded.size(); ++i) rounded[i] /= roots[i / static_cast<size_t>(size.k)];
+  const std::vector<double> normed = NormOf(x, l);
   if (l == 1) {
-    c.flags = kLinearActMul;
-    c.activation = Activation::kSilu;
+    c.flags = case_.layer ? 0 : kLinearActMul;
+    c.activation = case_.layer ? Activation::kRelu : Activation::kSilu;
   }
-  std::vector<double> y = LinearReference(c, rounded.data(), w.values.data(), nullptr, nullptr);
+  const double* bias = case_.layer ? normed_bias_[l / 2].data() : nullptr;
+  std::vector<double> y = LinearReference(c, normed.data(), w.values.data(), bias, nullptr);
   for (double& v : y) v = l == 1 ? RoundedTo(v) : v;
   return y;
 }
@@ -261,6 +321,8 @@ Result<CheckResult> ChainCheck::Run(int repeats) {
   UM_ASSIGN_OR_RETURN(const Launch launch, LaunchOfChain(device_, args));
   UM_RETURN_IF_ERROR(device_.Run(launch));
   UM_RETURN_IF_ERROR(device_.Synchronize());
+  UM_ASSIGN_OR_RETURN(const bool clean, memory.IsClean(device_));
+  if (!clean) return Internal("a chain has not left its memory as it was");
   std::vector<double> last = x_, narrow;
   for (int l = 0; l < case_.links; ++l) {
     last = After(l, last, w[static_cast<size_t>(l)]);
@@ -283,8 +345,8 @@ Result<CheckResult> ChainCheck::Run(int repeats) {
 std::span<const ChainCase> ChainCases() { return kCases; }
 
 std::string ChainCaseName(const ChainCase& c) {
-  return fmt::format("m={} in={} hidden={} wide={} out={} links={}{}", c.m, c.in, c.hidden, c.wide, c.out, c.links,
-                     c.heads > 0 ? fmt::format(" heads={}/{}", c.heads, c.kv_heads) : "");
+  return fmt::format("m={} in={} hidden={} wide={} out={} links={}{}{}", c.m, c.in, c.hidden, c.wide, c.out, c.links,
+                     c.heads > 0 ? fmt::format(" heads={}/{}", c.heads, c.kv_heads) : "", c.layer ? " layer" : "");
 }
 
 Result<CheckResult> CheckChain(Device& device, const ChainCase& c, uint64_t seed, int repeats) {

@@ -56,7 +56,7 @@ struct alignas(16) StreamStage {
   float norm_offset;
   const void* w;         // packed tiles
   const float* bias;     // [n] or null
-  const float* slope;    // [n]: with kStreamLayer, the sums of w * norm along k (StreamFoldArgs); else null
+  const float* slope;    // [n]: with kStreamLayer, the sums of w * norm along k (NormFoldArgs); else null
   const void* x;         // narrow words; Norm: wide ones
   const void* x_sums;    // sums, or null
   const void* residual;  // wide words, or null
@@ -104,17 +104,6 @@ struct StreamArgs {
   // [blocks][count][kStreamMarks]: when a block began a stage, had its input, ended it, and had asked for all of its
   // weights, in ns of the device's clock, 0 for never; null: nobody asks.
   unsigned long long* marks;
-};
-
-// What of a layer norm before a product does not depend on x (kernels/gpu/stream_fold.h).
-struct StreamFoldArgs {
-  const void* w;           // [n, k], packed tiles
-  const float* norm;       // [k]
-  const float* norm_bias;  // [k] or null
-  const float* bias;       // [n] or null
-  float* slope;            // [n] = w norm
-  float* folded;           // [n] = w norm_bias + bias
-  int n, k;
 };
 
 inline constexpr int kStreamMarks = 4;

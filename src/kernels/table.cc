@@ -155,7 +155,7 @@ LaunchShape Wflat(const Case& c, const Limits& l) {
   using Layout = WflatLayout<kRows>;
   const int stages = CeilDiv(c.n, Layout::kPanel) * CeilDiv(c.k, Layout::kStageK);
   return {.grid_x = CeilDiv(stages, CeilDiv(stages, l.multiprocessors)),
-          .threads = 384,
+          .threads = kChainThreads,
           .shared_bytes = Layout::kBytes,
           .talk = true};
 }
@@ -453,6 +453,7 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "plain", "linear_plain_f32",   f32,  Always,      Plain,   1e-5f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat1", "linear_flat_bf16_1", bf16, FlatFits<1>, Flat<1>, 3e-3f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat2", "linear_flat_bf16_2", bf16, FlatFits<2>, Flat<2>, 3e-3f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "wflat16","linear_wflat_bf16_16",bf16, UpTo<16>, Wflat<16>, 3e-3f, LinearBytes, kManyCases, k90a},
     {OpKind::kLinear, "wflat32","linear_wflat_bf16_32",bf16, UpTo<32>, Wflat<32>, 3e-3f, LinearBytes, kManyCases, k90a},
     {OpKind::kLinear, "wflat64","linear_wflat_bf16_64",bf16, UpTo<64>, Wflat<64>, 3e-3f, LinearBytes, kManyCases, k90a},
     {OpKind::kLinear, "flat4", "linear_flat_bf16_4", bf16, FlatFits<4>, Flat<4>, 3e-3f, LinearBytes, kLinearCases},
@@ -467,6 +468,7 @@ constexpr Row kRows[] = {
     {OpKind::kLinear, "int8", "linear_int8_bf16", bf16, FormFits, Form, 3e-3f, LinearBytes, kFormCases, nullptr, kI8},
     {OpKind::kLinear, "flat1", "linear_flat_f16_1",  f16,  FlatFits<1>, Flat<1>, 4e-4f, LinearBytes, kLinearCases},
     {OpKind::kLinear, "flat2", "linear_flat_f16_2",  f16,  FlatFits<2>, Flat<2>, 4e-4f, LinearBytes, kLinearCases},
+    {OpKind::kLinear, "wflat16","linear_wflat_f16_16",f16, UpTo<16>, Wflat<16>, 4e-4f, LinearBytes, kManyCases, k90a},
     {OpKind::kLinear, "wflat32","linear_wflat_f16_32",f16, UpTo<32>, Wflat<32>, 4e-4f, LinearBytes, kManyCases, k90a},
     {OpKind::kLinear, "wflat64","linear_wflat_f16_64",f16, UpTo<64>, Wflat<64>, 4e-4f, LinearBytes, kManyCases, k90a},
     {OpKind::kLinear, "flat4", "linear_flat_f16_4",  f16,  FlatFits<4>, Flat<4>, 4e-4f, LinearBytes, kLinearCases},
@@ -532,11 +534,15 @@ bool HasKernel(const Row& row, const Limits& limits) {
   return false;
 }
 
-// A block leaves at most two parts of 64 x 128 outputs (linear_parts), or one of 128 x 256 (linear_wgmma).
+// A block leaves at most two parts of 64 x 128 outputs (linear_shared), or one of 128 x 256 (linear_wgmma).
 int64_t LinearSums(const Limits& limits) {
   return int64_t{128} * (HasHopperRows(limits) ? 256 : 128) * limits.multiprocessors;
 }
-// One for each square of 32 rows of w and 16 of x (linear_parts), or for each block of unfinished tiles and each half
+// Two parts a block of 64 x 128 outputs (wflat_parts).
+int64_t LinearWordBytes(const Limits& limits) {
+  return HasHopperRows(limits) ? int64_t{2} * kChainRows * 128 * 4 * limits.multiprocessors : 0;
+}
+// One for each square of 32 rows of w and 16 of x (linear_shared), or for each block of unfinished tiles and each half
 // of it (linear_wgmma).
 int LinearCounters(int n, const Limits& limits) { return std::max(CeilDiv(n, 128) * 16, 2 * limits.multiprocessors); }
 

@@ -104,8 +104,10 @@ inline Case OwnCase(const Row& row, Case c) {
 // Whether the device has the row's kernel.
 bool HasKernel(const Row& row, const Limits& limits);
 
-// Floats of unfinished sums and counters that LinearArgs may need on such a device, for products of up to `n` outputs.
+// Floats of unfinished sums, bytes of words, and counters that LinearArgs may need on such a device, for products of up
+// to `n` outputs.
 int64_t LinearSums(const Limits& limits);
+int64_t LinearWordBytes(const Limits& limits);
 int LinearCounters(int n, const Limits& limits);
 
 // Into how many splits the tokens of one row are cut in decode attention, 1 means not at all, and the blocks that take

@@ -64,6 +64,8 @@ class LinearData : public TuneData {
     UM_ASSIGN_OR_RETURN(partial_, device_.Allocate(LinearSums(device_.limits()) * sizeof(float), "unfinished sums"));
     UM_ASSIGN_OR_RETURN(counters_,
                         device_.Allocate(LinearCounters(c.n, device_.limits()) * sizeof(int), "counters of panels"));
+    UM_ASSIGN_OR_RETURN(words_, device_.Allocate(LinearWordBytes(device_.limits()), "words of panels"));
+    UM_RETURN_IF_ERROR(device_.Fill(words_.data(), 0xff, words_.bytes()));
     output_type_ = c.flags & kLinearWide ? DType::kF32 : c.act;
     UM_ASSIGN_OR_RETURN(output_, Random(output_type_, int64_t{c.m} * out_, seed + 4, 1));
     return Reset();
@@ -78,6 +80,7 @@ class LinearData : public TuneData {
     args.residual = reinterpret_cast<const float*>(residual_.data());
     args.partial = reinterpret_cast<float*>(partial_.data());
     args.counters = reinterpret_cast<int*>(counters_.data());
+    args.words = reinterpret_cast<float*>(words_.data());
     return LaunchOf(device_, row, c, args);
   }
 
@@ -162,7 +165,7 @@ class LinearData : public TuneData {
   bool gated_;
   int out_;
   uint64_t set_bytes_ = 0;
-  Buffer x_, w_, bias_, residual_;
+  Buffer x_, w_, bias_, residual_, words_;
 };
 
 class AttentionData : public TuneData {

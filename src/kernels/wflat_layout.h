@@ -15,10 +15,10 @@ struct WflatLayout {
   // Sums as f32 [kRows][kCellPitch], then two barriers a slot.
   static constexpr int kCellPitch = kPanel + 4, kCells = kRows * kCellPitch;
   static constexpr int kWeightBarriers = kCells * 4, kXBarriers = kWeightBarriers + 16 * kWeightSlots;
-  // Of chains, a barrier for each link: x may be read; its rows' factors are there. Then the factors.
+  // Of chains, a barrier for each link: x may be read; its rows' factors are there. Then the factors and means.
   static constexpr int kReady = kXBarriers + 16 * kXSlots, kScaled = kReady + 8 * kChainLinks;
   static constexpr int kFactors = kScaled + 8 * kChainLinks;
-  static constexpr int kRings = kFactors + kRows * 4;  // on the next border of 1,024
+  static constexpr int kRings = kFactors + kRows * 8;  // on the next border of 1,024
   static constexpr int kBytes = kRings + 1024 + kWeightSlots * kWeights + kXSlots * kX;
 };
 

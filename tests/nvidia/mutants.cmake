@@ -16,19 +16,23 @@ endfunction()
 
 um_planted_nvidia(linear_chain early_x kernels/nvidia/linear_chain.h
   "if (l > 0) WaitPhase(ready + 8 * l, 0);" "(void)ready;")
-um_planted_nvidia(linear_chain full_ring kernels/nvidia/linear_chain.h
-  "WaitPhase(at.Empty(), at.parity);\n      FetchWeights" "FetchWeights")
-um_planted_nvidia(linear_chain early_parts kernels/nvidia/linear_chain_parts.h
+um_planted_nvidia(linear_chain full_ring kernels/nvidia/wflat_feed.h
+  "WaitPhase(at.Empty(), at.parity);\n    FetchWeights" "FetchWeights")
+um_planted_nvidia(linear_chain early_parts kernels/nvidia/wflat_parts.h
   "missing |= AnyNone(v[b][i]);" "missing |= false;")
-um_planted_nvidia(linear_chain kept_words kernels/nvidia/linear_chain_parts.h
+um_planted_nvidia(linear_chain kept_words kernels/nvidia/wflat_parts.h
   "StoreRelaxed(piece.Place(parts.Of(block), 1), none);" "(void)none;")
 # What only the race check of shared memory finds for certain.
 um_planted_nvidia(linear_chain no_meeting kernels/nvidia/linear_wflat.h
   "meet();  // orders the sums before they are read" "")
-um_planted_nvidia(linear_chain lone_arrival kernels/nvidia/linear_wflat.h
+um_planted_nvidia(linear_chain lone_arrival kernels/nvidia/wflat_feed.h
   "GroupSync();           // orders all lanes' reads before their one arrival" "")
 um_planted_nvidia(linear_chain early_factors kernels/nvidia/linear_chain.h
-  "if (link.x_squares != nullptr) WaitPhase(scaled + 8 * l, 0);" "(void)scaled;")
+  "if (link.x_sums != nullptr) WaitPhase(scaled + 8 * l, 0);" "(void)scaled;")
+um_planted_nvidia(linear_chain kept_mean kernels/nvidia/wflat_ends.h
+  "if (link.layer) AddWhole(to + 1, ToWhole(sum * (1 << kSumBits)));" "(void)sum;")
+um_planted_nvidia(linear_chain kept_sums kernels/nvidia/linear_chain.h
+  "i < kChainLinks * kChainRows * 2; i += kLanes" "i < kChainLinks * kChainRows; i += kLanes")
 um_planted_nvidia(linear_wgmma early_stage kernels/nvidia/linear_wgmma.h
   "WaitPhase(p.Full(ring), p.phase);\n    LoadWeights<2>" "LoadWeights<2>")
 um_planted_nvidia(linear_wgmma full_stage kernels/nvidia/linear_wgmma_feed.h

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products whose blocks share outputs.
-// Who calls: linear_shared, nvidia/linear_wflat.
+// Who calls: linear_shared, nvidia/wflat_parts.
 // Work:      w is cut into panels of S::kPanel rows and these along K into stages of S::kStageK. All stages of all
 //            panels, in order, are dealt over the blocks in equal shares. A panel that several blocks have part of is
 //            added up by those of them that finish last.

@@ -10,10 +10,12 @@
 
 namespace unimax::gpu {
 
-UM_ENTRY(linear_wflat_bf16_32, LinearArgs, (LinearWflat<bf16, 32>), 384, 1)
-UM_ENTRY(linear_wflat_bf16_64, LinearArgs, (LinearWflat<bf16, 64>), 384, 1)
-UM_ENTRY(linear_wflat_f16_32, LinearArgs, (LinearWflat<f16, 32>), 384, 1)
-UM_ENTRY(linear_wflat_f16_64, LinearArgs, (LinearWflat<f16, 64>), 384, 1)
+UM_ENTRY(linear_wflat_bf16_16, LinearArgs, (LinearWflat<bf16, 16>), kChainThreads, 1)
+UM_ENTRY(linear_wflat_bf16_32, LinearArgs, (LinearWflat<bf16, 32>), kChainThreads, 1)
+UM_ENTRY(linear_wflat_bf16_64, LinearArgs, (LinearWflat<bf16, 64>), kChainThreads, 1)
+UM_ENTRY(linear_wflat_f16_16, LinearArgs, (LinearWflat<f16, 16>), kChainThreads, 1)
+UM_ENTRY(linear_wflat_f16_32, LinearArgs, (LinearWflat<f16, 32>), kChainThreads, 1)
+UM_ENTRY(linear_wflat_f16_64, LinearArgs, (LinearWflat<f16, 64>), kChainThreads, 1)
 UM_ENTRY(linear_chain_bf16_16, ChainArgs, (LinearChain<bf16, 16>), kChainThreads, 1)
 UM_ENTRY(linear_chain_bf16_32, ChainArgs, (LinearChain<bf16, 32>), kChainThreads, 1)
 UM_ENTRY(linear_chain_bf16_64, ChainArgs, (LinearChain<bf16, 64>), kChainThreads, 1)

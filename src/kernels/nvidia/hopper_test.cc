@@ -19,8 +19,9 @@ constexpr EmulatorEntry Entry(const char* name, int threads) {
   return {name, sizeof(Args), threads, [](const void* args) { kBody(*static_cast<const Args*>(args)); }};
 }
 constexpr EmulatorEntry kEntries[] = {
-    Entry<LinearArgs, emulator32::LinearWflat<bf16, 32>>("linear_wflat_bf16_32", 384),
-    Entry<LinearArgs, emulator32::LinearWflat<bf16, 64>>("linear_wflat_bf16_64", 384),
+    Entry<LinearArgs, emulator32::LinearWflat<bf16, 16>>("linear_wflat_bf16_16", kChainThreads),
+    Entry<LinearArgs, emulator32::LinearWflat<bf16, 32>>("linear_wflat_bf16_32", kChainThreads),
+    Entry<LinearArgs, emulator32::LinearWflat<bf16, 64>>("linear_wflat_bf16_64", kChainThreads),
     Entry<AttentionArgs, emulator32::AttentionRing<bf16, 64>>("attention_ring_bf16_64", emulator32::kRingAll),
     Entry<AttentionArgs, emulator32::AttentionRing<bf16, 128>>("attention_ring_bf16_128", emulator32::kRingAll),
     Entry<AttentionArgs, emulator32::AttentionFixed<bf16, 64>>("attention_fixed_bf16_64", emulator32::kRingAll),

@@ -21,10 +21,10 @@ constexpr EmulatorEntry kEntries[] = {{"linear_chain_bf16_16", sizeof(ChainArgs)
 
 // Panels that one block has to itself, that two share and that all share; outputs that end within a panel; more stages
 // a block than a ring has slots.
-constexpr ChainCase kSmall[] = {{17, 96, 160, 64, 96, 4},          {9, 256, 128, 512, 256, 4},
-                                {1, 512, 256, 96, 640, 4, 3, 1},   {32, 384, 256, 96, 512, 4, 2, 1},
-                                {45, 1536, 128, 64, 384, 4, 1, 1}, {64, 128, 640, 32, 128, 3},
-                                {20, 4096, 128, 64, 128, 3}};
+constexpr ChainCase kSmall[] = {
+    {17, 96, 160, 64, 96, 4},         {9, 256, 128, 512, 256, 4},           {1, 512, 256, 96, 640, 4, 3, 1},
+    {32, 384, 256, 96, 512, 4, 2, 1}, {45, 1536, 128, 64, 384, 4, 1, 1},    {64, 128, 640, 32, 128, 3},
+    {20, 4096, 128, 64, 128, 3},      {17, 96, 160, 64, 96, 4, 0, 0, true}, {45, 384, 256, 128, 640, 4, 3, 1, true}};
 
 TEST(Chain, EqualsTheReferenceInAnyOrder) {
   for (uint64_t seed : {0, 1, 2}) {

@@ -46,10 +46,10 @@ UM_DEVICE int LoadAcquire(const int* counter) {
 UM_DEVICE void AddRelease(int* counter, int v) {
   asm volatile("red.release.gpu.global.add.s32 [%0], %1;" ::"l"(counter), "r"(v) : "memory");
 }
-// Whole numbers that many add to, and the nearest one of a float.
+// Whole numbers that many add to, and the nearest one of a float, of which a negative one counts down.
 UM_DEVICE void AddWhole(unsigned long long* to, unsigned long long v) { atomicAdd(to, v); }
 UM_DEVICE void SetBits(unsigned long long* to, unsigned long long bits) { atomicOr(to, bits); }
-UM_DEVICE unsigned long long ToWhole(float v) { return __float2ull_rn(v); }
+UM_DEVICE unsigned long long ToWhole(float v) { return static_cast<unsigned long long>(__float2ll_rn(v)); }
 UM_DEVICE unsigned long long LoadAgain(const unsigned long long* p) {
   unsigned long long v;
   asm volatile("ld.relaxed.gpu.global.b64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");

@@ -94,7 +94,9 @@ inline void SetBits(unsigned long long* to, unsigned long long bits) {
   emulator::CheckGlobal(to, sizeof(bits), emulator::GlobalMemory::kWrite);
   *to |= bits;
 }
-inline unsigned long long ToWhole(float v) { return static_cast<unsigned long long>(std::nearbyint(v)); }
+inline unsigned long long ToWhole(float v) {
+  return static_cast<unsigned long long>(static_cast<long long>(std::nearbyint(v)));
+}
 inline unsigned long long LoadAgain(const unsigned long long* p) {
   emulator::CheckGlobal(p, sizeof(*p), emulator::GlobalMemory::kRead);
   return *p;

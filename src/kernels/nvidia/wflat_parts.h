@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// linear_chain_parts: how linear_chain cuts a panel's sums into pieces, and how blocks give each other theirs.
-// Who calls: linear_chain_ends.
+// wflat_parts: how linear_wflat and linear_chain cut a panel's sums into pieces, and how blocks give each other theirs.
+// Who calls: wflat_ends.
 // Work:      pieces of 32 rows of w by 8 of x, a group each. Sums go through L2 as words that are flags themselves: all
 //            bits set is none, which no sum is.
 // Bound:     latency: one way through L2.
-// Launch:    that of linear_chain.
+// Launch:    that of linear_wflat or linear_chain.
 // Reference: RefLinear. Sum order: blocks in the order of k.
 // Source:    Stream-K (arXiv 2301.03598).
 #pragma once
@@ -16,11 +16,9 @@ namespace unimax::UM_PORT_NAMESPACE {
 
 // What a lane has of a piece: eight neighbouring weight rows of one row of x. Or four gates and what they weigh; or
 // four of each of a head's halves, which turn together: then a piece is 16 rows of each half.
-enum class ChainForm { kPlain, kGated, kTurned };
-UM_DEVICE bool Turns(const ChainArgs& a, int link) { return a.rope.q != nullptr && link + 1 == a.links; }
-UM_DEVICE ChainForm FormOf(const ChainArgs& a, int link) {
-  if (Turns(a, link)) return ChainForm::kTurned;
-  return a.link[link].flags & kLinearActMul ? ChainForm::kGated : ChainForm::kPlain;
+enum class PieceForm { kPlain, kGated, kTurned };
+UM_DEVICE PieceForm FormOf(const LinearArgs& a) {
+  return a.flags & kLinearActMul ? PieceForm::kGated : PieceForm::kPlain;
 }
 
 // The pieces of a group: those of a strip of 32 weight rows are parted between the groups that have its sums.
@@ -40,17 +38,17 @@ struct Pieces {
 };
 
 template <class S>
-struct ChainPiece {
+struct PanelPiece {
   static constexpr int kVectors = 2;  // of 16 bytes
   int number, row, column;            // in the panel; row and column of its first sum
   int apart;                          // rows from the first four sums to the others
 
-  UM_DEVICE ChainPiece(ChainForm form, int c) {
+  UM_DEVICE PanelPiece(PieceForm form, int c) {
     using P = Pieces<S>;
     number = P::Strip() * P::kDown + c;
-    row = P::Strip() * (form == ChainForm::kTurned ? P::kStripRows / 2 : P::kStripRows);
-    row += Lane() % 4 * (form == ChainForm::kPlain ? 8 : 4);
-    apart = form == ChainForm::kPlain ? 4 : form == ChainForm::kGated ? kTileRows : kChainHead / 2;
+    row = P::Strip() * (form == PieceForm::kTurned ? P::kStripRows / 2 : P::kStripRows);
+    row += Lane() % 4 * (form == PieceForm::kPlain ? 8 : 4);
+    apart = form == PieceForm::kPlain ? 4 : form == PieceForm::kGated ? kTileRows : kChainHead / 2;
     column = c * P::kColumns + Lane() / 4;
   }
   UM_DEVICE Vec16 Own(int i) const {  // from the block's cells
@@ -80,8 +78,8 @@ struct PanelParts {
 
 // Adds up the parts of a piece.
 template <class S>
-UM_DEVICE void AddParts(const ChainPiece<S>& piece, const PanelParts<S>& parts, float (&sum)[8]) {
-  constexpr int kAtOnce = 4, kVectors = ChainPiece<S>::kVectors, kLooks = 1 << 24;
+UM_DEVICE void AddParts(const PanelPiece<S>& piece, const PanelParts<S>& parts, float (&sum)[8]) {
+  constexpr int kAtOnce = 4, kVectors = PanelPiece<S>::kVectors, kLooks = 1 << 24;
   const Vec16 own[kVectors] = {piece.Own(0), piece.Own(1)}, none = {{~0u, ~0u, ~0u, ~0u}};
   if (parts.count == 1) {
     AddFour(sum, own[0]);
@@ -128,7 +126,7 @@ UM_DEVICE void AddParts(const ChainPiece<S>& piece, const PanelParts<S>& parts, 
 }
 // Makes the words of a piece none again.
 template <class S>
-UM_DEVICE void ClearParts(const ChainPiece<S>& piece, const PanelParts<S>& parts) {
+UM_DEVICE void ClearParts(const PanelPiece<S>& piece, const PanelParts<S>& parts) {
   const Vec16 none = {{~0u, ~0u, ~0u, ~0u}};
 #pragma unroll 1
   for (int block = parts.first; block < parts.first + parts.count; ++block) {

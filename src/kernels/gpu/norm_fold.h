@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// stream_fold: what of a layer norm before a product does not depend on x: w (norm * (x - mean) * r + norm_bias) + bias
+// norm_fold: what of a layer norm before a product does not depend on x: w (norm * (x - mean) * r + norm_bias) + bias
 //            = r * (w (norm * x) - mean * slope) + folded.
-// Who calls: exec/stream, once for each such product while a model is loaded.
+// Who calls: exec/norm_folds, once for each such product while a model is loaded.
 // Work:      a group has a row of w; neighbouring groups share its tiles.
 // Bound:     memory. bytes = N*K*2.
 // Launch:    any grid; threads a multiple of kLanes; no shared memory.
@@ -9,13 +9,13 @@
 // Source:    the definition.
 #pragma once
 
+#include "kernels/args.h"
 #include "kernels/gpu/port.h"
-#include "kernels/stream_args.h"
 
 namespace unimax::UM_PORT_NAMESPACE {
 
 template <class T>
-UM_DEVICE void StreamFold(const StreamFoldArgs& a) {
+UM_DEVICE void NormFold(const NormFoldArgs& a) {
   constexpr int kTileElements = kTileRows * kTileK;
   const int groups = BlockThreads() / kLanes;
   for (int n = BlockX() * groups + Group(); n < a.n; n += GridX() * groups) {
