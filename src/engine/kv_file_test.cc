@@ -92,7 +92,7 @@ TEST(KvFile, GivesBackWhatWasWritten) {
   const std::string content = ContentOf(path);
   const size_t head = 112 + Kind().form.size() + 4 * 32 * kPages + 32;
   EXPECT_EQ(content.size(), head + kPages * (32 + 96));
-  EXPECT_EQ(content.substr(0, 16), std::string("unimaxKV\x05\0\0\0\x05\0\0\0", 16));
+  EXPECT_EQ(content.substr(0, 16), std::string("unimaxKV\x06\0\0\0\x05\0\0\0", 16));
   EXPECT_EQ(content.substr(112, 14), "unimax 1, team");
   EXPECT_EQ(content.substr(112 + Kind().form.size(), 4), std::string("\x07\0\0\0", 4));
   EXPECT_EQ(content.substr(head + 32 + 1, 1), "\x07");
@@ -186,9 +186,9 @@ TEST(KvFile, WhatIsNoSuchFileIsSaid) {
   fs::remove(pipe);
   Written(path, Kind());
   std::string content = ContentOf(path);
-  content[8] = 4;
+  content[8] = 5;
   Put(path, content);
-  EXPECT_NE(Refusal(path, Kind()).find("of version 4, this program reads 5"), std::string::npos);
+  EXPECT_NE(Refusal(path, Kind()).find("of version 5, this program reads 6"), std::string::npos);
 }
 
 // The same page of two files: of one it is right, in the other it is a foreign one.

@@ -254,7 +254,7 @@ TEST(Plan, TheTableComesBetweenForceAndOrder) {
   EXPECT_EQ(planned(Linear(4, 100), {}, nullptr), "linear_flat_bf16_1 order");
   EXPECT_EQ(planned(Linear(4, 100), {}, &table), "linear_flat_bf16_4 measured");
   EXPECT_EQ(planned(Linear(4, 100), forced, &table), "linear_tiled_bf16 forced");
-  EXPECT_EQ(planned(Linear(9), {}, &table), "linear_flat_bf16_2 order");
+  EXPECT_EQ(planned(Linear(9), {}, &table), "linear_wflat_bf16_16 order");
   Case same_bits = Linear(4, 100);
   same_bits.split_tokens = 64;
   EXPECT_EQ(planned(same_bits, {}, &table), "linear_wflat_bf16_16 order");
@@ -269,7 +269,7 @@ TEST(Plan, CandidatesAreTheRowsThatFit) {
     for (const Row* row : CandidateRows(c, Card())) text += std::string(row->variant) + " ";
     return text;
   };
-  EXPECT_EQ(names(Linear(1)), "flat1 flat2 wflat16 wflat32 wflat64 flat4 flat8 shared32 shared64 tiled ");
+  EXPECT_EQ(names(Linear(1)), "flat1 wflat16 flat2 wflat32 wflat64 flat4 flat8 shared32 shared64 tiled ");
   EXPECT_EQ(names(Linear(20)), "wflat32 wflat64 flat4 flat8 shared32 shared64 tiled ");
   EXPECT_EQ(names(Linear(512)), "wgmma tiled ");
   EXPECT_EQ(names(Decode(8, 1024)), "ring128 split128 decode4 lazy lazy prefill ");
