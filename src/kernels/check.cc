@@ -240,7 +240,7 @@ Result<CheckResult> Checker::Linear() {
   UM_ASSIGN_OR_RETURN(Buffer words, Poisoned(DType::kF32, LinearWordBytes(device_.limits()) / 4));
   args.partial = Floats(partial);
   args.counters = Ints(counters);
-  args.words = Floats(words);
+  args.words = Floats(words);  // poison has all bits set, as they must be
   UM_RETURN_IF_ERROR(Launch(args));
 
   return Compare(out_type, y,
